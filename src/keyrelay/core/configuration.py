@@ -1,0 +1,110 @@
+"""The effective configuration as one immutable value.
+
+The control side builds a `Snapshot` and swaps it in one assignment; a request reads the one it started with
+to its end. Nothing here changes after it is made.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from keyrelay.core.limits import Limit
+from keyrelay.core.origins import Origin
+from keyrelay.core.providers import ModelRow, Operation, ProviderRow
+from keyrelay.core.secrets import Secret
+
+
+class Tier(StrEnum):
+    """What an account may do; `unknown` turns the catalogue's limits into beliefs."""
+
+    FREE = "free"
+    PAID = "paid"
+    UNKNOWN = "unknown"
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """One credential. `id` is `provider/label`; keys with the same `account` share that account's quota."""
+
+    provider_id: str
+    label: str
+    account: str
+    secret: Secret | None
+    weight: float = 1.0
+
+    @property
+    def id(self) -> str:
+        """Name of the key in logs, metrics and headers."""
+        return f"{self.provider_id}/{self.label}"
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured provider: its catalogue row with the operator's changes worked in.
+
+    `base_path` is what the base URL has behind the origin, without a trailing slash. `limits` are those in
+    force: the operator's, and the catalogue's as far as the tier lets them count.
+    """
+
+    row: ProviderRow
+    origin: Origin
+    base_path: str
+    priority: int
+    tier: Tier
+    limits: tuple[Limit, ...]
+    models: dict[str, ModelRow]
+    default_model: str = ""
+
+    @property
+    def id(self) -> str:
+        """Name of the provider in the catalogue, or its environment prefix in lower case."""
+        return self.row.id
+
+    def path_of(self, operation: Operation) -> str:
+        """Path of an operation behind the origin; empty when the provider does not have it."""
+        path: str = getattr(self.row.paths, operation)
+        return self.base_path + path if path else ""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A model at a provider. An empty model stands for the provider's default model."""
+
+    provider_id: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider_id}/{self.model}" if self.model else self.provider_id
+
+
+class PolicyName(StrEnum):
+    """How candidates of equal priority are ordered; `priority` keeps the order in which they were configured."""
+
+    PRIORITY = "priority"
+    ROUND_ROBIN = "round_robin"
+    WEIGHTED = "weighted"
+    LEAST_USED = "least_used"
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that callers use as `model`. `fallback` targets are tried when no target can serve."""
+
+    name: str
+    targets: tuple[Target, ...]
+    policy: PolicyName = PolicyName.ROUND_ROBIN
+    fallback: tuple[Target, ...] = ()
+
+
+class Client(msgspec.Struct, frozen=True):
+    """An application that calls Keyrelay; `digest` is the SHA-256 of its secret."""
+
+    label: str
+    digest: bytes
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the data plane reads. `fallback` serves any request that nothing else could."""
+
+    providers: dict[str, Provider]
+    keys: tuple[Key, ...]
+    routes: dict[str, Route]
+    clients: dict[bytes, Client]
+    policy: PolicyName = PolicyName.ROUND_ROBIN
+    fallback: tuple[Target, ...] = ()

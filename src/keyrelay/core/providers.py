@@ -1,0 +1,187 @@
+"""A provider is a row: the types of the catalogue's data files.
+
+The rows stand in `upstream/catalogue/*.toml`; `upstream.catalogue` reads them into these types and refuses a
+wrong file with file, row and field. What a field means is said here, so that a row can be written from this page.
+"""
+
+import datetime as dt
+from typing import Literal
+
+import msgspec
+
+from keyrelay.core.failures import FailureKind, FailureScope
+from keyrelay.core.limits import ScopePart, Unit
+
+Operation = Literal["chat", "completions", "embeddings"]
+"""What a caller wants done; each has its path at a provider."""
+
+OPERATIONS: tuple[Operation, ...] = ("chat", "completions", "embeddings")
+
+Capability = Literal["chat", "completions", "embeddings", "tools", "json", "json_schema", "vision", "reasoning"]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all catalogue rows: immutable, keyword-only, unknown fields refused."""
+
+
+class AuthRow(Row):
+    """How the key travels: `header: prefix + key`. `optional` providers also work without any key."""
+
+    header: str = "authorization"
+    prefix: str = "Bearer "
+    optional: bool = False
+
+
+class PathsRow(Row):
+    """Path of each operation below the base URL; empty where the provider has none."""
+
+    chat: str = "/chat/completions"
+    completions: str = ""
+    embeddings: str = ""
+    models: str = "/models"
+
+
+class QuirksRow(Row):
+    """Parameter rules as data, applied to the top level of an OpenAI request body, in this order.
+
+    `rename` old name → new name, `drop` names removed, `clamp` name → values allowed (anything else is
+    removed), `defaults` name → value set when the caller gave none. `strip_tool_schema` lists JSON Schema
+    keywords that the provider rejects in tool parameters. `model_prefix` is put before a model name that lacks it.
+    """
+
+    rename: dict[str, str] = {}
+    drop: tuple[str, ...] = ()
+    clamp: dict[str, tuple[str, ...]] = {}
+    defaults: dict[str, str | int | float | bool] = {}
+    strip_tool_schema: tuple[str, ...] = ()
+    model_prefix: str = ""
+
+
+class StreamRow(Row):
+    """How a stream behaves.
+
+    `usage`: `include_usage` when `stream_options.include_usage` has to be sent, `always` when usage comes by
+    itself, `never` when it never comes. `terminator`: `done` when only `[DONE]` ends a whole answer, `any` when
+    a finish reason and a clean end of the body are enough.
+    """
+
+    usage: Literal["include_usage", "always", "never"] = "include_usage"
+    terminator: Literal["done", "any"] = "done"
+
+
+class LimitRow(Row):
+    """One limit of the free tier (see `core.limits.Limit`); `window` is text such as `60s` or `day@UTC`."""
+
+    unit: Unit
+    amount: int
+    window: str
+    scope: tuple[ScopePart, ...] = (ScopePart.ACCOUNT, ScopePart.MODEL)
+    models: tuple[str, ...] = ()
+
+
+class ModelRow(Row):
+    """One model. Prices are list prices in USD per million tokens, base tier, as `price_source` gave them."""
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    context_tokens: int = 0
+    max_output_tokens: int = 0
+    capabilities: tuple[Capability, ...] = ("chat",)
+    price_input_usd_per_mtok: float | None = None
+    price_output_usd_per_mtok: float | None = None
+    price_source: str = ""
+
+
+class FailureRow(Row):
+    """One row of an ordered failure table: the first row whose tests all hold decides.
+
+    Tests (each empty test holds): `status` any of; `code` any of, compared in lower case with the body's code,
+    type, status and reason; `message` a regular expression searched, without regard to case, in the extracted
+    message; `detail` the same in the machine-readable details (Gemini's quotaId, OpenRouter's limit_source).
+    Consequence: `kind`, `scope`, and `rest` (`none`, `hint`, `day`, `month`, `manual`, or a duration such as
+    `30s`, `10m`, `6h`); `rest_default` is the duration when `hint` finds no hint. `why` says why the row stands
+    where it stands.
+    """
+
+    kind: FailureKind
+    scope: FailureScope
+    rest: str = "none"
+    rest_default: str = "30s"
+    status: tuple[int, ...] = ()
+    code: tuple[str, ...] = ()
+    message: str = ""
+    detail: str = ""
+    why: str = ""
+
+
+class ProbeRow(Row):
+    """A call that proves a key at no cost. `path` may be absolute (`https://…`) on the provider's own hosts.
+
+    `proves` says what a 200 means, `limits_of` what it does not prove.
+    """
+
+    method: Literal["GET", "POST", "none"] = "GET"
+    path: str = "/models"
+    proves: str = "the key is alive"
+    limits_of: str = ""
+
+
+class TermsRow(Row):
+    """Flags from the provider's terms that an operator wants to see before using it."""
+
+    trains_on_data: bool = False
+    non_production: bool = False
+    eea_restricted: bool = False
+    free_tier: bool = False
+    note: str = ""
+
+
+class PriceRow(Row):
+    """Where prices of this provider are looked up: its names in genai-prices and in LiteLLM's price file."""
+
+    genai_prices_id: str = ""
+    litellm_prefix: str = ""
+
+
+class ProviderRow(Row):
+    """One provider of the catalogue.
+
+    `base_url` has the form that the provider's official SDK takes and may hold `{name}` for each entry of
+    `variables` (name → environment variable). `key_env` are environment names for a key besides
+    `<ID>_API_KEY` and `<ID>_API_KEYS`. `dialect` is what Keyrelay speaks to it now; `native_dialect` its own.
+    `day_zone` is the IANA zone of its calendar day and month. Lower `priority` is tried first.
+    `model_prefixes` lets unlisted names (`gemini-1.0-pro`) find this provider; `open_models` accepts any name.
+    `local` marks a server of the operator's own: no quota, private addresses, slow first answer.
+    """
+
+    id: str
+    name: str
+    base_url: str
+    verified_at: dt.date
+    priority: int
+    dialect: Literal["openai"] = "openai"
+    native_dialect: Literal["openai", "anthropic", "gemini", "cohere", "ollama"] = "openai"
+    enabled: bool = True
+    retired_on: dt.date | None = None
+    variables: dict[str, str] = {}
+    key_env: tuple[str, ...] = ()
+    base_url_env: tuple[str, ...] = ()
+    key_prefixes: tuple[str, ...] = ()
+    extra_headers: dict[str, str] = {}
+    auth: AuthRow = AuthRow()
+    paths: PathsRow = PathsRow()
+    quirks: QuirksRow = QuirksRow()
+    stream: StreamRow = StreamRow()
+    day_zone: str = "UTC"
+    default_model: str = ""
+    model_prefixes: tuple[str, ...] = ()
+    open_models: bool = False
+    local: bool = False
+    first_byte_timeout_s: float | None = None
+    limits: tuple[LimitRow, ...] = ()
+    models: tuple[ModelRow, ...] = ()
+    failures: tuple[FailureRow, ...] = ()
+    probe: ProbeRow = ProbeRow()
+    terms: TermsRow = TermsRow()
+    price: PriceRow = PriceRow()
+    docs_url: str = ""

@@ -1,0 +1,119 @@
+"""The protocols that the engine speaks to. Adapters implement them; `bootstrap` joins the two.
+
+Values here are what crosses those borders. Nothing in this module does anything.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from keyrelay.core.origins import Origin
+from keyrelay.core.secrets import Secret
+from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A key as the transport sends it, bound to the one origin that may ever see it."""
+
+    origin: Origin
+    header: str
+    prefix: str
+    secret: Secret
+
+
+class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to a provider.
+
+    `target` is path and query. `headers` hold no secret. Deadlines are readings of the event loop's clock
+    (`loop.time()`), so that time spent elsewhere counts. `first_byte_at` bounds the wait for the answer's head
+    (of a whole answer: for its end), `total_at` everything. `max_body_bytes` bounds a whole answer.
+    """
+
+    origin: Origin
+    target: str
+    credential: Credential | None
+    body: bytes
+    first_byte_at: float
+    total_at: float
+    method: str = "POST"
+    headers: tuple[tuple[str, str], ...] = ()
+    max_body_bytes: int = 16 * 1024 * 1024
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that failed below HTTP. `reached` is False when the provider cannot have seen the request."""
+
+    kind: Literal["network", "timeout", "malformed"]
+    message: str
+    reached: bool = True
+
+
+class UpstreamAnswer(Protocol):
+    """An answer whose head has arrived.
+
+    A whole answer (anything but `text/event-stream`) carries its `body`; a stream is read with `read`.
+    `close` may be called at any time and more than once: a connection whose answer is not finished is dropped.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    streaming: bool
+    fault: Fault | None
+    deadline_at: float
+
+    async def read(self) -> bytes:
+        """Return what has arrived, at least one byte; empty at the end, which was clean unless `fault` is set.
+
+        Waiting is bounded by `deadline_at` (event-loop clock), which the reader moves on as content arrives.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the answer; drops the connection unless the answer has ended."""
+        ...
+
+
+class Upstream(Protocol):
+    """Sends calls to providers."""
+
+    async def send(self, call: UpstreamCall) -> UpstreamAnswer | Fault:
+        """Send and return once the head (of a stream) or the whole answer has arrived.
+
+        Never raises for what the other side or the network does. Raises HostBindingError, before a byte has
+        left, when the credential is bound to another origin. Cancelling it drops the connection.
+        """
+        ...
+
+
+class Reservation(Protocol):
+    """What `reserve` gave out, to be settled exactly once."""
+
+
+class Ledger(Protocol):
+    """What has been used and reserved in every window. Three verbs, each atomic over all the limits named.
+
+    Times are epoch seconds. `path` is the tuple of limits on a candidate's path, made once and used again.
+    """
+
+    def reserve(
+        self, path: tuple[LimitKey, ...], amounts: Amounts, now_s: float, *, beyond_belief: bool = False
+    ) -> Reservation | Refusal:
+        """Take `amounts` from every limit at once, or from none.
+
+        With `beyond_belief`, limits that are not firm let one request at a time pass although they are full.
+        """
+        ...
+
+    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float) -> None:
+        """Correct the reservation to what was really used. A second call changes nothing."""
+        ...
+
+    def answered(self, reservation: Reservation, now_s: float) -> None:
+        """Note that the provider has seen the request by now: rolling windows count it from here at the latest."""
+        ...
+
+    def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
+        """How each limit stands."""
+        ...

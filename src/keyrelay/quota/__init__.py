@@ -1,0 +1,1 @@
+"""What a quota is and how it is counted: windows, reset calendars, the ledger's arithmetic. Pure: `now` is an argument."""
