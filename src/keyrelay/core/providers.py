@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Base of all catalogue rows: immutable, keyword-only, unknown fields refused."""
 
 
-class AuthRow(Row):
+class AuthRow(Row, frozen=True):
     """How the key travels: `header: prefix + key`. `optional` providers also work without any key."""
 
     header: str = "authorization"
@@ -32,7 +32,7 @@ class AuthRow(Row):
     optional: bool = False
 
 
-class PathsRow(Row):
+class PathsRow(Row, frozen=True):
     """Path of each operation below the base URL; empty where the provider has none."""
 
     chat: str = "/chat/completions"
@@ -41,7 +41,7 @@ class PathsRow(Row):
     models: str = "/models"
 
 
-class QuirksRow(Row):
+class QuirksRow(Row, frozen=True):
     """Parameter rules as data, applied to the top level of an OpenAI request body, in this order.
 
     `rename` old name → new name, `drop` names removed, `clamp` name → values allowed (anything else is
@@ -57,7 +57,7 @@ class QuirksRow(Row):
     model_prefix: str = ""
 
 
-class StreamRow(Row):
+class StreamRow(Row, frozen=True):
     """How a stream behaves.
 
     `usage`: `include_usage` when `stream_options.include_usage` has to be sent, `always` when usage comes by
@@ -69,7 +69,7 @@ class StreamRow(Row):
     terminator: Literal["done", "any"] = "done"
 
 
-class LimitRow(Row):
+class LimitRow(Row, frozen=True):
     """One limit of the free tier (see `core.limits.Limit`); `window` is text such as `60s` or `day@UTC`."""
 
     unit: Unit
@@ -79,7 +79,7 @@ class LimitRow(Row):
     models: tuple[str, ...] = ()
 
 
-class ModelRow(Row):
+class ModelRow(Row, frozen=True):
     """One model. Prices are list prices in USD per million tokens, base tier, as `price_source` gave them."""
 
     id: str
@@ -92,7 +92,7 @@ class ModelRow(Row):
     price_source: str = ""
 
 
-class FailureRow(Row):
+class FailureRow(Row, frozen=True):
     """One row of an ordered failure table: the first row whose tests all hold decides.
 
     Tests (each empty test holds): `status` any of; `code` any of, compared in lower case with the body's code,
@@ -114,7 +114,7 @@ class FailureRow(Row):
     why: str = ""
 
 
-class ProbeRow(Row):
+class ProbeRow(Row, frozen=True):
     """A call that proves a key at no cost. `path` may be absolute (`https://…`) on the provider's own hosts.
 
     `proves` says what a 200 means, `limits_of` what it does not prove.
@@ -126,7 +126,7 @@ class ProbeRow(Row):
     limits_of: str = ""
 
 
-class TermsRow(Row):
+class TermsRow(Row, frozen=True):
     """Flags from the provider's terms that an operator wants to see before using it."""
 
     trains_on_data: bool = False
@@ -136,14 +136,14 @@ class TermsRow(Row):
     note: str = ""
 
 
-class PriceRow(Row):
+class PriceRow(Row, frozen=True):
     """Where prices of this provider are looked up: its names in genai-prices and in LiteLLM's price file."""
 
     genai_prices_id: str = ""
     litellm_prefix: str = ""
 
 
-class ProviderRow(Row):
+class ProviderRow(Row, frozen=True):
     """One provider of the catalogue.
 
     `base_url` has the form that the provider's official SDK takes and may hold `{name}` for each entry of
