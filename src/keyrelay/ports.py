@@ -8,18 +8,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from keyrelay.core.configuration import Credential
 from keyrelay.core.origins import Origin
-from keyrelay.core.secrets import Secret
+from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
-
-
-class Credential(msgspec.Struct, frozen=True):
-    """A key as the transport sends it, bound to the one origin that may ever see it."""
-
-    origin: Origin
-    header: str
-    prefix: str
-    secret: Secret
 
 
 class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +106,54 @@ class Ledger(Protocol):
         """Note that the provider has seen the request by now: rolling windows count it from here at the latest."""
         ...
 
+    def raise_belief(self, reservation: Reservation) -> None:
+        """A request that went beyond a belief succeeded: the belief rises."""
+        ...
+
+    def confirm_belief(self, key: LimitKey, now_s: float) -> None:
+        """The provider refused for this limit: for a while the belief is firm."""
+        ...
+
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """How each limit stands."""
+        ...
+
+
+class Clock(Protocol):
+    """Time. Waits and deadlines use `monotonic_s`, quotas and resets `epoch_s`."""
+
+    def monotonic_s(self) -> float:
+        """The event loop's clock."""
+        ...
+
+    def epoch_s(self) -> float:
+        """Seconds since 1970 in UTC."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happened: for metrics, log and, later, accounts. Must neither wait nor raise."""
+
+    def attempt_failed(self, record: RequestRecord, attempt: Attempt) -> None:
+        """An attempt failed; another may follow."""
+        ...
+
+    def finished(self, record: RequestRecord) -> None:
+        """The request has ended, one way or another; called exactly once per request."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a streamed answer goes. Writing waits for the caller to take what was written."""
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send status 200 and the head."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        ...
+
+    async def end(self, data: bytes) -> None:
+        """Send the last piece, which may be empty, and end the answer."""
         ...

@@ -22,6 +22,15 @@ class Tier(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Credential(msgspec.Struct, frozen=True):
+    """A key as it is sent, `header: prefix + secret`, bound to the one origin that may ever see it."""
+
+    origin: Origin
+    header: str
+    prefix: str
+    secret: Secret
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """One credential. `id` is `provider/label`; keys with the same `account` share that account's quota."""
 

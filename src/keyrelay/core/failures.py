@@ -101,3 +101,19 @@ ADVICE: dict[FailureKind, str] = {
     FailureKind.MALFORMED: "The provider sent an answer that cannot be used: try again, or see its status page.",
 }
 """A sentence for a person per kind: what it means and what to do next."""
+
+
+class ProviderError(msgspec.Struct, frozen=True, kw_only=True):
+    """What an error body says, whatever its shape.
+
+    `codes` are all machine-readable codes, types, statuses and reasons in lower case; `detail` the
+    machine-readable details as text; `hint_s` how long the provider asks to wait; `param` the field at fault.
+    """
+
+    status: int
+    message: str = ""
+    codes: tuple[str, ...] = ()
+    detail: str = ""
+    param: str | None = None
+    hint_s: float | None = None
+    should_retry: bool | None = None

@@ -1,0 +1,1 @@
+"""What the gateway benchmark is made of: processes, servers, load, report."""

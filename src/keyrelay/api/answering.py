@@ -1,0 +1,69 @@
+"""Writing answers through ASGI."""
+
+import asyncio
+
+from starlette.types import Send
+
+from keyrelay.api.visits import Visit
+from keyrelay.core.errors import CallerError
+from keyrelay.wire.errors import encode_error
+
+Head = list[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json")
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+async def send_whole(send: Send, status: int, head: Head, body: bytes) -> None:
+    """Send an answer in one piece."""
+    head.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: CallerError, request_id: str, *, head_only: bool = False) -> None:
+    """Send an error in OpenAI's shape."""
+    head: Head = [_JSON, _NO_STORE, (b"x-request-id", request_id.encode())]
+    head += [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers]
+    body = encode_error(error)
+    if head_only:
+        head.append((b"content-length", b"%d" % len(body)))
+        body = b""
+        await send({"type": "http.response.start", "status": error.status, "headers": head})
+        await send({"type": "http.response.body", "body": body})
+        return
+    await send_whole(send, error.status, head, body)
+
+
+class AsgiSink:
+    """A stream to the caller. Waits, as long as the visit allows, for the caller to take what was written."""
+
+    __slots__ = ("_loop", "_send", "_visit", "ended", "started")
+
+    def __init__(self, send: Send, visit: Visit, loop: asyncio.AbstractEventLoop) -> None:
+        self._send = send
+        self._visit = visit
+        self._loop = loop
+        self.started = False
+        self.ended = False
+
+    async def start(self, headers: Head) -> None:
+        """Send status 200 and the head."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        visit = self._visit
+        visit.writing_since = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        visit.writing_since = 0.0
+
+    async def end(self, data: bytes) -> None:
+        """Send the last piece and end the answer."""
+        self.ended = True
+        self._visit.writing_since = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data})
+
+    def __repr__(self) -> str:
+        return f"<AsgiSink {'ended' if self.ended else 'started' if self.started else 'new'}>"

@@ -1,0 +1,50 @@
+"""The application: two planes behind one door.
+
+Data-plane requests are found in a table and never touch FastAPI; everything else is the control plane's.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from keyrelay.api.dataplane import DataPlane
+from keyrelay.api.health import Health
+
+Hook = Callable[[], Awaitable[None]]
+
+
+class Application:
+    """The ASGI application that uvicorn, or any other server, runs."""
+
+    def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, on_start: Hook, on_stop: Hook) -> None:
+        self.data = data
+        self.health = health
+        self._control = control
+        self._on_start = on_start
+        self._on_stop = on_stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] == "http":
+            handler = self.data.handler(scope["method"], scope["path"]) or self._control
+            await handler(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:  # a WebSocket: none is served
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._on_start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                self.health.draining = True
+                await self._on_stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def __repr__(self) -> str:
+        return f"<Application {self.data!r} {self.health!r}>"

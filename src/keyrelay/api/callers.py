@@ -1,0 +1,87 @@
+"""What the data plane reads from a request's head, in one pass over the headers; and who the caller is."""
+
+import hashlib
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from keyrelay.core.configuration import Client
+from keyrelay.core.errors import CallerError
+
+_BEARER = b"bearer "
+_LONGEST_SECRET = 512
+_LONGEST_DEADLINE_MS = 3_600_000
+
+
+class RequestHead:
+    """The few headers that matter here; what a caller sends beyond them goes nowhere."""
+
+    __slots__ = ("content_encoding", "content_length", "deadline_ms", "prefer", "secret")
+
+    def __init__(self, scope: Scope) -> None:
+        self.secret = b""
+        self.content_length = 0
+        self.content_encoding = b""
+        self.deadline_ms = b""
+        self.prefer = b""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if value[: len(_BEARER)].lower() == _BEARER:
+                    self.secret = value[len(_BEARER) :].strip()
+            elif name == b"content-length":
+                self.content_length = int(value) if value.isdigit() else 0
+            elif name[:2] == b"x-":
+                self._read_own(name, value)
+            elif name == b"content-encoding":
+                self.content_encoding = value
+        if not self.secret and scope["query_string"]:
+            keys = parse_qs(scope["query_string"]).get(b"key")
+            self.secret = keys[0] if keys else b""
+
+    def _read_own(self, name: bytes, value: bytes) -> None:
+        if name in {b"x-api-key", b"x-goog-api-key"}:
+            self.secret = self.secret or value.strip()
+        elif name == b"x-keyrelay-deadline-ms":
+            self.deadline_ms = value
+        elif name == b"x-keyrelay-prefer":
+            self.prefer = value
+
+    def deadline_s(self) -> float | None:
+        """The caller's deadline in seconds; raise CallerError (400) when it is not a sensible number."""
+        if not self.deadline_ms:
+            return None
+        if not self.deadline_ms.isdigit() or not 0 < int(self.deadline_ms[:9]) <= _LONGEST_DEADLINE_MS:
+            message = f"x-keyrelay-deadline-ms must be a whole number from 1 to {_LONGEST_DEADLINE_MS}."
+            raise CallerError(400, message, code="invalid_header", param="x-keyrelay-deadline-ms")
+        return int(self.deadline_ms) / 1000
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.content_length} bytes, secret {'given' if self.secret else 'missing'}>"
+
+
+def authenticate(head: RequestHead, clients: dict[bytes, Client]) -> Client:
+    """The client whose secret it is. Raise CallerError (401).
+
+    Secrets are compared by looking up their SHA-256 digest, so the time taken says nothing about how much of a
+    guess was right.
+    """
+    secret = head.secret
+    if not secret:
+        message = (
+            "No client secret was sent. Send 'Authorization: Bearer <secret>' with a secret from CLIENT_API_KEYS_MAP, "
+            "or the one that Keyrelay showed at its first start."
+        )
+        raise _unauthorized(message, "missing_api_key")
+    client = clients.get(hashlib.sha256(secret).digest()) if len(secret) <= _LONGEST_SECRET else None
+    if client is None:
+        message = (
+            "The client secret is not known here. Keyrelay takes its own client secrets, not provider keys: "
+            "see CLIENT_API_KEYS_MAP, or make one with 'keyrelay clients new'."
+        )
+        raise _unauthorized(message, "invalid_api_key")
+    return client
+
+
+def _unauthorized(message: str, code: str) -> CallerError:
+    headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
+    return CallerError(401, message, kind="authentication_error", code=code, headers=headers)

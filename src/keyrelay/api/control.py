@@ -1,0 +1,126 @@
+"""The control plane: FastAPI with health, metrics and documentation. It may be slow; the data plane is not in it."""
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse, JSONResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from keyrelay import __version__
+from keyrelay.api.dataplane import unknown_path
+from keyrelay.api.health import Health
+from keyrelay.api.metrics import Metrics
+from keyrelay.api.openapi import components, data_plane_paths
+from keyrelay.core.errors import CallerError
+from keyrelay.wire.errors import encode_error
+
+_NOT_FOUND = 404
+_ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "redoc.standalone.js": "text/javascript",
+    "favicon.png": "image/png",
+}
+_ASSET_PATH = "/docs/assets/"
+
+
+def create_control_plane(health: Health, metrics: Metrics) -> FastAPI:
+    """The control plane as an ASGI application."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    app = FastAPI(
+        title="Keyrelay",
+        version=__version__,
+        description="One endpoint in front of every AI API key that you own.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_exception_handler(StarletteHTTPException, _http_error)
+    _add_health(app, health)
+    _add_metrics(app, registry)
+    _add_docs(app)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    return app
+
+
+def _add_health(app: FastAPI, health: Health) -> None:
+    @app.get("/livez", tags=["health"], summary="The process is up.")
+    async def livez() -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def readyz(*, verbose: bool = False) -> JSONResponse:
+        checks = health.checks()
+        ready = all(check.ok for check in checks)
+        body: dict[str, Any] = {"status": "ready" if ready else "not ready"}
+        if verbose or not ready:
+            body["checks"] = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    app.get("/readyz", tags=["health"], summary="Requests can be served.")(readyz)
+    app.get("/healthz", tags=["health"], summary="The same as /readyz.")(readyz)
+
+
+def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics.", response_class=Response)
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _add_docs(app: FastAPI) -> None:
+    title = "Keyrelay"
+    icon = _ASSET_PATH + "favicon.png"
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=title,
+            swagger_js_url=_ASSET_PATH + "swagger-ui-bundle.js",
+            swagger_css_url=_ASSET_PATH + "swagger-ui.css",
+            swagger_favicon_url=icon,
+        )
+
+    @app.get("/redoc", include_in_schema=False)
+    async def redoc() -> HTMLResponse:
+        return get_redoc_html(
+            openapi_url="/openapi.json",
+            title=title,
+            redoc_js_url=_ASSET_PATH + "redoc.standalone.js",
+            redoc_favicon_url=icon,
+            with_google_fonts=False,
+        )
+
+    @app.get(_ASSET_PATH + "{name}", include_in_schema=False)
+    async def asset(name: str) -> Response:
+        if name not in _ASSETS:
+            raise HTTPException(_NOT_FOUND)
+        content = files("keyrelay.api").joinpath("static_docs", name).read_bytes()
+        return Response(content, media_type=_ASSETS[name], headers={"cache-control": "public, max-age=86400"})
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        document["paths"] = {**data_plane_paths(), **document["paths"]}
+        for group, members in components().items():
+            document.setdefault("components", {}).setdefault(group, {}).update(members)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Everything that FastAPI would answer in its own shape goes out in OpenAI's."""
+    status = error.status_code if isinstance(error, HTTPException | StarletteHTTPException) else 500
+    headers = dict(getattr(error, "headers", None) or {})
+    if status == _NOT_FOUND:
+        caller_error = unknown_path(request.scope)
+    else:
+        detail = getattr(error, "detail", "")
+        caller_error = CallerError(status, f"{detail}.", code=str(detail).lower().replace(" ", "_"))
+    headers["content-type"] = "application/json"
+    return Response(encode_error(caller_error), status_code=status, headers=headers)

@@ -1,0 +1,249 @@
+"""The data plane: what callers' requests go through. Pure ASGI.
+
+(method, path) is looked up in a table; there is no middleware, no database and no lock. A request is read, decoded
+and handed to the engine's gateway; every error, whoever finds it, leaves in OpenAI's shape.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from keyrelay.api.answering import AsgiSink, Head, send_error, send_whole
+from keyrelay.api.callers import RequestHead, authenticate
+from keyrelay.api.models import model_entry, model_list
+from keyrelay.api.visits import Ended, Visit, Visits
+from keyrelay.core.errors import CallerError
+from keyrelay.core.ids import request_id
+from keyrelay.core.providers import Operation
+from keyrelay.core.records import RequestRecord
+from keyrelay.core.requests import CallRequest
+from keyrelay.engine.gateway import Gateway, Wishes, unknown_model
+from keyrelay.ports import Clock
+from keyrelay.wire.errors import encode_error_event
+from keyrelay.wire.generate import GenerateStream, decode_request_generate, encode_answer_generate
+from keyrelay.wire.openai import decode_request
+
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+Decode = Callable[[bytes], CallRequest]
+
+_PREFIXES = ("/v1", "")
+_OPERATION_PATHS: dict[str, Operation] = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/embeddings": "embeddings",
+}
+
+
+class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds at the front door; times in seconds."""
+
+    max_body_bytes: int = 32 * 1024 * 1024
+    max_body_depth: int = 64
+    max_event_bytes: int = 4 * 1024 * 1024
+    body_timeout_s: float = 30.0
+    reader_timeout_s: float = 60.0
+    max_concurrent_requests: int = 10_000
+    answer_headers: bool = True
+
+
+class DataPlane:
+    """Serves the callers' endpoints. `handler` finds the one for a request, or None when it is not ours."""
+
+    def __init__(self, gateway: Gateway, clock: Clock, settings: DataPlaneSettings) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._settings = settings
+        self.visits = Visits(body_timeout_s=settings.body_timeout_s, reader_timeout_s=settings.reader_timeout_s)
+        self._routes: dict[tuple[str, str], Handler] = {}
+        for prefix in _PREFIXES:
+            for path, operation in _OPERATION_PATHS.items():
+                decode = partial(decode_request, operation, max_depth=settings.max_body_depth)
+                self._routes["POST", prefix + path] = partial(self._call, decode=decode, generate=False)
+            self._routes["GET", prefix + "/models"] = self._models
+        decode = partial(decode_request_generate, max_depth=settings.max_body_depth)
+        self._routes["POST", "/v1/generate"] = partial(self._call, decode=decode, generate=True)
+
+    def handler(self, method: str, path: str) -> Handler | None:
+        """The handler of a request, found by its exact method and path, else by their tolerated spellings."""
+        return self._routes.get((method, path)) or self._tolerant(method, path)
+
+    def _tolerant(self, method: str, path: str) -> Handler | None:
+        bare = path.rstrip("/")
+        found = self._routes.get((method, bare))
+        if found is not None:
+            return found
+        for prefix in ("/v1/models/", "/models/"):
+            if bare.startswith(prefix):
+                return self._one_model if method in {"GET", "HEAD"} else partial(self._wrong_method, allow="GET")
+        methods = sorted(known for known, known_path in self._routes if known_path == bare)
+        if methods:
+            return partial(self._wrong_method, allow=", ".join(methods))
+        return self._unknown_path if bare == "/v1" or bare.startswith("/v1/") else None
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send, *, decode: Decode, generate: bool) -> None:
+        record = self._record()
+        visit = self.visits.enter(receive)
+        sink = AsgiSink(send, visit, asyncio.get_running_loop())
+        try:
+            reply = await self._serve(scope, visit, sink, record, decode=decode, generate=generate)
+            if reply is not None:
+                visit.writing_since = self._clock.monotonic_s()
+                await send_whole(send, 200, *reply)
+        except CallerError as error:
+            await self._refuse(send, sink, error, record)
+        except asyncio.CancelledError:
+            if not await self._cut_short(send, sink, visit, record):
+                raise
+        except Exception:
+            record.category = "internal"
+            await self._refuse(send, sink, _internal_error(), record)
+            raise
+        finally:
+            self.visits.leave(visit)
+            self._gateway.finish(record)
+
+    async def _serve(
+        self, scope: Scope, visit: Visit, sink: AsgiSink, record: RequestRecord, *, decode: Decode, generate: bool
+    ) -> tuple[Head, bytes] | None:
+        head = RequestHead(scope)
+        record.client = authenticate(head, self._gateway.pool.snapshot.clients).label
+        if len(self.visits) > self._settings.max_concurrent_requests:
+            raise _too_busy()
+        body = await self._read_body(head, visit)
+        request = decode(body)
+        wishes = Wishes(
+            deadline_s=head.deadline_s() if head.deadline_ms else None,
+            prefer=head.prefer.decode("latin-1"),
+            shape_whole=encode_answer_generate if generate else None,
+            shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
+        )
+        reply = await self._gateway.serve(request, record, sink, wishes)
+        if reply is not None and not self._settings.answer_headers:
+            reply = ([pair for pair in reply[0] if not pair[0].startswith(b"x-keyrelay-")], reply[1])
+        return reply
+
+    async def _read_body(self, head: RequestHead, visit: Visit) -> bytes:
+        limit = self._settings.max_body_bytes
+        if head.content_encoding not in {b"", b"identity"}:
+            raise CallerError(415, "Compressed request bodies are not taken: send it as it is.", code="encoding")
+        if head.content_length > limit:
+            raise _too_large(limit)
+        message = await visit.receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            pieces, size = [body], len(body)
+            while message.get("more_body"):
+                message = await visit.receive()
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if size > limit:
+                    raise _too_large(limit)
+            body = b"".join(pieces)
+        if message["type"] == "http.disconnect":
+            visit.ended = Ended.GONE
+            raise asyncio.CancelledError
+        visit.reading_since = 0.0
+        return body
+
+    async def _refuse(self, send: Send, sink: AsgiSink, error: CallerError, record: RequestRecord) -> None:
+        record.status = error.status
+        record.category = record.category or error.code or error.kind
+        self._gateway.finish(record)
+        if sink.started:
+            if not sink.ended:
+                await sink.end(encode_error_event(error))
+            return
+        await send_error(send, error, record.id)
+
+    async def _cut_short(self, send: Send, sink: AsgiSink, visit: Visit, record: RequestRecord) -> bool:
+        """Deal with a cancelled request; False when it has to go on being cancelled."""
+        record.category = visit.ended or "shutdown"
+        if visit.ended is Ended.SLOW_BODY:
+            timeout = f"{self._settings.body_timeout_s:g} s"
+            error = CallerError(408, f"The request's body did not arrive within {timeout}.", code="body_timeout")
+            error.headers = (("connection", "close"),)
+            await self._refuse(send, sink, error, record)
+            return True
+        if visit.ended is not None:
+            record.category = "caller_gone"
+            return visit.ended is Ended.GONE
+        await self._refuse(send, sink, _shutting_down(), record)
+        return False
+
+    async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        await self._look_up(scope, send, lambda: model_list(self._gateway.pool.snapshot))
+
+    async def _one_model(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        name = scope["path"].rstrip("/").partition("/models/")[2]
+
+        def entry() -> bytes:
+            found = model_entry(self._gateway.pool, name)
+            if found is None:
+                raise unknown_model(self._gateway.pool, name)
+            return found
+
+        await self._look_up(scope, send, entry)
+
+    async def _look_up(self, scope: Scope, send: Send, answer: Callable[[], bytes]) -> None:
+        record = self._record()
+        try:
+            authenticate(RequestHead(scope), self._gateway.pool.snapshot.clients)
+            head: Head = [(b"content-type", b"application/json"), (b"x-request-id", record.id.encode())]
+            await send_whole(send, 200, head, answer())
+        except CallerError as error:
+            await send_error(send, error, record.id, head_only=scope["method"] == "HEAD")
+
+    async def _wrong_method(self, scope: Scope, receive: Receive, send: Send, *, allow: str) -> None:
+        del receive
+        message = f"{scope['method']} is not possible here; use {allow}."
+        error = CallerError(405, message, code="method_not_allowed", headers=(("allow", allow),))
+        await send_error(send, error, self._record().id, head_only=scope["method"] == "HEAD")
+
+    async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        await send_error(send, unknown_path(scope), self._record().id, head_only=scope["method"] == "HEAD")
+
+    def _record(self) -> RequestRecord:
+        made_id = request_id(int(self._clock.epoch_s() * 1000), random.getrandbits(74))
+        return RequestRecord(made_id, self._clock.monotonic_s())
+
+    def __repr__(self) -> str:
+        return f"<DataPlane {len(self._routes)} routes, {self.visits!r}>"
+
+
+def unknown_path(scope: Scope) -> CallerError:
+    """The error for a path that is not served."""
+    message = f"There is no {scope['method']} {scope['path'][:200]!a} here; /docs lists what there is."
+    return CallerError(404, message, code="unknown_path")
+
+
+def _too_large(limit: int) -> CallerError:
+    message = f"The body is larger than {limit} bytes (KEYRELAY_MAX_BODY_BYTES)."
+    return CallerError(413, message, code="body_too_large")
+
+
+def _too_busy() -> CallerError:
+    return CallerError(
+        503,
+        "Keyrelay is serving as many requests as it may (KEYRELAY_MAX_CONCURRENT_REQUESTS). Try again shortly.",
+        kind="service_unavailable_error",
+        code="too_busy",
+        headers=(("retry-after", "1"), ("x-should-retry", "true")),
+    )
+
+
+def _shutting_down() -> CallerError:
+    message = "Keyrelay is shutting down; the request was cut off."
+    headers = (("retry-after", "1"), ("x-should-retry", "true"))
+    return CallerError(503, message, kind="service_unavailable_error", code="shutting_down", headers=headers)
+
+
+def _internal_error() -> CallerError:
+    message = "Keyrelay failed to serve this request; its log says why under the request id."
+    return CallerError(500, message, kind="internal_error", code="internal_error")

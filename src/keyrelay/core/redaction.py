@@ -1,0 +1,49 @@
+"""Taking secrets out of text before it reaches a log or a caller.
+
+The first line of defence is that logs are built from fields that cannot hold a secret. This is the second:
+every known secret in the forms in which it may come back (plain, quoted for URLs, for JSON, in base64), and
+what looks like a key although nobody knows it.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+MASK = "[redacted]"
+_SHORTEST_SECRET = 6
+_KEY_LIKE = re.compile(
+    r"(?:\b(?:sk|pk|rk|kr|gsk|csk|xai|nvapi|pplx|hf|fw|sk-or|sk-ant)[-_][A-Za-z0-9_\-*]{6,}"
+    r"|\bAIza[0-9A-Za-z_\-]{10,}|\bAQ\.[0-9A-Za-z_\-]{10,}"
+    r"|\bBearer\s+[A-Za-z0-9._~+/=\-]{6,}"
+    r"|\b[A-Za-z0-9]{2,8}-?[A-Za-z0-9]{0,8}\*{3,}[A-Za-z0-9]{0,8}"
+    r"|(?<=[?&]key=)[^&\s\"']+"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@))"
+)
+
+
+class Redactor:
+    """Redacts by exact secret and by pattern."""
+
+    __slots__ = ("_count", "_known")
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
+        self._count = len(forms)
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def redact(self, text: str) -> str:
+        """The text without anything that is, or looks like, a secret."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        return _KEY_LIKE.sub(MASK, text)
+
+    def __repr__(self) -> str:
+        return f"<Redactor {self._count} forms of secrets>"
+
+
+def _forms(secret: str) -> set[str]:
+    encoded = base64.b64encode(secret.encode()).decode()
+    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], encoded, encoded.rstrip("=")}

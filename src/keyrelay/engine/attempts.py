@@ -1,0 +1,211 @@
+"""One attempt: send a reserved request to one candidate and see whether it becomes an answer.
+
+The outcome is a value: a whole answer, a stream whose first content has come, or a failure. Whatever happens, the
+candidate's state is updated and, unless a stream goes on, the reservation is settled.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from keyrelay.core.failures import Failure, FailureKind, FailureScope, ProviderError
+from keyrelay.core.records import Attempt
+from keyrelay.core.redaction import Redactor
+from keyrelay.core.usage import Usage
+from keyrelay.engine.jobs import Job
+from keyrelay.engine.settings import EngineSettings
+from keyrelay.ports import Clock, Fault, Ledger, Reservation, Upstream, UpstreamAnswer, UpstreamCall
+from keyrelay.quota.values import Amounts
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.classify import Classifier, Moment
+from keyrelay.wire.errors import embedded_status, read_error
+from keyrelay.wire.openai import asks_usage, encode_request, read_answer
+from keyrelay.wire.stream import StreamEnd, StreamReader
+
+_OK = 200
+_FAULT_KINDS = {
+    "network": FailureKind.NETWORK,
+    "timeout": FailureKind.TIMEOUT,
+    "malformed": FailureKind.MALFORMED,
+}
+
+
+class WholeAnswer(msgspec.Struct, frozen=True):
+    """An answer in one piece."""
+
+    body: bytes
+    content_type: str
+    usage: Usage | None
+
+
+class OpenStream(msgspec.Struct, frozen=True):
+    """A stream whose first content has come: `first` is what may go to the caller at once."""
+
+    answer: UpstreamAnswer
+    reader: StreamReader
+    first: bytes
+
+
+class AttemptRunner:
+    """Runs attempts against the upstream port."""
+
+    __slots__ = ("_clock", "_ledger", "_random", "_settings", "_upstream", "redactor")
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        settings: EngineSettings,
+        random: Callable[[], float],
+        redactor: Redactor,
+    ) -> None:
+        self._upstream = upstream
+        self._ledger = ledger
+        self._clock = clock
+        self._settings = settings
+        self._random = random
+        self.redactor = redactor
+
+    async def run(
+        self, job: Job, candidate: Candidate, reservation: Reservation, classifier: Classifier
+    ) -> WholeAnswer | OpenStream | Failure:
+        """Send and wait until the outcome is known. Cancelled, it settles and lets go before it passes that on."""
+        started_at = self._clock.monotonic_s()
+        attempt = Attempt(candidate.provider.id, candidate.key.label, candidate.model)
+        job.record.attempts.append(attempt)
+        candidate.begin(self._clock.epoch_s())
+        try:
+            outcome = await self._send(job, candidate, reservation, started_at)
+        except BaseException:
+            candidate.released()
+            self._ledger.settle(reservation, job.amounts, self._clock.epoch_s())
+            raise
+        finally:
+            attempt.seconds = self._clock.monotonic_s() - started_at
+            job.record.upstream_s += attempt.seconds
+        now_s = self._clock.epoch_s()
+        if isinstance(outcome, ProviderError):
+            outcome = classifier.classify(outcome, self._moment(candidate, now_s))
+        if isinstance(outcome, Failure):
+            outcome = msgspec.structs.replace(outcome, message=self.redactor.redact(outcome.message))
+            attempt.failure = outcome
+            self._ledger.settle(reservation, _failed_amounts(outcome, job.amounts), now_s)
+            candidate.failed(outcome, now_s, self._random)
+            return outcome
+        candidate.succeeded(now_s)
+        if isinstance(outcome, WholeAnswer):
+            self._ledger.settle(reservation, used_amounts(outcome.usage, job.amounts), now_s)
+        return outcome
+
+    async def _send(
+        self, job: Job, candidate: Candidate, reservation: Reservation, started_at: float
+    ) -> WholeAnswer | OpenStream | Failure | ProviderError:
+        request, provider, settings = job.request, candidate.provider, self._settings
+        ask_usage = asks_usage(request, provider.row)
+        first_byte_s = settings.first_byte_s if request.stream else settings.answer_s
+        first_byte_at = started_at + max(first_byte_s, provider.row.first_byte_timeout_s or 0.0)
+        answer = await self._upstream.send(
+            UpstreamCall(
+                origin=provider.origin,
+                target=provider.path_of(request.operation),
+                credential=candidate.credential,
+                headers=(*_HEADERS, *provider.row.extra_headers.items()) if provider.row.extra_headers else _HEADERS,
+                body=encode_request(request, provider.row, candidate.model, ask_usage=ask_usage),
+                first_byte_at=min(first_byte_at, job.total_at),
+                total_at=job.total_at,
+                max_body_bytes=settings.max_answer_bytes,
+            )
+        )
+        if isinstance(answer, Fault):
+            return fault_failure(answer)
+        now_s = self._clock.epoch_s()
+        self._ledger.answered(reservation, now_s)
+        if answer.status != _OK:
+            body = answer.body
+            answer.close()
+            return read_error(answer.status, body, answer.headers, now_s)
+        if answer.streaming:
+            return await self._begin_stream(job, answer, min(first_byte_at, job.total_at), hide_usage=ask_usage)
+        return self._read_whole(job, answer)
+
+    def _read_whole(self, job: Job, answer: UpstreamAnswer) -> WholeAnswer | Failure | ProviderError:
+        body = answer.body
+        answer.close()
+        reading = read_answer(job.request.operation, body)
+        if reading.is_error:
+            return read_error(embedded_status(body), body, {}, self._clock.epoch_s())
+        if reading.problem:
+            return malformed(reading.problem)
+        if job.request.stream:
+            return malformed("a stream was asked for and a whole answer came")
+        return WholeAnswer(body, answer.headers.get("content-type", "application/json"), reading.usage)
+
+    async def _begin_stream(
+        self, job: Job, answer: UpstreamAnswer, first_at: float, *, hide_usage: bool
+    ) -> OpenStream | Failure | ProviderError:
+        if not job.request.stream:
+            answer.close()
+            return malformed("a whole answer was asked for and a stream came")
+        reader = StreamReader(hide_usage=hide_usage, max_event_bytes=self._settings.max_event_bytes)
+        answer.deadline_at = first_at
+        try:
+            while True:
+                chunk = await answer.read()
+                first = reader.feed(chunk) if chunk else reader.close()
+                if reader.end in {StreamEnd.ERROR, StreamEnd.MALFORMED}:
+                    return self._stream_failure(reader)
+                if reader.committed:
+                    return OpenStream(answer, reader, first)
+                if not chunk or reader.end is StreamEnd.DONE:
+                    return (
+                        fault_failure(answer.fault) if answer.fault else malformed("the stream ended without content")
+                    )
+        finally:
+            if not reader.committed:
+                answer.close()
+
+    def _stream_failure(self, reader: StreamReader) -> Failure | ProviderError:
+        if reader.end is StreamEnd.ERROR:
+            data = reader.error_data
+            return read_error(embedded_status(data), data, {}, self._clock.epoch_s())
+        return malformed(reader.problem)
+
+    def _moment(self, candidate: Candidate, now_s: float) -> Moment:
+        strikes = candidate.cells[FailureScope.PAIR].strikes
+        return Moment(now_s=now_s, zone=candidate.provider.row.day_zone, strikes=strikes, random=self._random())
+
+    def __repr__(self) -> str:
+        return f"<AttemptRunner over {self._upstream!r}>"
+
+
+_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
+
+
+def fault_failure(fault: Fault) -> Failure:
+    """The failure that a fault below HTTP means."""
+    return Failure(
+        kind=_FAULT_KINDS[fault.kind], scope=FailureScope.PROVIDER, message=fault.message, reached=fault.reached
+    )
+
+
+def malformed(message: str) -> Failure:
+    """The failure of an answer that cannot be used."""
+    return Failure(kind=FailureKind.MALFORMED, scope=FailureScope.PROVIDER, message=message)
+
+
+def used_amounts(usage: Usage | None, estimated: Amounts) -> Amounts:
+    """What an answer used: as reported, else as estimated."""
+    if usage is None:
+        return estimated
+    return Amounts(requests=1, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+
+
+def _failed_amounts(failure: Failure, estimated: Amounts) -> Amounts:
+    """What a failed attempt used: nothing if it never arrived, all of it if it may have been worked on."""
+    if not failure.reached:
+        return Amounts(requests=0)
+    if failure.kind in {FailureKind.TIMEOUT, FailureKind.NETWORK}:
+        return estimated
+    return Amounts(requests=1)

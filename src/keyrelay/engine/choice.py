@@ -1,0 +1,103 @@
+"""Choosing the next candidate and taking its quota, in one step without an await."""
+
+from collections.abc import Callable, Iterator
+
+from keyrelay.core.failures import FAULT_KINDS
+from keyrelay.core.providers import ModelRow
+from keyrelay.engine.jobs import Job
+from keyrelay.ports import Ledger, Reservation
+from keyrelay.quota.values import Refusal
+from keyrelay.routing.candidates import Candidate, Dropped, DropReason, gate, limited
+
+_CONTEXT_SLACK = 1.25
+"""The estimate of the prompt may be too high by this much before a model counts as too small."""
+
+
+class Chooser:
+    """Goes through a job's plan and reserves with the first candidate that can serve."""
+
+    __slots__ = ("_ledger", "_random")
+
+    def __init__(self, ledger: Ledger, random: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._random = random
+
+    def choose(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
+        """The next candidate with its reservation; None, with the reasons in `job.drops`, when there is none."""
+        for candidate in self._candidates(job, now_s):
+            dropped = unfit(candidate, job) or gate(candidate, now_s)
+            if dropped is None:
+                taken = self._ledger.reserve(candidate.path, job.amounts, now_s)
+                if not isinstance(taken, Refusal):
+                    return candidate, taken
+                dropped = limited(taken)
+                if not taken.firm:
+                    job.beliefs.append(candidate)
+            job.drops[candidate] = dropped
+        return None
+
+    def choose_again(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
+        """After faults only: a provider or even a candidate that has failed this request may be asked once more."""
+        for candidate in sorted(job.plan.candidates(), key=job.tried.__contains__):
+            failure = job.tried.get(candidate)
+            if (failure is not None and failure.kind not in FAULT_KINDS) or gate(candidate, now_s):
+                continue
+            if unfit(candidate, job):
+                continue
+            taken = self._ledger.reserve(candidate.path, job.amounts, now_s)
+            if not isinstance(taken, Refusal):
+                return candidate, taken
+        return None
+
+    def has_sound_candidate(self, job: Job, now_s: float) -> bool:
+        """Whether somebody untried is left whose provider and key show no sign of failing."""
+        return any(
+            not any(circuit.suspect for circuit in candidate.circuits) and not gate(candidate, now_s)
+            for stage in job.plan.stages
+            for candidate in stage.candidates
+            if candidate not in job.tried and candidate.provider.id not in job.avoided and not unfit(candidate, job)
+        )
+
+    def choose_beyond_belief(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
+        """When only beliefs stand in the way: one request at a time may find out whether they are true."""
+        beliefs, job.beliefs = job.beliefs, []
+        for candidate in beliefs:
+            taken = self._ledger.reserve(candidate.path, job.amounts, now_s, beyond_belief=True)
+            if not isinstance(taken, Refusal):
+                return candidate, taken
+        return None
+
+    def _candidates(self, job: Job, now_s: float) -> Iterator[Candidate]:
+        tried, avoided = job.tried, job.avoided
+        for stage in job.plan.stages:
+            for candidate in stage.order(now_s, self._random):
+                if candidate not in tried and candidate.provider.id not in avoided:
+                    yield candidate
+
+    def __repr__(self) -> str:
+        return f"<Chooser over {self._ledger!r}>"
+
+
+def unfit(candidate: Candidate, job: Job) -> Dropped | None:
+    """Whether a candidate could not serve this request at any time.
+
+    What the catalogue says of a model's abilities counts only where Keyrelay chooses the model; a caller who names
+    one gets it, and the provider's own word.
+    """
+    operation = job.request.operation
+    if not getattr(candidate.provider.row.paths, operation):
+        return Dropped(DropReason.NO_OPERATION, f"{candidate.provider.row.name} has no {operation} endpoint")
+    if candidate.model in job.small_models:
+        return Dropped(DropReason.CONTEXT_TOO_SMALL, "the request is too large for this model")
+    row = candidate.model_row if job.plan.free_choice else None
+    return None if row is None else _unable(row, job)
+
+
+def _unable(row: ModelRow, job: Job) -> Dropped | None:
+    missing = [need for need in job.request.needs if need not in row.capabilities]
+    if missing:
+        return Dropped(DropReason.NO_CAPABILITY, f"the model does not have: {', '.join(missing)}")
+    if row.context_tokens and job.amounts.input_tokens > row.context_tokens * _CONTEXT_SLACK:
+        text = f"about {job.amounts.input_tokens} tokens do not fit into {row.context_tokens}"
+        return Dropped(DropReason.CONTEXT_TOO_SMALL, text)
+    return None

@@ -1,0 +1,153 @@
+"""From a plan to an answer: choose, attempt, recover, until one answers or nothing is left.
+
+The loop performs decisions that are taken elsewhere: `choice` says who is next, `attempts` what became of it,
+`routing.recovery` what to do after it, `refusals` what to say in the end.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from keyrelay.core.failures import LIMIT_KINDS, Failure, FailureKind, FailureScope
+from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer
+from keyrelay.engine.choice import Chooser
+from keyrelay.engine.jobs import Job
+from keyrelay.engine.pool import Pool
+from keyrelay.engine.proofs import Arrivals
+from keyrelay.engine.refusals import caller_fault, deadline_passed, nothing_could_serve
+from keyrelay.engine.settings import EngineSettings
+from keyrelay.ports import Clock, Ledger, Observer, Reservation
+from keyrelay.routing.budget import RetryBudget, backoff_s
+from keyrelay.routing.candidates import Candidate, DropReason
+from keyrelay.routing.policies import note_use
+from keyrelay.routing.recovery import Recovery, recover
+
+_PROOF_WAIT_S = 0.25
+"""How long to wait for the outcome of somebody else's first try before looking again."""
+
+
+class Executor:
+    """Serves jobs."""
+
+    __slots__ = (
+        "_arrivals",
+        "_attempts",
+        "_budget",
+        "_chooser",
+        "_clock",
+        "_ledger",
+        "_observer",
+        "_pool",
+        "_random",
+        "_settings",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        attempts: AttemptRunner,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        observer: Observer,
+        settings: EngineSettings,
+        random: Callable[[], float],
+    ) -> None:
+        self._pool = pool
+        self._attempts = attempts
+        self._ledger = ledger
+        self._clock = clock
+        self._observer = observer
+        self._settings = settings
+        self._random = random
+        self._chooser = Chooser(ledger, random)
+        self._budget = RetryBudget(settings.retry)
+        self._arrivals = Arrivals()
+
+    async def serve(self, job: Job) -> tuple[WholeAnswer | OpenStream, Candidate, Reservation]:
+        """The answer, who gave it, and its reservation. Raise CallerError when there is none."""
+        self._budget.count_request(self._clock.epoch_s())
+        while True:
+            candidate, reservation = self._choose(job) or await self._choose_later(job)
+            classifier = self._pool.classifier(candidate.provider.id)
+            try:
+                outcome = await self._attempts.run(job, candidate, reservation, classifier)
+            finally:
+                self._arrivals.announce()
+            if not isinstance(outcome, Failure):
+                self._ledger.raise_belief(reservation)
+                return outcome, candidate, reservation
+            self._note_failure(job, candidate, outcome)
+            self._check_deadline(job)
+            await self._recover(job, candidate, outcome)
+
+    def _choose(self, job: Job) -> tuple[Candidate, Reservation] | None:
+        now_s = self._clock.epoch_s()
+        taken = self._chooser.choose(job, now_s)
+        if taken is not None:
+            note_use(taken[0], now_s)
+        return taken
+
+    async def _choose_later(self, job: Job) -> tuple[Candidate, Reservation]:
+        """Nobody is free: ask a failing provider again, wait for a first try to end, test a belief, or give up."""
+        while True:
+            now_s = self._clock.epoch_s()
+            taken = self._chooser.choose_again(job, now_s) if job.faults else None
+            if taken is not None:
+                return taken
+            if not any(drop.reason is DropReason.UNPROVEN for drop in job.drops.values()):
+                taken = self._chooser.choose_beyond_belief(job, now_s)
+                if taken is not None:
+                    return taken
+                raise nothing_could_serve(job, now_s)
+            self._check_deadline(job)
+            await self._arrivals.wait(min(_PROOF_WAIT_S, job.total_at - self._clock.monotonic_s()))
+            job.drops.clear()
+            job.beliefs.clear()
+            taken = self._choose(job)
+            if taken is not None:
+                return taken
+
+    def _note_failure(self, job: Job, candidate: Candidate, failure: Failure) -> None:
+        job.tried[candidate] = failure
+        job.drops.pop(candidate, None)
+        self._observer.attempt_failed(job.record, job.record.attempts[-1])
+        if failure.kind in LIMIT_KINDS:
+            now_s = self._clock.epoch_s()
+            for standing in self._ledger.peek(candidate.path, now_s):
+                if not standing.limit.limit.firm and standing.used >= standing.amount:
+                    self._ledger.confirm_belief(standing.limit, now_s)
+
+    async def _recover(self, job: Job, candidate: Candidate, failure: Failure) -> None:
+        recovery = recover(failure)
+        if recovery is Recovery.GIVE_UP:
+            raise caller_fault(failure, job)
+        if recovery is Recovery.OTHER_MODEL:
+            job.small_models.add(candidate.model)
+            if all(other.model in job.small_models for other in job.plan.candidates()):
+                raise caller_fault(failure, job)
+        elif recovery is Recovery.RETRY:
+            await self._before_retry(job, candidate, failure)
+
+    async def _before_retry(self, job: Job, candidate: Candidate, failure: Failure) -> None:
+        """Bound what faults may cost: attempts per request, and the budget where trying again may add to an outage."""
+        job.faults += 1
+        if failure.scope is FailureScope.PROVIDER:
+            job.avoided.add(candidate.provider.id)
+        now_s = self._clock.epoch_s()
+        if job.faults >= self._settings.retry.attempts:
+            raise nothing_could_serve(job, now_s)
+        elsewhere = self._chooser.has_sound_candidate(job, now_s)
+        if elsewhere:
+            return
+        if not self._budget.take(now_s):
+            raise nothing_could_serve(job, now_s)
+        wait_s = backoff_s(job.faults, self._settings.retry, self._random())
+        if failure.kind is not FailureKind.NETWORK or failure.reached:
+            await asyncio.sleep(min(wait_s, max(0.0, job.total_at - self._clock.monotonic_s())))
+
+    def _check_deadline(self, job: Job) -> None:
+        if self._clock.monotonic_s() >= job.total_at:
+            raise deadline_passed(job, self._clock.epoch_s())
+
+    def __repr__(self) -> str:
+        return f"<Executor {self._budget!r}>"

@@ -1,0 +1,195 @@
+"""The story of one request, told once: plan, estimate, serve, settle, record.
+
+`api` hands in a decoded request and a sink for streams, and gets a whole answer back or sees the stream go out.
+Everything that the answer says of itself (who gave it, after how many attempts, at what cost) is decided here.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from keyrelay.core.errors import CallerError
+from keyrelay.core.records import RequestRecord
+from keyrelay.core.redaction import Redactor
+from keyrelay.core.requests import CallRequest
+from keyrelay.core.usage import Usage
+from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer, used_amounts
+from keyrelay.engine.executor import Executor
+from keyrelay.engine.jobs import Job
+from keyrelay.engine.pool import Plan, Pool
+from keyrelay.engine.relay import Relay, StreamShape, WholeShape
+from keyrelay.engine.settings import EngineSettings
+from keyrelay.ports import Clock, Ledger, Observer, Reservation, Sink, Upstream
+from keyrelay.quota.estimates import COMPLETION_TOKENS, estimate
+from keyrelay.quota.values import Amounts
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.resolve import near_matches
+
+_PER_MILLION = 1_000_000
+_OK = 200
+
+Head = list[tuple[bytes, bytes]]
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What a caller may ask for in headers: a deadline in seconds, a provider to try first, another shape."""
+
+    deadline_s: float | None = None
+    prefer: str = ""
+    shape_whole: WholeShape | None = None
+    shape_stream: StreamShape | None = None
+
+
+_NO_WISHES = Wishes()
+
+
+class Gateway:
+    """Serves requests over the ports that it is given."""
+
+    __slots__ = ("_attempts", "_clock", "_executor", "_ledger", "_observer", "_random", "_relay", "_settings", "pool")
+
+    def __init__(
+        self,
+        pool: Pool,
+        upstream: Upstream,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        observer: Observer,
+        settings: EngineSettings,
+        random: Callable[[], float],
+        redactor: Redactor,
+    ) -> None:
+        self.pool = pool
+        self._ledger = ledger
+        self._clock = clock
+        self._observer = observer
+        self._settings = settings
+        self._random = random
+        self._attempts = AttemptRunner(upstream, ledger, clock, settings=settings, random=random, redactor=redactor)
+        self._executor = Executor(
+            pool, self._attempts, ledger, clock=clock, observer=observer, settings=settings, random=random
+        )
+        self._relay = Relay(clock, settings=settings, random=random, redactor=redactor)
+
+    def replace_redactor(self, redactor: Redactor) -> None:
+        """Redact by the secrets of another configuration from now on."""
+        self._attempts.redactor = self._relay.redactor = redactor
+
+    async def serve(
+        self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes = _NO_WISHES
+    ) -> tuple[Head, bytes] | None:
+        """Head and body of a whole answer, or None when a stream has gone to the sink. Raise CallerError."""
+        record.operation = request.operation
+        record.model_asked = request.model
+        record.stream = request.stream
+        plan = self._plan(request.model, wishes)
+        total_s = self._settings.total_s if wishes.deadline_s is None else wishes.deadline_s
+        job = Job(request, record, plan, _estimate(request), record.started_at + total_s)
+        outcome, candidate, reservation = await self._executor.serve(job)
+        record.provider, record.key, record.model = candidate.provider.id, candidate.key.label, candidate.model
+        record.status = _OK
+        if isinstance(outcome, WholeAnswer):
+            return self._whole(job, outcome, candidate, wishes)
+        await self._stream(job, outcome, candidate, reservation, sink=sink, shape=wishes.shape_stream)
+        return None
+
+    def finish(self, record: RequestRecord) -> None:
+        """Write the request down; only the first call counts."""
+        if not record.ended_at:
+            record.ended_at = self._clock.monotonic_s()
+            self._observer.finished(record)
+
+    def _plan(self, name: str, wishes: Wishes) -> Plan:
+        plan = self.pool.plan(name)
+        if plan is None:
+            raise unknown_model(self.pool, name)
+        return plan.preferring(wishes.prefer, self._random) if wishes.prefer else plan
+
+    def _whole(self, job: Job, answer: WholeAnswer, candidate: Candidate, wishes: Wishes) -> tuple[Head, bytes]:
+        record = job.record
+        record.usage = answer.usage or Usage(job.amounts.input_tokens, job.amounts.output_tokens, estimated=True)
+        record.cost_usd = cost_usd(candidate, record.usage)
+        body, content_type = answer.body, answer.content_type
+        if wishes.shape_whole is not None:
+            body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
+            content_type = "application/json"
+        head = self._head(record, candidate)
+        head.append((b"content-type", content_type.encode("latin-1", "replace")))
+        if record.cost_usd is not None:
+            head.append((b"x-keyrelay-cost-usd", b"%.8f" % record.cost_usd))
+        self.finish(record)
+        return head, body
+
+    async def _stream(
+        self,
+        job: Job,
+        stream: OpenStream,
+        candidate: Candidate,
+        reservation: Reservation,
+        *,
+        sink: Sink,
+        shape: StreamShape | None,
+    ) -> None:
+        record = job.record
+        record.first_token_at = self._clock.monotonic_s()
+        head = self._head(record, candidate)
+        head += _STREAM_HEAD
+
+        def settle() -> None:
+            usage = record.usage
+            self._ledger.settle(reservation, used_amounts(usage, job.amounts), self._clock.epoch_s())
+            record.cost_usd = cost_usd(candidate, usage) if usage else None
+            self.finish(record)
+
+        await self._relay.run(job, stream, candidate, sink=sink, head=head, shape=shape, settle=settle)
+
+    def _head(self, record: RequestRecord, candidate: Candidate) -> Head:
+        own_s = self._clock.monotonic_s() - record.started_at - record.upstream_s
+        return [
+            (b"x-request-id", record.id.encode()),
+            *answered_by(candidate),
+            (b"x-keyrelay-attempts", b"%d" % len(record.attempts)),
+            (b"x-keyrelay-overhead-ms", b"%.3f" % max(0.0, own_s * 1000)),
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Gateway {self.pool!r} {self._executor!r}>"
+
+
+_STREAM_HEAD: Head = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def answered_by(candidate: Candidate) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that say who answered."""
+    return (
+        (b"x-keyrelay-provider", candidate.provider.id.encode("ascii", "replace")),
+        (b"x-keyrelay-model", candidate.model.encode("ascii", "replace")),
+        (b"x-keyrelay-key", candidate.key.label.encode("ascii", "replace")),
+    )
+
+
+def cost_usd(candidate: Candidate, usage: Usage) -> float | None:
+    """Cost at the catalogue's list price; None when the catalogue has no price for the model."""
+    row = candidate.model_row
+    if row is None or row.price_input_usd_per_mtok is None:
+        return None
+    price_out = row.price_output_usd_per_mtok or 0.0
+    return (usage.input_tokens * row.price_input_usd_per_mtok + usage.output_tokens * price_out) / _PER_MILLION
+
+
+def unknown_model(pool: Pool, name: str) -> CallerError:
+    """The error for a name that nothing configured answers to, with names that resemble it."""
+    near = near_matches(pool.snapshot, name)
+    hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
+    message = f"The model '{name}' is not known to any configured provider.{hint} GET /v1/models lists all names."
+    return CallerError(404, message, param="model", code="model_not_found", detail={"near_matches": near})
+
+
+def _estimate(request: CallRequest) -> Amounts:
+    completion = 0 if request.operation == "embeddings" else COMPLETION_TOKENS
+    return estimate(request.body, max_tokens=request.max_output_tokens, completion_tokens=completion)

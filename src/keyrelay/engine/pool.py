@@ -1,0 +1,112 @@
+"""The pool: candidates for every name that callers use, made once per configuration.
+
+A plan is made when a name is first asked for and kept until the configuration changes. What is known of keys,
+accounts and providers lives in `Health`, by name, and so outlives the plans.
+"""
+
+from collections.abc import Callable, Iterable
+
+from keyrelay.core.configuration import Key, Snapshot, Target
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.classify import Classifier
+from keyrelay.routing.health import Health
+from keyrelay.routing.policies import Stage
+from keyrelay.routing.resolve import StageTargets, resolve
+
+MAX_PLANS = 10_000
+
+
+class Plan:
+    """The stages of one name. `free_choice`: which models serve is Keyrelay's choice."""
+
+    __slots__ = ("free_choice", "stages")
+
+    def __init__(self, stages: tuple[Stage, ...], *, free_choice: bool) -> None:
+        self.stages = stages
+        self.free_choice = free_choice
+
+    def candidates(self) -> Iterable[Candidate]:
+        """All candidates in the order of the stages."""
+        return (candidate for stage in self.stages for candidate in stage.candidates)
+
+    def preferring(self, provider_id: str, random: Callable[[], float]) -> "Plan":
+        """The same plan with one provider's candidates in front."""
+        first = []
+        rest = []
+        for stage in self.stages:
+            wanted = [candidate for candidate in stage.candidates if candidate.provider.id == provider_id]
+            if wanted:
+                first.append(stage.subset(wanted, random))
+                others = [candidate for candidate in stage.candidates if candidate.provider.id != provider_id]
+                if others:
+                    rest.append(stage.subset(others, random))
+            else:
+                rest.append(stage)
+        return Plan((*first, *rest), free_choice=self.free_choice)
+
+    def __repr__(self) -> str:
+        return f"<Plan {len(self.stages)} stages, {sum(len(stage.candidates) for stage in self.stages)} candidates>"
+
+
+class Pool:
+    """Plans by name for the present snapshot."""
+
+    __slots__ = ("_candidates", "_classifiers", "_health", "_keys", "_plans", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, health: Health) -> None:
+        self._health = health
+        self.replace(snapshot)
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Take another configuration; requests under way finish with the plan that they have."""
+        keys: dict[str, list[Key]] = {}
+        for key in snapshot.keys:
+            keys.setdefault(key.provider_id, []).append(key)
+        self.snapshot = snapshot
+        self._keys = keys
+        self._plans: dict[str, Plan] = {}
+        self._candidates: dict[str, Candidate] = {}
+        self._classifiers = {provider.id: Classifier(provider.row.failures) for provider in snapshot.providers.values()}
+
+    def plan(self, name: str) -> Plan | None:
+        """The plan for a model name; None when nothing configured answers to it."""
+        plan = self._plans.get(name)
+        if plan is not None:
+            return plan
+        resolution = resolve(self.snapshot, name)
+        if resolution is None:
+            return None
+        stages = tuple(stage for targets in resolution.stages if (stage := self._stage(targets)).candidates)
+        plan = Plan(stages, free_choice=resolution.free_choice)
+        if len(self._plans) >= MAX_PLANS:
+            del self._plans[next(iter(self._plans))]
+        self._plans[name] = plan
+        return plan
+
+    def candidates(self) -> list[Candidate]:
+        """Every candidate that a plan has needed so far."""
+        return list(self._candidates.values())
+
+    def classifier(self, provider_id: str) -> Classifier:
+        """The failure table of a provider of the present snapshot, else the generic one."""
+        return self._classifiers.get(provider_id) or Classifier()
+
+    def _stage(self, targets: StageTargets) -> Stage:
+        candidates = [
+            self._candidate(key, target) for target in targets.targets for key in self._keys.get(target.provider_id, ())
+        ]
+        return Stage(candidates, targets.policy)
+
+    def _candidate(self, key: Key, target: Target) -> Candidate:
+        name = f"{key.id}:{target.model}"
+        candidate = self._candidates.get(name)
+        if candidate is None:
+            if len(self._candidates) >= MAX_PLANS:
+                del self._candidates[next(iter(self._candidates))]
+            provider = self.snapshot.providers[target.provider_id]
+            candidate = self._candidates[name] = Candidate(provider, key, target.model, self._health)
+        return candidate
+
+    def __repr__(self) -> str:
+        keys = sum(map(len, self._keys.values()))
+        return f"<Pool {len(self.snapshot.providers)} providers, {keys} keys, {len(self._plans)} plans>"

@@ -1,0 +1,184 @@
+"""What a caller is told when nothing could serve: status, words, every candidate's reason, when to come back."""
+
+import datetime as dt
+import math
+from typing import Any
+
+from keyrelay.core.errors import CallerError
+from keyrelay.core.failures import ADVICE, FAULT_KINDS, Failure, FailureKind
+from keyrelay.core.records import RequestRecord
+from keyrelay.engine.jobs import Job
+from keyrelay.routing.candidates import PASSING_REASONS, Candidate, Dropped, DropReason, failed
+
+MAX_LISTED = 100
+_LONGEST_SDK_WAIT_S = 120.0
+"""The official SDKs do not retry when told to wait longer."""
+_DEFAULT_WAIT_S = 5.0
+_UNSERVABLE = frozenset({DropReason.NO_OPERATION, DropReason.NO_CAPABILITY, DropReason.CONTEXT_TOO_SMALL})
+_KIND_BY_STATUS = {
+    400: "invalid_request_error",
+    404: "invalid_request_error",
+    413: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+def caller_fault(failure: Failure, job: Job) -> CallerError:
+    """The provider found the request wrong: its words, redacted, under a 4xx of its own or 400."""
+    status = failure.status if failure.status in _KIND_BY_STATUS else 400
+    content = failure.kind is FailureKind.CONTENT
+    code = "content_policy_violation" if content else failure.code or "invalid_request"
+    if failure.kind is FailureKind.CONTEXT:
+        status, code = 400, "context_length_exceeded"
+    return CallerError(
+        status, failure.message, code=code, headers=(("x-should-retry", "false"),), detail=_detail(job, 0.0, 0.0)
+    )
+
+
+def deadline_passed(job: Job, now_s: float) -> CallerError:
+    """The request's own deadline came first."""
+    return CallerError(
+        504,
+        "The request's deadline passed before any provider had answered. Raise x-keyrelay-deadline-ms or try again.",
+        kind="timeout_error",
+        code="deadline_exceeded",
+        detail=_detail(job, now_s, 0.0),
+    )
+
+
+def nothing_could_serve(job: Job, now_s: float) -> CallerError:
+    """The error for a request that no candidate could take."""
+    drops = _all_drops(job)
+    reasons = {drop.reason for drop in drops.values()}
+    kinds = {drop.kind for drop in drops.values()}
+    if not drops:
+        return _no_candidates(job)
+    if reasons <= _UNSERVABLE or kinds == {FailureKind.CONTEXT}:
+        return _unservable(job, drops, now_s)
+    if kinds == {FailureKind.MODEL}:
+        message = f"No configured provider offers the model '{job.record.model_asked}' to its keys."
+        return CallerError(404, message, param="model", code="model_not_found", detail=_detail(job, now_s, None))
+    return _come_back(job, drops, now_s)
+
+
+def _all_drops(job: Job) -> dict[Candidate, Dropped]:
+    drops = dict(job.drops)
+    drops.update((candidate, failed(failure)) for candidate, failure in job.tried.items())
+    return drops
+
+
+def _no_candidates(job: Job) -> CallerError:
+    message = f"'{job.record.model_asked}' has no key that could serve it. Add a key for one of its providers."
+    return CallerError(503, message, kind="service_unavailable_error", code="no_candidates")
+
+
+def _unservable(job: Job, drops: dict[Candidate, Dropped], now_s: float) -> CallerError:
+    texts = list(dict.fromkeys(drop.text for drop in drops.values()))
+    message = f"No candidate for '{job.record.model_asked}' can serve this request: {'; '.join(texts[:3])}."
+    too_small = any(
+        drop.reason is DropReason.CONTEXT_TOO_SMALL or drop.kind is FailureKind.CONTEXT for drop in drops.values()
+    )
+    code = "context_length_exceeded" if too_small else "unsupported_operation"
+    return CallerError(400, message, param="model", code=code, detail=_detail(job, now_s, None))
+
+
+def _come_back(job: Job, drops: dict[Candidate, Dropped], now_s: float) -> CallerError:
+    servable = [drop for drop in drops.values() if drop.reason not in _UNSERVABLE]
+    limits_only = all(drop.reason in PASSING_REASONS for drop in servable)
+    faults_only = all(drop.reason is DropReason.FAILED and drop.kind in FAULT_KINDS for drop in servable)
+    times = [drop.until_s for drop in servable if drop.until_s is not None and math.isfinite(drop.until_s)]
+    unknown = any(drop.until_s is None for drop in servable)
+    wait_s = max(0.0, min(times) - now_s) if times else _DEFAULT_WAIT_S if unknown else None
+    message = _message(job, servable, wait_s, now_s)
+    headers = _headers(wait_s)
+    detail = _detail(job, now_s, wait_s, drops)
+    if limits_only:
+        return CallerError(
+            429, message, kind="rate_limit_error", code="rate_limit_exceeded", headers=headers, detail=detail
+        )
+    status, code = (502, "upstream_failed") if faults_only else (503, "no_candidate_available")
+    return CallerError(status, message, kind="service_unavailable_error", code=code, headers=headers, detail=detail)
+
+
+def _message(job: Job, servable: list[Dropped], wait_s: float | None, now_s: float) -> str:
+    counts: dict[str, int] = {}
+    for drop in servable:
+        counts[drop.reason] = counts.get(drop.reason, 0) + 1
+    summary = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items())
+    name = job.record.model_asked
+    if wait_s is None:
+        when = "None of them comes back by itself: add or replace a key."
+    elif any(drop.until_s is not None for drop in servable):
+        when = f"The earliest is expected back in {_words(wait_s)}, at {_iso(now_s + wait_s)}."
+    else:
+        when = "Try again shortly."
+    candidates = "the only candidate" if len(servable) == 1 else f"all {len(servable)} candidates"
+    return f"Nothing can serve '{name}' right now; {candidates}: {summary}. {when}"
+
+
+def _words(wait_s: float) -> str:
+    minutes, seconds = divmod(math.ceil(wait_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _headers(wait_s: float | None) -> tuple[tuple[str, str], ...]:
+    if wait_s is None:
+        return (("x-should-retry", "false"),)
+    worth_it = "true" if wait_s <= _LONGEST_SDK_WAIT_S else "false"
+    return (
+        ("retry-after", str(max(1, math.ceil(wait_s)))),
+        ("retry-after-ms", str(max(1, math.ceil(wait_s * 1000)))),
+        ("x-should-retry", worth_it),
+    )
+
+
+def _iso(epoch_s: float) -> str:
+    return dt.datetime.fromtimestamp(epoch_s, dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _detail(
+    job: Job, now_s: float, wait_s: float | None, drops: dict[Candidate, Dropped] | None = None
+) -> dict[str, Any]:
+    detail: dict[str, Any] = {"request_id": job.record.id, "attempts": _attempts(job.record)}
+    if drops is None:
+        return detail
+    if wait_s is not None:
+        detail["retry_after_s"] = round(wait_s, 3)
+    detail["candidates"] = [_candidate(candidate, drop, now_s) for candidate, drop in list(drops.items())[:MAX_LISTED]]
+    detail["candidates_total"] = len(drops)
+    kinds = [drop.kind for drop in drops.values() if drop.kind is not None]
+    if kinds:
+        detail["suggestion"] = ADVICE[max(set(kinds), key=kinds.count)]
+    return detail
+
+
+def _candidate(candidate: Candidate, drop: Dropped, now_s: float) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "provider": candidate.provider.id,
+        "model": candidate.model,
+        "key": candidate.key.label,
+        "reason": drop.reason,
+        "detail": drop.text,
+    }
+    if drop.until_s is not None and math.isfinite(drop.until_s):
+        line["until"] = _iso(drop.until_s)
+        line["wait_s"] = round(max(0.0, drop.until_s - now_s), 3)
+    return line
+
+
+def _attempts(record: RequestRecord) -> list[dict[str, Any]]:
+    return [
+        {
+            "provider": attempt.provider,
+            "key": attempt.key,
+            "model": attempt.model,
+            "kind": attempt.failure.kind if attempt.failure else None,
+            "status": attempt.failure.status if attempt.failure else 200,
+            "seconds": round(attempt.seconds, 3),
+        }
+        for attempt in record.attempts[:MAX_LISTED]
+    ]

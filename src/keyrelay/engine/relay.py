@@ -1,0 +1,149 @@
+"""Passing a stream on, from its first content to its end.
+
+From here on there is no failover: what breaks becomes an error event in the stream, never a `[DONE]` that the
+provider did not send. Everything is settled before the last byte goes out.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from keyrelay.core.errors import CallerError
+from keyrelay.core.failures import ADVICE, Failure, FailureKind, FailureScope
+from keyrelay.core.redaction import Redactor
+from keyrelay.core.usage import Usage
+from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
+from keyrelay.engine.jobs import Job
+from keyrelay.engine.settings import EngineSettings
+from keyrelay.ports import Clock, Sink
+from keyrelay.routing.candidates import Candidate
+from keyrelay.wire.errors import encode_error_event, read_error
+from keyrelay.wire.stream import StreamEnd, StreamReader
+
+_STATUS_OF_BREAK = 502
+
+
+class WholeShape(Protocol):
+    """Turns a whole OpenAI answer into another shape."""
+
+    def __call__(self, body: bytes, *, provider: str, model: str, usage: Usage | None) -> bytes:
+        """The answer in its other shape."""
+        ...
+
+
+class StreamShape(Protocol):
+    """Turns pieces of an OpenAI stream into another shape; None in its place passes them as they are."""
+
+    def feed(self, chunk: bytes, *, provider: str, model: str, usage: Usage | None) -> bytes:
+        """The piece in its other shape, possibly empty."""
+        ...
+
+
+class Relay:
+    """Relays one stream after another; holds no state of any."""
+
+    __slots__ = ("_clock", "_random", "_settings", "redactor")
+
+    def __init__(
+        self, clock: Clock, *, settings: EngineSettings, random: Callable[[], float], redactor: Redactor
+    ) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._random = random
+        self.redactor = redactor
+
+    async def run(
+        self,
+        job: Job,
+        stream: OpenStream,
+        candidate: Candidate,
+        *,
+        sink: Sink,
+        head: list[tuple[bytes, bytes]],
+        shape: StreamShape | None,
+        settle: Callable[[], None],
+    ) -> None:
+        """Send the head and relay to the end. `settle` is called once before the last byte, whatever that is.
+
+        Cancelled (the caller has gone), it lets go of the provider at once and settles what was used so far.
+        """
+        record = job.record
+        failure = None
+        last = b""
+        try:
+            await sink.start(head)
+            last = await self._pump(job, stream, candidate, sink=sink, shape=shape)
+            failure = self._verdict(stream, candidate)
+            record.category = failure.kind if failure else ""
+        except BaseException:
+            record.category = "caller_gone"
+            raise
+        finally:
+            stream.answer.close()
+            record.usage = stream.reader.usage or _observed(stream.reader, job)
+            settle()
+        if failure is not None:
+            last += encode_error_event(_broken(failure, job))
+        await sink.end(last)
+
+    async def _pump(
+        self, job: Job, stream: OpenStream, candidate: Candidate, *, sink: Sink, shape: StreamShape | None
+    ) -> bytes:
+        """Pass on everything but the last piece, and return that."""
+        answer, reader, data = stream.answer, stream.reader, stream.first
+        monotonic_s, gap_s, total_at = self._clock.monotonic_s, self._settings.content_gap_s, job.total_at
+        provider, model = candidate.provider.id, candidate.model
+        answer.deadline_at = min(monotonic_s() + gap_s, total_at)
+        ended = False
+        while True:
+            if shape is not None and data:
+                data = shape.feed(data, provider=provider, model=model, usage=reader.usage)
+            if ended or reader.end is not StreamEnd.OPEN:
+                return data
+            if data:
+                await sink.write(data)
+            seen = reader.content_events
+            chunk = await answer.read()
+            ended = not chunk
+            data = reader.close() if ended else reader.feed(chunk)
+            if reader.content_events != seen:
+                answer.deadline_at = min(monotonic_s() + gap_s, total_at)
+
+    def _verdict(self, stream: OpenStream, candidate: Candidate) -> Failure | None:
+        """None for a whole answer; otherwise how it broke, noted against the candidate."""
+        reader, answer = stream.reader, stream.answer
+        if reader.end is StreamEnd.DONE:
+            return None
+        if reader.end is StreamEnd.ERROR:
+            message = read_error(_STATUS_OF_BREAK, reader.error_data, {}, self._clock.epoch_s()).message
+            failure = Failure(
+                kind=FailureKind.SERVICE, scope=FailureScope.PROVIDER, message=self.redactor.redact(message)
+            )
+        elif reader.end is StreamEnd.MALFORMED:
+            failure = malformed(reader.problem)
+        elif answer.fault is not None:
+            failure = fault_failure(answer.fault)
+        elif reader.ended_whole(candidate.provider.row.stream.terminator):
+            return None
+        else:
+            failure = malformed("the stream ended before the answer was complete")
+        candidate.failed(failure, self._clock.epoch_s(), self._random)
+        return failure
+
+    def __repr__(self) -> str:
+        return "<Relay>"
+
+
+def _observed(reader: StreamReader, job: Job) -> Usage:
+    """Usage of a stream that reported none: the estimate of the prompt, and a token for each event seen."""
+    return Usage(job.amounts.input_tokens, reader.content_events, estimated=True)
+
+
+def _broken(failure: Failure, job: Job) -> CallerError:
+    attempt = job.record.attempts[-1]
+    return CallerError(
+        _STATUS_OF_BREAK,
+        f"The answer of {attempt.provider} broke off: {failure.message}. {ADVICE[failure.kind]}",
+        kind="upstream_error",
+        code="upstream_incomplete",
+        detail={"request_id": job.record.id, "kind": failure.kind, "provider": attempt.provider, "key": attempt.key},
+    )

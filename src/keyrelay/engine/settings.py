@@ -1,0 +1,21 @@
+"""What the engine may be told, as one value."""
+
+import msgspec
+
+from keyrelay.routing.budget import RetrySettings
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Deadlines in seconds and bounds.
+
+    `first_byte_s`: a stream's first content. `answer_s`: a whole answer. `content_gap_s`: between two events with
+    content. `total_s`: the request from end to end, unless the caller names a shorter deadline.
+    """
+
+    first_byte_s: float = 60.0
+    answer_s: float = 300.0
+    content_gap_s: float = 60.0
+    total_s: float = 600.0
+    max_answer_bytes: int = 16 * 1024 * 1024
+    max_event_bytes: int = 4 * 1024 * 1024
+    retry: RetrySettings = RetrySettings()

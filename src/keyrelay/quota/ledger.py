@@ -1,0 +1,293 @@
+"""The ledger's arithmetic: many counts, taken from all at once or not at all.
+
+A limit on what it binds is a `Count`: an amount that may not be exceeded, and a window that says what is used. Windows
+are shared by what they count (unit, window, what is bound), not by amount: when the operator changes 10 per minute to
+15, or says that a key is on the free tier, the new limit goes on with the old one's count.
+
+A path, the tuple of limits of one candidate, is resolved once; `reserve` then costs a look-up and one comparison per
+limit, and a reservation holds its windows and slots, so that `answered` and `settle` look nothing up.
+
+Beliefs (limits that are not firm). They refuse like others. With `beyond_belief`, when nothing but beliefs refuses, one
+request at a time per belief passes all the same: a *probe*, until it is settled, or for PROBE_LEASE_S if it never is.
+Its success raises the belief to twice its amount; a refusal by the provider makes it firm for CONFIRMED_S.
+
+Time never runs backwards here: a clock set back by up to STEP_BACK_S stands still until it catches up, and one set back
+further takes the counts along, so that they keep their age. A jump forward cannot be told from a quiet time; the caller
+does well to derive `now_s` from a monotonic clock.
+"""
+
+import math
+from collections.abc import Iterable
+
+from keyrelay.core.limits import Limit, ScopePart, Unit, Window
+from keyrelay.quota.rolling import TRANSIT_SKEW_S, Slot
+from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
+from keyrelay.quota.windows import AnyWindow, open_window
+
+MAX_COUNTS = 100_000
+"""Above so many counts, those are dropped that hold nothing. Counts in use are never dropped."""
+
+MAX_PATHS = 100_000
+"""Above so many paths, all are forgotten and resolved anew."""
+
+STEP_BACK_S = 60.0
+PROBE_LEASE_S = 600.0
+CONFIRMED_S = 86_400.0
+
+_UNITS = (Unit.REQUESTS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS)
+
+Vector = tuple[int, int, int, int]
+"""Amounts in the order of `_UNITS`."""
+
+WindowKey = tuple[Unit, Window, tuple[str, ...], tuple[str, ...]]
+"""What a window counts: unit, window, the models of a group, what is bound."""
+
+
+class Count:
+    """One limit on what it binds. `amount` is what may be used; for a belief it may have been raised."""
+
+    __slots__ = ("amount", "firm_until_s", "key", "probe", "unit", "window")
+
+    def __init__(self, key: LimitKey, window: AnyWindow) -> None:
+        self.key = key
+        self.window = window
+        self.unit = _UNITS.index(key.limit.unit)
+        self.amount = key.limit.amount
+        self.firm_until_s = math.inf if key.limit.firm else -math.inf
+        self.probe: Reservation | None = None
+
+    def __repr__(self) -> str:
+        return f"<Count {self.key.limit} {'/'.join(self.key.bound)} amount={self.amount} {self.window!r}>"
+
+    def may_probe(self, now_s: float) -> bool:
+        """Whether one request may go beyond this limit: it is a belief, and no probe is in flight."""
+        probing = self.probe is not None and 0 <= now_s - self.probe.reserved_s < PROBE_LEASE_S
+        return not probing and now_s >= self.firm_until_s
+
+    def idle(self, now_s: float) -> bool:
+        """Whether forgetting this count would lose nothing."""
+        limit = self.key.limit
+        learned = self.amount != limit.amount or (not limit.firm and now_s < self.firm_until_s)
+        return not learned and self.window.idle(now_s)
+
+
+class Path:
+    """A tuple of limits, resolved: the counts to ask, and each window to take from, once."""
+
+    __slots__ = ("counts", "takes")
+
+    def __init__(self, counts: tuple[Count, ...]) -> None:
+        self.counts = counts
+        self.takes = tuple(dict.fromkeys((count.window, count.unit) for count in counts))
+
+
+class Reservation:
+    """What one request has taken: an amount in each window of its path."""
+
+    __slots__ = ("answered", "probed", "reserved_s", "settled", "slots", "taken", "takes")
+
+    def __init__(
+        self, takes: tuple[tuple[AnyWindow, int], ...], slots: list[Slot], taken: Vector, reserved_s: float
+    ) -> None:
+        self.takes = takes
+        self.slots = slots
+        self.taken = taken
+        self.reserved_s = reserved_s
+        self.answered = False
+        self.settled = False
+        self.probed: tuple[Count, ...] = ()
+
+    def __repr__(self) -> str:
+        state = "settled" if self.settled else "answered" if self.answered else "in flight"
+        requests, input_tokens, output_tokens, _ = self.taken
+        return f"<Reservation {state} requests={requests} tokens={input_tokens}+{output_tokens} of {len(self.takes)}>"
+
+
+class LedgerBook:
+    """All counts of one ledger. Times are epoch seconds; nothing here waits or reads a clock."""
+
+    def __init__(self, *, transit_skew_s: float = TRANSIT_SKEW_S, max_counts: int = MAX_COUNTS) -> None:
+        self._skew_s = transit_skew_s
+        self._max_counts = max_counts
+        self._sweep_at = max_counts
+        self._now_s = -math.inf
+        self._paths: dict[tuple[LimitKey, ...], Path] = {}
+        self._counts: dict[LimitKey, Count] = {}
+        self._windows: dict[WindowKey, AnyWindow] = {}
+
+    def __repr__(self) -> str:
+        return f"<LedgerBook counts={len(self._counts)} paths={len(self._paths)} now={self._now_s}>"
+
+    def reserve(
+        self, path: tuple[LimitKey, ...], amounts: Amounts, now_s: float, *, beyond_belief: bool = False
+    ) -> Reservation | Refusal:
+        """Take `amounts` from every limit at once, or from none; a refusal names the limit that frees last.
+
+        An amount of 0 (no tokens of this kind) fits unless more than the limit has been used. An amount above the
+        whole limit never fits, and neither does anything into a full `once`: `until_s` is None.
+        """
+        now_s = self._steady(now_s)
+        resolved = self._paths.get(path) or self._resolve(path, now_s)
+        vector = _vector(amounts)
+        for count in resolved.counts:
+            window = count.window
+            if window.due_s <= now_s:
+                window.advance(now_s)
+            if window.used + vector[count.unit] > count.amount:
+                break
+        else:
+            return _take(resolved, vector, now_s)
+        refusing = _refusing(resolved, vector, now_s)
+        if not (beyond_belief and all(count.may_probe(now_s) for count in refusing)):
+            return _refusal(refusing, vector, now_s)
+        reservation = _take(resolved, vector, now_s)
+        reservation.probed = refusing
+        for count in refusing:
+            count.probe = reservation
+        return reservation
+
+    def answered(self, reservation: Reservation, now_s: float) -> None:
+        """Note that the provider has seen the request by now. A second call changes nothing."""
+        if reservation.answered:
+            return
+        reservation.answered = True
+        now_s = self._steady(now_s)
+        slots, taken = reservation.slots, reservation.taken
+        for index, (window, unit) in enumerate(reservation.takes):
+            if window.due_s <= now_s:
+                window.advance(now_s)
+            slots[index] = window.answered(slots[index], taken[unit], now_s)
+
+    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float) -> None:
+        """Correct the reservation to what was really used; `requests=0` gives the request back.
+
+        A second call changes nothing. Settling alone does not say that the request has arrived: of a call that was
+        cancelled or cut off, bytes may still be under way.
+        """
+        if reservation.settled:
+            return
+        reservation.settled = True
+        self._steady(now_s)
+        vector, taken = _vector(amounts), reservation.taken
+        for (window, unit), slot in zip(reservation.takes, reservation.slots, strict=True):
+            window.settle(slot, taken[unit], vector[unit])
+        reservation.taken = vector
+        if reservation.probed:
+            _end_probes(reservation)
+
+    def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
+        """How each limit stands. `used` includes `reserved`; `amount` is the one believed now."""
+        now_s = self._steady(now_s)
+        resolved = self._paths.get(path) or self._resolve(path, now_s)
+        return tuple(_standing(count, now_s) for count in resolved.counts)
+
+    def raise_belief(self, reservation: Reservation) -> None:
+        """A probe succeeded: each belief it went beyond doubles, and allows at least one more than is used.
+
+        To be called once the answer's success is known, before or after settling. Otherwise, or for a reservation
+        that was no probe, nothing changes.
+        """
+        for count in reservation.probed:
+            count.amount = max(2 * count.amount, count.window.used + 1)
+        _end_probes(reservation)
+        reservation.probed = ()
+
+    def confirm_belief(self, key: LimitKey, now_s: float) -> None:
+        """The provider refused for this limit: it is firm for CONFIRMED_S, a belief again after.
+
+        A belief that had been raised comes down to what the provider did accept, though never below where it began;
+        so the refused request is to be settled first. A firm limit stays as it is.
+        """
+        now_s = self._steady(now_s)
+        count = self._count(key)
+        if key.limit.firm:
+            return
+        count.window.advance(now_s)
+        count.amount = max(key.limit.amount, min(count.amount, count.window.used))
+        count.firm_until_s = now_s + CONFIRMED_S
+
+    def _steady(self, now_s: float) -> float:
+        """The time to count with: never before a time that was counted with."""
+        latest_s = self._now_s
+        if now_s >= latest_s:
+            self._now_s = now_s
+            return now_s
+        if latest_s - now_s <= STEP_BACK_S:
+            return latest_s
+        self._now_s = now_s
+        for window in self._windows.values():
+            window.step_back(latest_s - now_s, now_s)
+        return now_s
+
+    def _resolve(self, path: tuple[LimitKey, ...], now_s: float) -> Path:
+        if len(self._counts) >= self._sweep_at:
+            self._sweep(now_s)
+        if len(self._paths) >= MAX_PATHS:
+            self._paths.clear()
+        resolved = self._paths[path] = Path(tuple(self._count(key) for key in path))
+        return resolved
+
+    def _count(self, key: LimitKey) -> Count:
+        count = self._counts.get(key)
+        if count is None:
+            identity = _window_key(key)
+            window = self._windows.get(identity)
+            if window is None:
+                window = self._windows[identity] = open_window(key.limit.window, self._now_s, self._skew_s)
+            count = self._counts[key] = Count(key, window)
+        return count
+
+    def _sweep(self, now_s: float) -> None:
+        """Forget what holds nothing. The next sweep waits until there is twice as much, lest each new count sweep."""
+        self._counts = {key: count for key, count in self._counts.items() if not count.idle(now_s)}
+        self._windows = {_window_key(key): count.window for key, count in self._counts.items()}
+        self._paths.clear()
+        self._sweep_at = max(self._max_counts, 2 * len(self._counts))
+
+
+def _vector(amounts: Amounts) -> Vector:
+    tokens = amounts.input_tokens + amounts.output_tokens
+    return amounts.requests, amounts.input_tokens, amounts.output_tokens, tokens
+
+
+def _window_key(key: LimitKey) -> WindowKey:
+    limit: Limit = key.limit
+    # With the model in the scope it is in `bound`, and the patterns only say which models the limit is for.
+    group = () if ScopePart.MODEL in limit.scope else limit.models
+    return limit.unit, limit.window, group, key.bound
+
+
+def _take(path: Path, vector: Vector, now_s: float) -> Reservation:
+    slots = [window.take(vector[unit], now_s) for window, unit in path.takes]
+    return Reservation(path.takes, slots, vector, now_s)
+
+
+def _refusing(path: Path, vector: Vector, now_s: float) -> tuple[Count, ...]:
+    for window, _ in path.takes:
+        window.advance(now_s)
+    return tuple(count for count in path.counts if count.window.used + vector[count.unit] > count.amount)
+
+
+def _refusal(refusing: Iterable[Count], vector: Vector, now_s: float) -> Refusal:
+    free = [(count.window.free_at(vector[count.unit], count.amount, now_s), count) for count in refusing]
+    until_s, last = max(free, key=lambda pair: math.inf if pair[0] is None else pair[0])
+    firm = any(now_s < count.firm_until_s for _, count in free)
+    return Refusal(limit=last.key, used=last.window.used, until_s=until_s, firm=firm)
+
+
+def _standing(count: Count, now_s: float) -> Standing:
+    window = count.window
+    reset_s = window.reset_at(now_s)
+    return Standing(
+        limit=count.key,
+        amount=count.amount,
+        used=window.used,
+        reserved=min(window.reserved, window.used),
+        reset_s=reset_s,
+    )
+
+
+def _end_probes(reservation: Reservation) -> None:
+    for count in reservation.probed:
+        if count.probe is reservation:
+            count.probe = None

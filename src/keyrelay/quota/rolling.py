@@ -1,0 +1,165 @@
+"""A rolling window that is exact in every sliding window of the provider's, and bounded in memory.
+
+A call is counted until its arrival bound (see `quota.windows`) is `length_s` old. That is enough: a new call sent at
+s arrives at s or later, so every old call that can share a window with it arrived after s - length_s, and has a bound
+after s - length_s.
+
+Calls are kept in slots, in order of time. A slot holds what came within one span (a 10,000th of the window) and
+takes the latest bound among it, so that a count never holds more than MAX_SLOTS however busy it is, and gives
+something back at most two spans late, never early. In flight are first the slots in `_pending`, by time of sending;
+an answer moves a call's amount over to the last slot of `_log`, which is ordered by bound, and a slot whose bound has
+passed follows as a whole. Reservations keep the slot that counts them, so correcting an amount needs no search.
+
+Every method costs O(1) amortised, apart from `free_at`, `reset_at` and `step_back`, which walk.
+"""
+
+import math
+from collections import deque
+from itertools import chain
+
+TRANSIT_SKEW_S = 1.0
+"""Longest time that a call is believed to take from our `reserve` to its arrival at the provider."""
+
+SPANS = 10_000
+"""A slot of a rolling window holds what came within one of so many equal parts of it."""
+
+MAX_SLOTS = 3 * SPANS + 3
+"""Upper bound of slots in one rolling window: in flight, answered, and not answered in time, SPANS of each.
+
+It holds for windows no shorter than the transit skew.
+"""
+
+_GONE = -math.inf
+
+
+class Slot:
+    """What was sent, or arrived, within one span. `unanswered` counts the calls in it that may still move on."""
+
+    __slots__ = ("amount", "bound_s", "first_s", "unanswered")
+
+    def __init__(self, first_s: float, bound_s: float, amount: int, unanswered: int) -> None:
+        self.first_s = first_s
+        self.bound_s = bound_s
+        self.amount = amount
+        self.unanswered = unanswered
+
+
+class RollingWindow:
+    """The last `length_s` seconds, wherever one looks. `used` includes `reserved`, what is not settled yet."""
+
+    __slots__ = ("_length_s", "_log", "_pending", "_skew_s", "_span_s", "due_s", "reserved", "used")
+
+    def __init__(self, length_s: float, transit_skew_s: float = TRANSIT_SKEW_S) -> None:
+        self.used = 0
+        self.reserved = 0
+        self.due_s = math.inf
+        self._length_s = length_s
+        self._skew_s = transit_skew_s
+        self._span_s = length_s / SPANS
+        self._pending: deque[Slot] = deque()
+        self._log: deque[Slot] = deque()
+
+    def __repr__(self) -> str:
+        slots = len(self._pending) + len(self._log)
+        return f"<RollingWindow {self._length_s:g}s used={self.used} reserved={self.reserved} slots={slots}>"
+
+    def advance(self, now_s: float) -> None:
+        """Let go of what has left the window by now; nothing more will leave before `due_s`."""
+        pending, log, length_s = self._pending, self._log, self._length_s
+        while pending and pending[0].bound_s <= now_s and pending[0].first_s + self._span_s <= now_s:
+            slot = pending.popleft()
+            if slot.unanswered:
+                slot.first_s = slot.bound_s = max(slot.bound_s, log[-1].bound_s) if log else slot.bound_s
+                log.append(slot)
+        while log and log[0].bound_s + length_s <= now_s:
+            slot = log.popleft()
+            self.used -= slot.amount
+            slot.bound_s = _GONE
+        self.due_s = self._next_change()
+
+    def take(self, amount: int, now_s: float) -> Slot:
+        """Count `amount` as sent now; return the slot that counts it."""
+        self.used += amount
+        self.reserved += amount
+        pending = self._pending
+        bound_s = now_s + self._skew_s
+        if pending:
+            slot = pending[-1]
+            if now_s - slot.first_s < self._span_s:
+                slot.bound_s = bound_s
+                slot.amount += amount
+                slot.unanswered += 1
+                return slot
+        elif bound_s < self.due_s:
+            self.due_s = bound_s
+        slot = Slot(now_s, bound_s, amount, 1)
+        pending.append(slot)
+        return slot
+
+    def answered(self, slot: Slot, amount: int, now_s: float) -> Slot:
+        """Count `amount`, which `slot` held, as arrived by now at the latest; return the slot that counts it now."""
+        if slot.bound_s <= now_s:
+            return slot
+        slot.amount -= amount
+        slot.unanswered -= 1
+        log = self._log
+        if log:
+            last = log[-1]
+            if now_s - last.first_s < self._span_s:
+                last.bound_s = now_s
+                last.amount += amount
+                return last
+        elif now_s + self._length_s < self.due_s:
+            self.due_s = now_s + self._length_s
+        last = Slot(now_s, now_s, amount, 0)
+        log.append(last)
+        return last
+
+    def settle(self, slot: Slot, taken: int, amount: int) -> None:
+        """Make `amount` of what was `taken`, unless it has left the window."""
+        self.reserved -= taken
+        if amount != taken and slot.bound_s != _GONE:
+            slot.amount += amount - taken
+            self.used += amount - taken
+
+    def room(self, limit: int, now_s: float) -> int:
+        """How much more fits below `limit` now; never negative."""
+        self.advance(now_s)
+        return max(0, limit - self.used)
+
+    def free_at(self, amount: int, limit: int, now_s: float) -> float | None:
+        """When `amount` more fits below `limit`, as far as is known: answers may make it earlier. None: never."""
+        if amount > limit:
+            return None
+        self.advance(now_s)
+        excess = self.used + amount - limit
+        free_s = now_s
+        slots = chain(self._log, self._pending)
+        while excess > 0:
+            slot = next(slots)
+            excess -= slot.amount
+            free_s = slot.bound_s + self._length_s
+        return free_s
+
+    def reset_at(self, now_s: float) -> float | None:
+        """When something comes back at the latest; None when nothing is used."""
+        self.advance(now_s)
+        slots = chain(self._log, self._pending)
+        return next((slot.bound_s + self._length_s for slot in slots if slot.amount), None)
+
+    def idle(self, now_s: float) -> bool:
+        """Whether nothing is counted here, nor can be by settling what was reserved."""
+        self.advance(now_s)
+        return not self._log and not self._pending
+
+    def step_back(self, by_s: float, now_s: float) -> None:
+        """Follow a clock that was set back by `by_s` and says `now_s`: what is counted keeps its age."""
+        for slot in chain(self._log, self._pending):
+            slot.first_s -= by_s
+            slot.bound_s -= by_s
+        self.advance(now_s)
+
+    def _next_change(self) -> float:
+        closing = self._pending[0].bound_s if self._pending else math.inf
+        leaving = self._log[0].bound_s + self._length_s if self._log else math.inf
+        return min(closing, leaving)

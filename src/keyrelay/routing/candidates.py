@@ -1,0 +1,210 @@
+"""Candidates, and why one cannot serve just now."""
+
+import math
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+from keyrelay.core.configuration import Credential, Key, Provider
+from keyrelay.core.failures import (
+    CALLER_KINDS,
+    FAULT_KINDS,
+    LIMIT_KINDS,
+    Failure,
+    FailureKind,
+    FailureScope,
+)
+from keyrelay.core.providers import ModelRow
+from keyrelay.quota.limits import limits_on_path
+from keyrelay.quota.values import Refusal
+from keyrelay.routing.circuit import Circuit
+from keyrelay.routing.health import Cell, Health, Proof, cell_names
+
+_UNPROVING_KINDS = frozenset(
+    {FailureKind.AUTH, FailureKind.BILLING, FailureKind.QUOTA, FailureKind.RATE, FailureKind.PERMISSION}
+)
+"""After these a key has to show again that it works before everyone uses it: at a reset one request goes first."""
+
+
+class DropReason(StrEnum):
+    """Why a candidate was not taken."""
+
+    LIMITED = "limited"  # one of its limits is full
+    RESTING = "resting"  # refused a short while ago
+    EXHAUSTED = "exhausted"  # its daily, monthly or once-only quota is gone
+    DEAD = "dead"  # only a person can bring it back
+    CIRCUIT_OPEN = "circuit_open"  # its provider, or the key there, is failing
+    UNPROVEN = "unproven"  # another request is finding out whether it works
+    NO_OPERATION = "no_operation"  # the provider has no such endpoint
+    NO_CAPABILITY = "no_capability"  # the model cannot do what is asked
+    CONTEXT_TOO_SMALL = "context_too_small"
+    FAILED = "failed"  # tried for this request, and failed
+
+
+PASSING_REASONS = frozenset({DropReason.LIMITED, DropReason.RESTING, DropReason.EXHAUSTED, DropReason.UNPROVEN})
+"""Reasons that are limits: a caller who meets nothing else gets 429, not 503."""
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """Why a candidate is out, and the kind of failure behind it if there is one.
+
+    `until_s` (epoch) is when it may be back: None when unknown, infinity when never by itself.
+    """
+
+    reason: DropReason
+    text: str
+    until_s: float | None = None
+    kind: FailureKind | None = None
+
+
+class Candidate:
+    """A key, for a model at its provider, with the states that decide whether it may serve.
+
+    `path` are the counts that it draws on, `credential` is its key as the transport sends it. `used` is a count of
+    uses that halves every minute, for `least_used`; `used_at_s` is when it was brought up to date.
+    """
+
+    __slots__ = (
+        "cells",
+        "circuits",
+        "credential",
+        "id",
+        "key",
+        "model",
+        "path",
+        "proofs",
+        "provider",
+        "used",
+        "used_at_s",
+    )
+
+    def __init__(self, provider: Provider, key: Key, model: str, health: Health) -> None:
+        self.provider = provider
+        self.key = key
+        self.model = model
+        self.id = f"{key.id}:{model}"
+        self.used = 0.0
+        self.used_at_s = 0.0
+        auth = provider.row.auth
+        self.credential = (
+            Credential(provider.origin, auth.header, auth.prefix, key.secret) if key.secret is not None else None
+        )
+        self.path = limits_on_path(
+            provider.limits, provider_id=provider.id, account=key.account, key_label=key.label, model=model
+        )
+        names = cell_names(provider.id, key.account, key.label, model)
+        self.cells: dict[FailureScope, Cell] = {scope: health.cell(name) for scope, name in names.items()}
+        self.circuits: tuple[Circuit, ...] = (
+            health.circuit(f"provider:{provider.id}"),
+            health.circuit(f"key:{key.id}"),
+        )
+        keyless = key.secret is None
+        self.proofs: tuple[Proof, ...] = (
+            health.proof(f"key:{key.id}", proven=keyless),
+            health.proof(f"pair:{key.id}:{model}", proven=keyless),
+        )
+
+    @property
+    def model_row(self) -> ModelRow | None:
+        """What the catalogue knows of the model; None for a name that it does not list."""
+        return self.provider.models.get(self.model)
+
+    def begin(self, now_s: float) -> None:
+        """Note that a request goes to it."""
+        for circuit in self.circuits:
+            circuit.begin(now_s)
+        for proof in self.proofs:
+            proof.begin(now_s)
+
+    def succeeded(self, now_s: float) -> None:
+        """Note that it answered."""
+        for circuit in self.circuits:
+            circuit.succeeded(now_s)
+        for proof in self.proofs:
+            if not proof.proven:
+                proof.settle(proven=True)
+        for cell in self.cells.values():
+            if cell.strikes and not math.isinf(cell.until_s):
+                cell.wake()
+
+    def failed(self, failure: Failure, now_s: float, random: Callable[[], float]) -> None:
+        """Note a failed attempt: rest what the failure binds, and nothing else."""
+        if failure.kind in FAULT_KINDS:
+            self._fault(failure, now_s, random)
+            return
+        for circuit in self.circuits:
+            circuit.succeeded(now_s)  # it said no, so it is there
+        for proof in self.proofs:
+            if failure.kind in _UNPROVING_KINDS and self.key.secret is not None:
+                proof.settle(proven=False)
+            elif not proof.proven:
+                proof.settle(proven=failure.kind in CALLER_KINDS)
+        cell = self.cells.get(failure.scope)
+        if cell is not None and failure.until_s is not None:
+            cell.rest(failure.until_s, failure)
+
+    def _fault(self, failure: Failure, now_s: float, random: Callable[[], float]) -> None:
+        provider_circuit, key_circuit = self.circuits
+        if failure.scope is FailureScope.PROVIDER:
+            provider_circuit.failed(now_s, f"{failure.kind}: {failure.message}", random)
+        if failure.kind is FailureKind.NETWORK or failure.scope is not FailureScope.PROVIDER:
+            key_circuit.release()
+        else:
+            key_circuit.failed(now_s, f"{failure.kind}: {failure.message}", random)
+        self._stop_trying()
+
+    def released(self) -> None:
+        """Note that an attempt ended without an outcome: the caller left, or it was never sent."""
+        for circuit in self.circuits:
+            circuit.release()
+        self._stop_trying()
+
+    def _stop_trying(self) -> None:
+        for proof in self.proofs:
+            if not proof.proven:
+                proof.settle(proven=False)
+
+    def __repr__(self) -> str:
+        return f"<Candidate {self.id}>"
+
+
+def gate(candidate: Candidate, now_s: float) -> Dropped | None:
+    """Whether a candidate may be tried now: None, or why not. The order is that of the most telling reason."""
+    for cell in candidate.cells.values():
+        if cell.until_s > now_s:
+            return _resting(cell)
+    for circuit in candidate.circuits:
+        if not circuit.admits(now_s):
+            text = f"{circuit.name} keeps failing: {circuit.reason}"
+            return Dropped(DropReason.CIRCUIT_OPEN, text, max(circuit.open_until_s, now_s))
+    for proof in candidate.proofs:
+        if not proof.admits(now_s):
+            return Dropped(DropReason.UNPROVEN, "another request is finding out whether this key works")
+    return None
+
+
+def _resting(cell: Cell) -> Dropped:
+    failure = cell.failure
+    if failure is None:
+        return Dropped(DropReason.RESTING, "", cell.until_s)
+    if math.isinf(cell.until_s):
+        reason = DropReason.DEAD
+    elif failure.kind in {FailureKind.QUOTA, FailureKind.BILLING}:
+        reason = DropReason.EXHAUSTED
+    else:
+        reason = DropReason.RESTING
+    return Dropped(reason, f"{failure.kind}: {failure.message}", cell.until_s, failure.kind)
+
+
+def limited(refusal: Refusal) -> Dropped:
+    """The reason behind a refused reservation."""
+    limit = refusal.limit.limit
+    text = f"{refusal.used} of {limit.amount} {limit.unit} per {limit.window} used"
+    return Dropped(DropReason.LIMITED, text, refusal.until_s, FailureKind.RATE)
+
+
+def failed(failure: Failure) -> Dropped:
+    """The reason behind a failed attempt."""
+    reason = DropReason.RESTING if failure.kind in LIMIT_KINDS else DropReason.FAILED
+    return Dropped(reason, f"{failure.kind}: {failure.message}", failure.until_s, failure.kind)

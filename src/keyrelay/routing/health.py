@@ -1,0 +1,141 @@
+"""What is known of keys, accounts and models at this moment: resting places, proofs, circuits.
+
+A `Cell` rests a scope until a time. A `Proof` keeps a key that nobody has tried from being tried by everyone at
+once: until it has answered, one request at a time finds out, so that an invalid or used-up key costs one call.
+"""
+
+import math
+
+import msgspec
+
+from keyrelay.core.failures import Failure, FailureScope
+from keyrelay.routing.circuit import Circuit, CircuitSettings
+
+PRESUMED_GOOD_S = 1.0
+"""A refusal comes at once: a key in use for this long without one is as good as proven."""
+
+MAX_CELLS = 100_000
+
+KEY_PREFIX = "key:"
+KEY_FAILURES = 3
+"""A key whose calls fail while its neighbours' succeed goes out sooner than its provider would."""
+
+
+class Cell:
+    """One scope that may rest. `until_s` is 0 when it does not, infinity when only a person can end it."""
+
+    __slots__ = ("failure", "name", "strikes", "until_s")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.until_s = 0.0
+        self.failure: Failure | None = None
+        self.strikes = 0
+
+    def rest(self, until_s: float, failure: Failure) -> None:
+        """Rest until then; a shorter rest never cuts a longer one."""
+        self.strikes += 1
+        if until_s > self.until_s:
+            self.until_s = until_s
+            self.failure = failure
+
+    def wake(self) -> None:
+        """End the rest and forget the strikes: it has answered."""
+        self.until_s = 0.0
+        self.failure = None
+        self.strikes = 0
+
+    def __repr__(self) -> str:
+        if self.failure is None:
+            return f"<Cell {self.name} ready>"
+        until = "a person acts" if math.isinf(self.until_s) else f"{self.until_s:.1f}"
+        return f"<Cell {self.name} resting until {until}: {self.failure.kind}>"
+
+
+class Proof:
+    """Whether something has answered since it was last refused."""
+
+    __slots__ = ("name", "proven", "trying_since_s")
+
+    def __init__(self, name: str, *, proven: bool = False) -> None:
+        self.name = name
+        self.proven = proven
+        self.trying_since_s = 0.0
+
+    def admits(self, now_s: float) -> bool:
+        """Whether a request may pass: proven, or nobody is finding out, or it is taking too long to be a refusal."""
+        return self.proven or not self.trying_since_s or now_s - self.trying_since_s >= PRESUMED_GOOD_S
+
+    def begin(self, now_s: float) -> None:
+        """Note that a request passes; the first one since a refusal finds out."""
+        if not self.proven and not self.trying_since_s:
+            self.trying_since_s = now_s
+
+    def settle(self, *, proven: bool) -> None:
+        """Note what was found out."""
+        self.proven = proven
+        self.trying_since_s = 0.0
+
+    def __repr__(self) -> str:
+        state = "proven" if self.proven else "being tried" if self.trying_since_s else "untried"
+        return f"<Proof {self.name} {state}>"
+
+
+class Health:
+    """All cells, proofs and circuits by name. Survives a change of configuration."""
+
+    __slots__ = ("_cells", "_circuit_settings", "_circuits", "_proofs")
+
+    def __init__(self, circuit_settings: CircuitSettings) -> None:
+        self._cells: dict[str, Cell] = {}
+        self._proofs: dict[str, Proof] = {}
+        self._circuits: dict[str, Circuit] = {}
+        self._circuit_settings = circuit_settings
+
+    def cell(self, name: str) -> Cell:
+        """The cell of that name, made when first asked for."""
+        cell = self._cells.get(name)
+        if cell is None:
+            self._make_room(self._cells)
+            cell = self._cells[name] = Cell(name)
+        return cell
+
+    def proof(self, name: str, *, proven: bool = False) -> Proof:
+        """The proof of that name; `proven` counts when it is made."""
+        proof = self._proofs.get(name)
+        if proof is None:
+            self._make_room(self._proofs)
+            proof = self._proofs[name] = Proof(name, proven=proven)
+        return proof
+
+    def circuit(self, name: str) -> Circuit:
+        """The circuit of that name."""
+        circuit = self._circuits.get(name)
+        if circuit is None:
+            settings = self._circuit_settings
+            if name.startswith(KEY_PREFIX):
+                settings = msgspec.structs.replace(settings, failures=min(KEY_FAILURES, settings.failures))
+            circuit = self._circuits[name] = Circuit(name, settings)
+        return circuit
+
+    @staticmethod
+    def _make_room(places: dict[str, Cell] | dict[str, Proof]) -> None:
+        if len(places) >= MAX_CELLS:
+            del places[next(iter(places))]
+
+    def __repr__(self) -> str:
+        resting = sum(cell.failure is not None for cell in self._cells.values())
+        is_open = sum(not circuit.closed for circuit in self._circuits.values())
+        return (
+            f"<Health {resting} of {len(self._cells)} cells resting, {is_open} of {len(self._circuits)} circuits open>"
+        )
+
+
+def cell_names(provider_id: str, account: str, label: str, model: str) -> dict[FailureScope, str]:
+    """Which cell each scope of failure binds for a candidate."""
+    return {
+        FailureScope.KEY: f"key:{provider_id}/{label}",
+        FailureScope.ACCOUNT: f"account:{provider_id}/{account}",
+        FailureScope.PAIR: f"pair:{provider_id}/{account}:{model}",
+        FailureScope.MODEL: f"model:{provider_id}:{model}",
+    }

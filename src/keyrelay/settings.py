@@ -1,0 +1,193 @@
+"""Every setting of Keyrelay itself: one table of name, default, bounds and one line of help.
+
+The environment, `keyrelay.toml`, the command line, `docs/configuration.md` and the tests all read `SETTINGS`. A
+name carries its unit. `Settings` holds the values that are in force; a test keeps table and struct in step.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from keyrelay.core.configuration import PolicyName
+from keyrelay.core.secrets import Secret
+
+PREFIX = "KEYRELAY_"
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "text"]
+
+
+class Kind(StrEnum):
+    """How the text of a setting is read."""
+
+    TEXT = "text"
+    NUMBER = "whole number"
+    SECONDS = "seconds"
+    SWITCH = "switch"
+    CHOICE = "choice"
+    PATH = "path"
+    LIST = "comma list"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row: `default` as text, bounds inclusive, `extra_names` further environment names after the own one."""
+
+    name: str
+    kind: Kind
+    default: str
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    extra_names: tuple[str, ...] = ()
+    secret: bool = False
+
+    @property
+    def environment_names(self) -> tuple[str, ...]:
+        """Names under which the environment may hold it, the first one wins."""
+        return (PREFIX + self.name.upper(), *self.extra_names)
+
+    @property
+    def expected(self) -> str:
+        """What would be right, as the end of a sentence."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.kind is Kind.SWITCH:
+            return "true or false"
+        if self.minimum is None or self.maximum is None:
+            return f"a {self.kind}"
+        noun = "a number of seconds" if self.kind is Kind.SECONDS else f"a {self.kind}"
+        return f"{noun} from {self.minimum:.15g} to {self.maximum:.15g}"
+
+
+def _number(name: str, default: int, bounds: tuple[int, int], text: str, *extra_names: str) -> Setting:
+    return Setting(name, Kind.NUMBER, str(default), text, *bounds, extra_names=extra_names)
+
+
+def _seconds(name: str, default: float, bounds: tuple[float, float], text: str) -> Setting:
+    return Setting(name, Kind.SECONDS, f"{default:g}", text, *bounds)
+
+
+def _choice(name: str, default: str, choices: tuple[str, ...], text: str) -> Setting:
+    return Setting(name, Kind.CHOICE, default, text, choices=choices)
+
+
+_DAY_S = 86_400
+_GIB = 1024**3
+
+SETTINGS: tuple[Setting, ...] = (
+    # Where it listens and where its files are.
+    Setting("host", Kind.TEXT, "127.0.0.1", "Address to listen on; beyond this machine only with clients configured."),
+    _number("port", 8787, (0, 65_535), "Port to listen on; 0 takes a free one.", "PORT"),
+    Setting(
+        "data_dir",
+        Kind.PATH,
+        "~/.local/share/keyrelay",
+        "Directory of what Keyrelay keeps; by default `$XDG_DATA_HOME/keyrelay` where that is set.",
+    ),
+    Setting(
+        "config_file",
+        Kind.PATH,
+        "keyrelay.toml",
+        "Configuration file; the default one may be missing, a named one may not.",
+        extra_names=("KEYRELAY_CONFIG",),
+    ),
+    Setting("env_file", Kind.PATH, ".env", "File of environment variables; a real variable wins over it."),
+    # Log.
+    _choice("log_level", "info", ("debug", "info", "warning", "error"), "Least severity that is logged."),
+    _choice("log_format", "auto", ("auto", "json", "text"), "Form of the log; `auto`: text on a terminal, else JSON."),
+    # Routing.
+    _choice(
+        "policy",
+        PolicyName.ROUND_ROBIN.value,
+        tuple(policy.value for policy in PolicyName),
+        "How candidates of equal priority are ordered.",
+    ),
+    Setting(
+        "fallback",
+        Kind.LIST,
+        "",
+        "Targets (`provider/model`) that serve a request when nothing else can, for example `ollama/llama3.2`.",
+    ),
+    # Deadlines.
+    _seconds("connect_timeout_s", 3, (0.05, 120), "Longest wait for a connection to a provider, TLS included."),
+    _seconds("first_byte_timeout_s", 60, (0.1, 3600), "Longest wait for a stream's first content."),
+    _seconds("answer_timeout_s", 300, (0.1, 7200), "Longest wait for an answer that is not streamed."),
+    _seconds("content_gap_timeout_s", 60, (0.1, 3600), "Longest silence between two pieces of a stream's content."),
+    _seconds("total_timeout_s", 600, (0.1, _DAY_S), "Longest time for a request with all its attempts."),
+    _seconds("body_timeout_s", 30, (0.1, 3600), "Longest time for a caller to send the request's body."),
+    _seconds("drain_timeout_s", 60, (0, 3600), "Longest time for running requests to end when Keyrelay stops."),
+    # Bounds on what is read.
+    _number("max_body_bytes", 33_554_432, (1024, _GIB), "Largest request body that is accepted."),
+    _number("max_answer_bytes", 16_777_216, (1024, _GIB), "Largest answer that is taken from a provider in one piece."),
+    _number("max_body_depth", 64, (4, 512), "Deepest nesting of a request's JSON."),
+    _number("max_event_bytes", 4_194_304, (1024, _GIB), "Largest single event of a stream."),
+    # Retries and circuits.
+    _number(
+        "retry_attempts", 3, (1, 20), "Attempts at providers that fail; rotation over limited keys is not counted."
+    ),
+    _number("retry_budget_percent", 10, (0, 100), "Retries as a share of recent requests, in percent."),
+    _number("retry_budget_floor", 3, (0, 1000), "Retries that are always allowed, however few the requests."),
+    _number("circuit_failures", 5, (1, 1000), "Failures in a row that take a provider out of service."),
+    _seconds("circuit_open_s", 30, (0.1, _DAY_S), "Time a failing provider is left alone at first."),
+    _seconds("circuit_open_max_s", 300, (0.1, _DAY_S), "Time a failing provider is left alone at most."),
+    # Connections.
+    _number("max_connections_per_provider", 512, (1, 65_535), "Connections to one provider at a time."),
+    Setting(
+        "upstream_proxy",
+        Kind.TEXT,
+        "",
+        "HTTP proxy for calls to providers, `http://[user:password@]host:port`; `none` for no proxy at all.",
+        extra_names=("HTTPS_PROXY", "https_proxy"),
+        secret=True,
+    ),
+    Setting(
+        "no_proxy",
+        Kind.LIST,
+        "",
+        "Hosts that are reached without the proxy.",
+        extra_names=("NO_PROXY", "no_proxy"),
+    ),
+    _number("max_concurrent_requests", 10_000, (1, 1_000_000), "Requests in progress at a time; more are refused."),
+    # Answers.
+    Setting("answer_headers", Kind.SWITCH, "true", "Whether answers carry the `x-keyrelay-…` headers."),
+)
+"""Every setting, in the order in which the documentation lists them."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings in force; `SETTINGS` says what each one means. Paths are absolute."""
+
+    host: str
+    port: int
+    data_dir: Path
+    config_file: Path
+    env_file: Path
+    log_level: LogLevel
+    log_format: LogFormat
+    policy: PolicyName
+    fallback: tuple[str, ...]
+    connect_timeout_s: float
+    first_byte_timeout_s: float
+    answer_timeout_s: float
+    content_gap_timeout_s: float
+    total_timeout_s: float
+    body_timeout_s: float
+    drain_timeout_s: float
+    max_body_bytes: int
+    max_answer_bytes: int
+    max_body_depth: int
+    max_event_bytes: int
+    retry_attempts: int
+    retry_budget_percent: int
+    retry_budget_floor: int
+    circuit_failures: int
+    circuit_open_s: float
+    circuit_open_max_s: float
+    max_connections_per_provider: int
+    upstream_proxy: Secret
+    no_proxy: tuple[str, ...]
+    max_concurrent_requests: int
+    answer_headers: bool

@@ -1,0 +1,62 @@
+"""Each provider's own way to say no: tables of statuses, bodies and hints, and how they are filled in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from keyrelay.simulator.errors import openai_like, own_shapes, shapes
+from keyrelay.simulator.errors.reasons import HTML, JSON, ErrorCase, Voice, fill
+
+VOICES: dict[str, Voice] = {
+    "ai21": own_shapes.AI21,
+    "anthropic": own_shapes.ANTHROPIC,
+    "azure": openai_like.AZURE,
+    "cerebras": own_shapes.CEREBRAS,
+    "cloudflare": own_shapes.CLOUDFLARE,
+    "codestral": own_shapes.MISTRAL,
+    "cohere": own_shapes.COHERE,
+    "deepinfra": own_shapes.DEEPINFRA,
+    "deepseek": openai_like.DEEPSEEK,
+    "fireworks": openai_like.FIREWORKS,
+    "gemini": own_shapes.GEMINI,
+    "groq": openai_like.GROQ,
+    "huggingface": openai_like.HUGGINGFACE,
+    "llamacpp": openai_like.VLLM,
+    "mistral": own_shapes.MISTRAL,
+    "nvidia": own_shapes.NVIDIA,
+    "ollama": openai_like.OLLAMA,
+    "openai": openai_like.OPENAI,
+    "openrouter": openai_like.OPENROUTER,
+    "perplexity": own_shapes.PERPLEXITY,
+    "sambanova": openai_like.SAMBANOVA,
+    "together": openai_like.TOGETHER,
+    "vllm": openai_like.VLLM,
+    "xai": own_shapes.XAI,
+}
+
+_USUAL_VOICE = Voice(shapes.wrapped)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A refusal ready to be sent."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def refusal(provider_id: str, case: ErrorCase, facts: Mapping[str, Any]) -> Refusal:
+    """The provider's own answer in this case, with the facts filled in."""
+    voice = voice_of(provider_id)
+    reason = voice.reason(case)
+    body = fill(voice.body(case), facts)
+    headers = tuple((name, str(fill(value, facts))) for name, value in reason.headers)
+    if isinstance(body, str):
+        return Refusal(reason.status, (("content-type", HTML), *headers), body.encode())
+    return Refusal(reason.status, (("content-type", JSON), *headers), msgspec.json.encode(body))
+
+
+def voice_of(provider_id: str) -> Voice:
+    """The provider's table; OpenAI's usual words for one that has none (`ollama_cloud` speaks as `ollama`)."""
+    return VOICES.get(provider_id) or VOICES.get(provider_id.partition("_")[0].partition("-")[0], _USUAL_VOICE)

@@ -1,0 +1,322 @@
+"""One simulated provider: what it makes of a call, decided step by step, then delivered or refused."""
+
+import random
+import zlib
+from collections import deque
+from typing import Any, Literal
+
+import msgspec
+
+from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, Window, WindowKind
+from keyrelay.core.providers import ModelRow, ProviderRow
+from keyrelay.simulator.answers import Size, answer, embeddings
+from keyrelay.simulator.bodies import Envelope
+from keyrelay.simulator.clock import Clock
+from keyrelay.simulator.delivery import deliver, pace_of
+from keyrelay.simulator.errors.reasons import ErrorCase
+from keyrelay.simulator.exchange import Exchange
+from keyrelay.simulator.faults import FAULTS, Fault, check_faults, split_fault
+from keyrelay.simulator.keys import Key, KeyBook
+from keyrelay.simulator.limits import Enforcer, Excess, Scope
+from keyrelay.simulator.probes import Catalogue, model_list, model_object, probe
+from keyrelay.simulator.prompts import Prompt, read_prompt
+from keyrelay.simulator.scenario import Change, KeyPlan, Latency, ProviderPlan, Scenario
+from keyrelay.simulator.spans import limit_facts, span_of
+from keyrelay.simulator.styles import style_of
+from keyrelay.simulator.texts import Corpus
+
+FAULT_HEADER = "x-sim-fault"
+EVENTS_HEADER = "x-sim-events"
+BODY_BYTES_HEADER = "x-sim-body-bytes"
+MAX_EVENTS = 100_000
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+Refused = tuple[ErrorCase, dict[str, Any]]
+
+_OPERATIONS = (
+    ("/chat/completions", "chat"),
+    ("/completions", "completions"),
+    ("/embeddings", "embeddings"),
+    ("/models", "models"),
+)
+_DEAD_KEYS: dict[str, ErrorCase] = {"invalid": "invalid_key", "banned": "banned", "leaked": "leaked"}
+_WORTHLESS_KEYS: dict[str, ErrorCase] = {"no_credit": "no_credit", "no_permission": "no_permission"}
+_USED_UP: dict[str, tuple[ErrorCase, WindowKind, int]] = {
+    "exhausted_day": ("day", WindowKind.DAY, 1000),
+    "exhausted_month": ("month", WindowKind.MONTH, 1000),
+}
+_CASE_OF_SPAN: dict[str, ErrorCase] = {"day": "day", "month": "month", "once": "month"}
+
+
+def operation_of(path: str) -> str:
+    """What a path asks for: an operation, `models`, `model` (one of them), or `probe` for anything else."""
+    for ending, operation in _OPERATIONS:
+        if path.endswith(ending):
+            return operation
+    return "model" if "/models/" in path else "probe"
+
+
+class Provider:
+    """A row of the catalogue come to life."""
+
+    def __init__(self, row: ProviderRow, scenario: Scenario, corpus: Corpus, clock: Clock) -> None:
+        plan = scenario.providers.get(row.id, ProviderPlan())
+        _check_plan(plan)
+        self._row = row
+        self._plan = plan
+        self._clock = clock
+        self._corpus = corpus
+        self._seed = scenario.seed
+        self._random = random.Random(f"{scenario.seed}/{row.id}")  # noqa: S311 - latencies and faults, repeatable
+        self._catalogue = Catalogue(row, plan.models)
+        self._enforcer = Enforcer(row.limits if plan.limits is None else plan.limits, plan.hidden_limits)
+        self._faults = plan.faults
+        self._script = deque(plan.script)
+        self._latency: Latency = plan.latency or scenario.latency
+        self._served = 0
+        self.keys = KeyBook(plan, zone=row.day_zone, now_s=clock.now())
+
+    def __repr__(self) -> str:
+        return f"Provider({self._row.id}, {self._served} served)"
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits enforced, hidden ones included."""
+        return tuple(meter.limit for meter in self._enforcer.meters)
+
+    def change(self, change: Change) -> None:
+        """Take over what a change names."""
+        check_faults((*(change.faults or ()), *(change.script or ())))
+        if change.faults is not None:
+            self._faults = change.faults
+        if change.script is not None:
+            self._script = deque(change.script)
+        if change.limits is not None:
+            self._enforcer = Enforcer(change.limits, self._plan.hidden_limits)
+        if change.latency is not None:
+            self._latency = change.latency
+        for name, entry in change.keys.items():
+            self.keys.change(name, entry, self._clock.now())
+
+    def identify(self, exchange: Exchange, secret: str) -> None:
+        """Note whose call it is."""
+        if not secret and not self._row.auth.optional:
+            return
+        key = self.keys.find(secret or "sim-no-key", self._clock.now())
+        exchange.key = key
+        exchange.call.key = key.label if key else "unknown"
+        exchange.call.account = key.account if key else ""
+
+    def serve(self, exchange: Exchange, secret: str) -> None:
+        """Answer one call."""
+        self.identify(exchange, secret)
+        operation = exchange.call.operation
+        if operation in ("models", "model", "probe"):
+            self._look_up(exchange, secret)
+            return
+        self._read(exchange, operation)
+        try:
+            fault, argument = self._choose_fault(exchange)
+        except ValueError as exc:
+            exchange.respond(400, (("content-type", "text/plain"),), str(exc).encode())
+            return
+        if fault is not None:
+            exchange.call.fault = fault.name
+            if fault.before_admission:
+                exchange.run(fault.strike(exchange, argument))
+                return
+        refused = self._check_key(exchange, secret) or self._check_request(exchange) or self._admit(exchange)
+        if refused is not None:
+            exchange.call.fault = ""
+            exchange.refuse(*refused)
+        elif fault is not None:
+            exchange.run(fault.strike(exchange, argument))
+        else:
+            deliver(exchange, pace_of(self._latency, self._random))
+
+    def _read(self, exchange: Exchange, operation: str) -> None:
+        prompt = read_prompt(operation, exchange.request.body)
+        exchange.prompt = prompt
+        exchange.call.model = prompt.model
+        exchange.call.stream = prompt.stream
+        exchange.call.input_tokens = prompt.input_tokens
+
+    def _choose_fault(self, exchange: Exchange) -> tuple[Fault | None, str]:
+        text = self._named_fault(exchange) or self._scripted_fault(exchange) or self._drawn_fault(exchange)
+        if not text:
+            return None, ""
+        check_faults((text,))
+        name, argument = split_fault(text)
+        return (FAULTS[name], argument) if FAULTS[name].applies(stream=exchange.streaming) else (None, "")
+
+    def _named_fault(self, exchange: Exchange) -> str:
+        text, at, provider = exchange.request.headers.get(FAULT_HEADER, "").rpartition("@")
+        if not at:
+            return provider
+        return text if provider == self._row.id else ""
+
+    def _scripted_fault(self, exchange: Exchange) -> str:
+        if exchange.key is not None and exchange.key.script:
+            return exchange.key.script.popleft()
+        return self._script.popleft() if self._script else ""
+
+    def _drawn_fault(self, exchange: Exchange) -> str:
+        faults = {**self._faults, **exchange.key.faults} if exchange.key else self._faults
+        if not faults:
+            return ""
+        draw = self._random.random()
+        for name, probability in faults.items():
+            draw -= probability
+            if draw < 0:
+                return name
+        return ""
+
+    def _check_key(self, exchange: Exchange, secret: str) -> Refused | None:
+        if exchange.key is None:
+            return ("invalid_key" if secret else "missing_key"), {}
+        state = exchange.key.state(self._clock.now())
+        case = _DEAD_KEYS.get(state)
+        return (case, {}) if case else None
+
+    def _check_request(self, exchange: Exchange) -> Refused | None:
+        if exchange.prompt.wrong is not None:
+            return "malformed", {}
+        model = self._catalogue.find(exchange.prompt.model)
+        if model is None:
+            return "unknown_model", {}
+        exchange.call.model = model.id
+        return (
+            self._check_rights(exchange, model) or self._check_content(exchange) or self._check_context(exchange, model)
+        )
+
+    def _check_rights(self, exchange: Exchange, model: ModelRow) -> Refused | None:
+        key, now_s = exchange.key, self._clock.now()
+        if key is None:
+            return None
+        state = key.state(now_s)
+        if state in _WORTHLESS_KEYS:
+            return _WORTHLESS_KEYS[state], {}
+        if state == "restricted_model" and model.id not in key.models:
+            return "no_permission", {}
+        if state in _USED_UP:
+            return self._used_up(key, state, now_s)
+        return None
+
+    def _used_up(self, key: Key, state: str, now_s: float) -> Refused:
+        case, kind, amount = _USED_UP[state]
+        of_span = (li for li in self.limits if li.unit is Unit.REQUESTS and span_of(li.window) == kind)
+        limit = next(of_span, None) or Limit(
+            unit=Unit.REQUESTS,
+            amount=amount,
+            window=Window(kind, zone=self._row.day_zone),
+            scope=(ScopePart.ACCOUNT, ScopePart.MODEL),
+            source=LimitSource.CATALOGUE,
+        )
+        return case, limit_facts(limit, used=limit.amount, needed=1, free_at_s=key.until_s, now_s=now_s)
+
+    def _check_content(self, exchange: Exchange) -> Refused | None:
+        if exchange.prompt.blocked and not style_of(self._row.id).blocks_with_200:
+            return "blocked", {}
+        return None
+
+    def _check_context(self, exchange: Exchange, model: ModelRow) -> Refused | None:
+        tokens = exchange.prompt.input_tokens
+        if not model.context_tokens or tokens <= model.context_tokens:
+            return None
+        return "context", {"context": model.context_tokens, "over": tokens - model.context_tokens}
+
+    def _admit(self, exchange: Exchange) -> Refused | None:
+        call, now_s = exchange.call, self._clock.now()
+        exchange.caller = Scope(call.provider, call.account, call.key, call.model)
+        excess = self._enforcer.admit(exchange.caller, call.input_tokens, now_s)
+        if excess is not None:
+            call.refused_by, call.refused_scope = excess.limit, excess.scope
+            exchange.enforcer = self._enforcer
+            return self._refusal_of(excess, now_s)
+        self._served += 1
+        exchange.enforcer = self._enforcer
+        self._compose(exchange)
+        return None
+
+    def _refusal_of(self, excess: Excess, now_s: float) -> Refused:
+        never = excess.needed > excess.limit.amount and excess.limit.unit is not Unit.REQUESTS
+        case: ErrorCase = "too_large" if never else _CASE_OF_SPAN.get(span_of(excess.limit.window), "rate")
+        facts = limit_facts(
+            excess.limit, used=excess.used, needed=excess.needed, free_at_s=excess.free_at_s, now_s=now_s
+        )
+        return case, facts
+
+    def _compose(self, exchange: Exchange) -> None:
+        prompt, call, row = exchange.prompt, exchange.call, self._row
+        number = zlib.crc32(exchange.request.body, zlib.crc32(f"{self._seed}/{call.key}".encode()))
+        model = self._catalogue.find(prompt.model)
+        reasons = model is not None and "reasoning" in model.capabilities and bool(style_of(row.id).reasoning_field)
+        exchange.body_bytes = _header_number(exchange, BODY_BYTES_HEADER, MAX_ANSWER_BYTES)
+        if call.operation == "embeddings":
+            exchange.ready = _embedded(prompt)
+        else:
+            exchange.answer = answer(prompt, self._corpus, number, size=self._size(exchange), reasons=reasons)
+        prefix = "cmpl" if call.operation == "completions" else "chatcmpl"
+        exchange.envelope = Envelope(
+            id=f"{prefix}-{number:08x}{self._served:08x}",
+            created=int(self._clock.now()),
+            model=prompt.model,
+            operation=call.operation,
+            style=style_of(row.id),
+            usage=_usage_place(row.stream.usage, asked=prompt.include_usage),
+        )
+
+    def _size(self, exchange: Exchange) -> Size:
+        least, most = self._plan.answer_tokens
+        exact = _header_number(exchange, EVENTS_HEADER, MAX_EVENTS)
+        return Size(least_tokens=least, most_tokens=most, exact_tokens=exact, body_bytes=exchange.body_bytes)
+
+    def _look_up(self, exchange: Exchange, secret: str) -> None:
+        path = exchange.request.path
+        refused = self._check_key(exchange, secret)
+        if refused is not None:
+            exchange.refuse(*refused)
+            return
+        if exchange.key is None:
+            return
+        body: bytes | None
+        if exchange.call.operation == "models":
+            native = not path.endswith("/openai/models") and "/compatibility/" not in path
+            body = msgspec.json.encode(model_list(self._row, self._catalogue.names(), native=native))
+        elif exchange.call.operation == "model":
+            model = self._catalogue.find(path.partition("/models/")[2])
+            body = msgspec.json.encode(model_object(model.id, self._row.id)) if model else None
+        else:
+            body = probe(path, exchange.key)
+        if body is None:
+            exchange.refuse("unknown_model" if exchange.call.operation == "model" else "not_found")
+        else:
+            exchange.respond(200, exchange.headers(), body)
+
+
+def _check_plan(plan: ProviderPlan) -> None:
+    check_faults((*plan.faults, *plan.script))
+    for key in plan.keys.values():
+        if isinstance(key, KeyPlan):
+            check_faults((*key.faults, *key.script))
+
+
+def _embedded(prompt: Prompt) -> dict[str, Any]:
+    tokens = prompt.input_tokens
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": at, "embedding": v} for at, v in enumerate(embeddings(prompt))],
+        "model": prompt.model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _usage_place(habit: str, *, asked: bool) -> Literal["event", "last", "none"]:
+    if habit == "always":
+        return "last"
+    return "event" if habit == "include_usage" and asked else "none"
+
+
+def _header_number(exchange: Exchange, name: str, most: int) -> int:
+    text = exchange.request.headers.get(name, "")
+    return min(int(text), most) if text.isdecimal() else 0

@@ -1,0 +1,1 @@
+"""Adapters towards the providers: their catalogue and the HTTP transport."""

@@ -1,0 +1,55 @@
+"""Heads of answers. The parser has already checked the bytes; here they are only looked up.
+
+Most answers are used without most of their headers, so the few fields that frame the body are searched for in the
+raw bytes, and the mapping is made when somebody asks for it.
+"""
+
+import msgspec
+
+HEAD_END = b"\r\n\r\n"
+_EVENT_STREAM = b"text/event-stream"
+
+
+class Framing(msgspec.Struct, frozen=True):
+    """What the head says about the body. `length` is -1 without a content-length; `problem` is empty when usable."""
+
+    streaming: bool
+    until_close: bool
+    length: int
+    problem: str = ""
+
+
+def parse_fields(head: bytes) -> dict[str, str]:
+    """Lower-case names to values; the values of a repeated name are joined with a comma."""
+    fields: dict[str, str] = {}
+    for line in head.decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        name = name.lower()
+        value = value.strip(" \t")
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields
+
+
+def read_framing(head: bytes) -> Framing:
+    """Read how the body of an answer is framed."""
+    folded = head.lower() + b"\r\n"
+    kind = _field(folded, b"\r\ncontent-type:")
+    length = _field(folded, b"\r\ncontent-length:")
+    transfer = _field(folded, b"\r\ntransfer-encoding:")
+    problem = ""
+    if transfer and transfer != b"chunked":
+        problem = "its transfer encoding is not chunked"
+    elif _field(folded, b"\r\ncontent-encoding:") not in {b"", b"identity"}:
+        problem = "its content is encoded although identity was asked for"
+    return Framing(kind.startswith(_EVENT_STREAM), not (length or transfer), int(length) if length else -1, problem)
+
+
+def _field(folded: bytes, name: bytes) -> bytes:
+    """Value of a field, empty when absent; repeated values are joined with a comma."""
+    start = folded.find(name)
+    if start < 0:
+        return b""
+    end = folded.find(b"\r\n", start + 2)
+    value = folded[start + len(name) : end].strip()
+    rest = _field(folded[end:], name)
+    return value + b", " + rest if rest else value

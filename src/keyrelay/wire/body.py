@@ -1,0 +1,67 @@
+"""The one reader of request bodies: strict JSON, bounded depth, errors that a caller can act on.
+
+msgspec refuses NaN, lone surrogates, control characters and trailing text while it skips over values, so the
+members of a body are checked although they are never decoded. What it does not check, and this module does, is
+UTF-8 inside skipped strings and the depth of nesting.
+"""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from keyrelay.core.errors import CallerError
+
+_T = TypeVar("_T")
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_members(body: bytes, *, max_depth: int) -> dict[str, msgspec.Raw]:
+    """The members of a JSON object, values as their bytes. Raise CallerError (400) saying what is wrong and where."""
+    if not body:
+        raise CallerError(400, "The request has no body. Send a JSON object.", code="invalid_json")
+    try:
+        members = _members.decode(body)
+        if not body.isascii():
+            body.decode()
+    except msgspec.ValidationError as error:
+        raise CallerError(400, f"The body must be a JSON object. {error}.", code="invalid_json") from None
+    except msgspec.DecodeError as error:
+        raise CallerError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    except UnicodeDecodeError as error:
+        message = f"The body is not valid UTF-8 (byte {error.start})."
+        raise CallerError(400, message, code="invalid_json") from None
+    except RecursionError:
+        raise _too_deep(max_depth) from None
+    if body.count(b"{") + body.count(b"[") > max_depth and _deeper_than(body, max_depth):
+        raise _too_deep(max_depth)
+    return members
+
+
+def field(members: dict[str, msgspec.Raw], name: str, kind: type[_T]) -> _T | None:
+    """Decode one member; None when it is absent or null. Raise CallerError (400) naming the field."""
+    raw = members.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=kind | None)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"Invalid value for '{name}': {error}."
+        raise CallerError(400, message, param=name, code="invalid_type") from None
+
+
+def _too_deep(max_depth: int) -> CallerError:
+    return CallerError(400, f"The body nests deeper than {max_depth} levels.", code="invalid_json")
+
+
+def _deeper_than(body: bytes, max_depth: int) -> bool:
+    """Whether brackets nest deeper than `max_depth`: each round removes the innermost level, at the speed of C."""
+    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
+    for _ in range(max_depth):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if not brackets:
+            return False
+    return True

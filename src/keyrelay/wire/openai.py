@@ -1,0 +1,229 @@
+"""The OpenAI dialect: chat completions, completions, embeddings.
+
+A request is read just far enough to route it, and goes out with its own bytes: only the model, `stream_options`
+and what the provider's quirks name are changed. An answer is read just far enough to account for it.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from keyrelay.core.errors import CallerError
+from keyrelay.core.providers import Capability, Operation, ProviderRow, QuirksRow
+from keyrelay.core.requests import CallRequest
+from keyrelay.core.usage import Usage
+from keyrelay.wire.body import field, read_members
+
+MAX_MODEL_NAME = 256
+_TRUE = b"true"
+_USAGE_ASKED = msgspec.Raw(b'{"include_usage":true}')
+_REQUIRED: dict[Operation, tuple[str, str]] = {
+    "chat": ("messages", "a list of messages"),
+    "completions": ("prompt", "a string or a list"),
+    "embeddings": ("input", "a string or a list"),
+}
+_WHOLE_NUMBER_LIMIT = 2**53
+
+_text = msgspec.json.Decoder(str)
+_encoder = msgspec.json.Encoder()
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _ResponseFormat(msgspec.Struct):
+    type: str = ""
+
+
+class _Tokens(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+    data: list[msgspec.Raw] | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_answer = msgspec.json.Decoder(_Answer)
+_tokens = msgspec.json.Decoder(_Tokens)
+
+
+def decode_request(operation: Operation, body: bytes, *, max_depth: int) -> CallRequest:
+    """Read a caller's body; raise CallerError (400) that names the field at fault."""
+    fields = read_members(body, max_depth=max_depth)
+    required, shape = _REQUIRED[operation]
+    content = bytes(fields.get(required, b"null"))
+    if content == b"null":
+        raise CallerError(400, f"Missing required field '{required}': {shape}.", param=required, code="missing_field")
+    _check_shape(operation, required, content)
+    stream = operation != "embeddings" and bool(_boolean(fields, "stream"))
+    return CallRequest(
+        operation=operation,
+        model=_model_name(fields),
+        stream=stream,
+        body=body,
+        fields=fields,
+        needs=_needs(operation, fields),
+        wants_usage=stream and _wants_usage(fields),
+        max_output_tokens=_output_bound(fields),
+    )
+
+
+def _check_shape(operation: Operation, name: str, content: bytes) -> None:
+    first = content[:1]
+    allowed = b"[" if operation == "chat" else b'["'
+    if first not in allowed or not first:
+        shape = _REQUIRED[operation][1]
+        raise CallerError(400, f"Invalid type for '{name}': expected {shape}.", param=name, code="invalid_type")
+    if operation == "chat" and content[1:].lstrip()[:1] not in b"{":
+        message = f"Invalid value for '{name}': expected at least one message object."
+        raise CallerError(400, message, param=name, code="invalid_value")
+
+
+def _model_name(fields: dict[str, msgspec.Raw]) -> str:
+    raw = fields.get("model")
+    if raw is None:
+        raise CallerError(
+            400, "Missing required field 'model'. Name a model, a route or 'auto'.", param="model", code="missing_field"
+        )
+    try:
+        name = _text.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise CallerError(
+            400, "Invalid type for 'model': expected a string.", param="model", code="invalid_type"
+        ) from None
+    if not name or len(name) > MAX_MODEL_NAME or not name.isprintable():
+        message = f"Invalid value for 'model': expected 1 to {MAX_MODEL_NAME} printable characters."
+        raise CallerError(400, message, param="model", code="invalid_value")
+    return name
+
+
+def _boolean(fields: dict[str, msgspec.Raw], name: str) -> bool | None:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    return True if bytes(raw) == _TRUE else field(fields, name, bool)
+
+
+def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
+    options = field(fields, "stream_options", _StreamOptions) if "stream_options" in fields else None
+    return options is not None and bool(options.include_usage)
+
+
+def _needs(operation: Operation, fields: dict[str, msgspec.Raw]) -> tuple[Capability, ...]:
+    needs: tuple[Capability, ...] = (operation,)
+    if "tools" in fields:
+        needs += ("tools",)
+    if "response_format" in fields:
+        wanted = field(fields, "response_format", _ResponseFormat)
+        if wanted is not None and wanted.type == "json_schema":
+            needs += ("json_schema",)
+    return needs
+
+
+def _output_bound(fields: dict[str, msgspec.Raw]) -> int | None:
+    for name in ("max_completion_tokens", "max_tokens"):
+        if name in fields:
+            bound = field(fields, name, int)
+            if bound is not None:
+                if bound < 0:
+                    message = f"Invalid value for '{name}': expected a positive number."
+                    raise CallerError(400, message, param=name, code="invalid_value")
+                return bound
+    return None
+
+
+def asks_usage(request: CallRequest, row: ProviderRow) -> bool:
+    """Whether Keyrelay asks for the stream's usage on its own account."""
+    return request.stream and not request.wants_usage and row.stream.usage == "include_usage"
+
+
+def encode_request(request: CallRequest, row: ProviderRow, model: str, *, ask_usage: bool) -> bytes:
+    """The body for a provider: the caller's bytes wherever nothing has to change."""
+    quirks = row.quirks
+    name = _prefixed(model, quirks.model_prefix)
+    fields = request.fields
+    changed = fields if quirks == _NO_QUIRKS else apply_quirks(fields, quirks)
+    if changed is fields and name == request.model and not ask_usage:
+        return request.body
+    changed = {**changed, "model": msgspec.Raw(_encoder.encode(name))}
+    if ask_usage:
+        changed["stream_options"] = _USAGE_ASKED
+    return _encoder.encode(changed)
+
+
+_NO_QUIRKS = QuirksRow()
+
+
+def _prefixed(model: str, prefix: str) -> str:
+    return model if not prefix or model.startswith(prefix) else prefix + model
+
+
+def apply_quirks(fields: Mapping[str, msgspec.Raw], quirks: QuirksRow) -> dict[str, msgspec.Raw]:
+    """The members as the provider takes them: renamed, dropped, clamped, defaulted, tool schemas stripped."""
+    changed = {quirks.rename.get(name, name): value for name, value in fields.items()}
+    for name in quirks.drop:
+        changed.pop(name, None)
+    for name, allowed in quirks.clamp.items():
+        if name in changed and bytes(changed[name]).strip(b'"').decode() not in allowed:
+            del changed[name]
+    for name, default in quirks.defaults.items():
+        if name not in changed:
+            changed[name] = msgspec.Raw(_encoder.encode(default))
+    if quirks.strip_tool_schema and "tools" in changed:
+        tools = msgspec.json.decode(changed["tools"])
+        changed["tools"] = msgspec.Raw(_encoder.encode(_without(tools, frozenset(quirks.strip_tool_schema))))
+    return changed
+
+
+def _without(value: object, keywords: frozenset[str]) -> object:
+    if isinstance(value, dict):
+        return {name: _without(member, keywords) for name, member in value.items() if name not in keywords}
+    if isinstance(value, list):
+        return [_without(member, keywords) for member in value]
+    return value
+
+
+class AnswerReading(msgspec.Struct, frozen=True):
+    """What a whole answer says: its usage, or in `problem` why it is no answer at all."""
+
+    usage: Usage | None = None
+    problem: str = ""
+    is_error: bool = False
+
+
+def read_answer(operation: Operation, body: bytes) -> AnswerReading:
+    """Read a 200's body. An `error` member, an empty one, or one without choices is a failure, not a success."""
+    try:
+        answer = _answer.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return AnswerReading(problem="the answer is not the JSON object that was expected")
+    if bytes(answer.error) not in {b"", b"null"}:
+        return AnswerReading(problem="the answer holds an error although its status is 200", is_error=True)
+    results = answer.data if operation == "embeddings" else answer.choices
+    if not results:
+        return AnswerReading(problem="the answer is empty")
+    return AnswerReading(usage=read_usage(answer.usage))
+
+
+def read_usage(raw: msgspec.Raw) -> Usage | None:
+    """Usage as reported; None when absent or absurd (negative, text, beyond 2**53), which counts as not reported."""
+    text = bytes(raw)
+    if text in {b"", b"null"}:
+        return None
+    try:
+        tokens = _tokens.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    used_in = tokens.prompt_tokens or 0
+    used_out = tokens.completion_tokens
+    if used_out is None:
+        used_out = (tokens.total_tokens or used_in) - used_in
+    if not (0 <= used_in < _WHOLE_NUMBER_LIMIT and 0 <= used_out < _WHOLE_NUMBER_LIMIT):
+        return None
+    return Usage(used_in, used_out)

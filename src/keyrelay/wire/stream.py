@@ -1,0 +1,193 @@
+"""Reading an OpenAI stream while it passes through: when it begins, what it used, how it ended.
+
+`StreamReader` gets chunks and says, chunk by chunk, which bytes go on to the caller. It knows nothing of sockets
+and clocks. Until the first event with content everything is held back, because until then another candidate
+may still take over; from then on bytes pass as they come.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from keyrelay.core.usage import Usage
+from keyrelay.wire.openai import read_usage
+from keyrelay.wire.sse import EventSplitter, EventTooLargeError, event_data
+
+_DONE = b"[DONE]"
+_MAX_HELD_BYTES = 1024 * 1024
+_EMPTY_DELTAS = frozenset({b"", b"null", b"{}"})
+
+
+class StreamEnd(StrEnum):
+    """How a stream stands."""
+
+    OPEN = "open"
+    DONE = "done"
+    ERROR = "error"  # the provider said so in an event
+    MALFORMED = "malformed"
+
+
+class _Choice(msgspec.Struct):
+    delta: msgspec.Raw = msgspec.Raw()
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Delta(msgspec.Struct):
+    content: msgspec.Raw = msgspec.Raw()
+    tool_calls: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    reasoning: msgspec.Raw = msgspec.Raw()
+    reasoning_content: msgspec.Raw = msgspec.Raw()
+    refusal: msgspec.Raw = msgspec.Raw()
+    audio: msgspec.Raw = msgspec.Raw()
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+_delta = msgspec.json.Decoder(_Delta)
+_NOTHING = frozenset({b"", b"null", b'""', b"[]", b"{}"})
+
+
+class StreamReader:
+    """The reading of one stream.
+
+    `hide_usage` drops the usage-only chunk that the caller did not ask for. After each `feed`, `committed`
+    says whether content has begun, `content_events` how many events with content came, `end` how the stream
+    stands, `finished` whether a finish reason was seen, `error_data` what an error event held, `problem`
+    what was malformed.
+    """
+
+    __slots__ = (
+        "_held",
+        "_held_bytes",
+        "_hide_usage",
+        "_splitter",
+        "committed",
+        "content_events",
+        "end",
+        "error_data",
+        "finished",
+        "problem",
+        "usage",
+    )
+
+    def __init__(self, *, hide_usage: bool, max_event_bytes: int) -> None:
+        self._splitter = EventSplitter(max_event_bytes)
+        self._hide_usage = hide_usage
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self.committed = False
+        self.content_events = 0
+        self.end = StreamEnd.OPEN
+        self.finished = False
+        self.usage: Usage | None = None
+        self.error_data = b""
+        self.problem = ""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What may go to the caller now. After `end` has left OPEN nothing more is read or passed on."""
+        try:
+            events = self._splitter.feed(chunk)
+        except EventTooLargeError as error:
+            return self._stop(StreamEnd.MALFORMED, str(error), b"")
+        return self._pass_on(events)
+
+    def close(self) -> bytes:
+        """Take what a body without its last empty line left over; call once, when the body has ended cleanly."""
+        rest = self._splitter.rest()
+        return self._pass_on([rest + b"\n\n"]) if rest and self.end is StreamEnd.OPEN else b""
+
+    def ended_whole(self, terminator: str) -> bool:
+        """Whether a cleanly ended body was a whole answer, for a provider with this `stream.terminator`."""
+        return self.end is StreamEnd.DONE or (terminator == "any" and self.finished)
+
+    def _pass_on(self, events: list[bytes]) -> bytes:
+        if len(events) == 1 and self.committed:
+            event = events[0]
+            return event if self._read(event) else b""
+        passed = []
+        for event in events:
+            if self.end is not StreamEnd.OPEN:
+                break
+            if self._read(event):
+                passed.append(event)
+        if self.committed:
+            if self._held:
+                passed[:0] = self._held
+                self._held = []
+            return b"".join(passed)
+        return self._hold(passed)
+
+    def _hold(self, events: list[bytes]) -> bytes:
+        self._held += events
+        self._held_bytes += sum(map(len, events))
+        if self._held_bytes > _MAX_HELD_BYTES:
+            return self._stop(StreamEnd.MALFORMED, f"no content in the first {_MAX_HELD_BYTES} bytes", b"")
+        return b""
+
+    def _read(self, event: bytes) -> bool:
+        """Take note of one event; whether it goes on to the caller."""
+        data = event_data(event)
+        if data is None:
+            return self._read_without_data(event)
+        if data == _DONE:
+            self.end = StreamEnd.DONE
+            self.committed = self.committed or self.finished
+            return True
+        try:
+            chunk = _chunk.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._stop(StreamEnd.MALFORMED, "an event is not the JSON that was expected", data)
+            return False
+        if bytes(chunk.error) not in _EMPTY_DELTAS:
+            self._stop(StreamEnd.ERROR, "the stream holds an error", data)
+            return False
+        usage_only = not chunk.choices
+        usage = read_usage(chunk.usage)
+        if usage is not None:
+            self.usage = usage
+        if usage_only:
+            return usage is None or not self._hide_usage
+        self._note_choices(chunk)
+        return True
+
+    def _note_choices(self, chunk: _Chunk) -> None:
+        self.content_events += 1
+        for choice in chunk.choices or ():
+            if choice.finish_reason:
+                self.finished = True
+                self.committed = True
+            if not self.committed:
+                self.committed = bool(choice.text) or _has_content(choice.delta)
+
+    def _read_without_data(self, event: bytes) -> bool:
+        text = event.strip()
+        if text[:1] in (b"{", b"["):  # Gemini writes a bare error object into the stream
+            self._stop(StreamEnd.ERROR, "the stream holds an error", text)
+            return False
+        return self.committed  # comments keep a caller's connection alive only once it has one
+
+    def _stop(self, end: StreamEnd, problem: str, data: bytes) -> bytes:
+        self.end = end
+        self.problem = problem
+        self.error_data = data
+        return b""
+
+    def __repr__(self) -> str:
+        state = "committed" if self.committed else "held back"
+        return f"<StreamReader {self.end} {state} {self.content_events} events>"
+
+
+def _has_content(raw: msgspec.Raw) -> bool:
+    """Whether a delta says anything beyond the role."""
+    try:
+        delta = _delta.decode(raw) if raw else _Delta()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+    return any(bytes(getattr(delta, name)) not in _NOTHING for name in _Delta.__struct_fields__)

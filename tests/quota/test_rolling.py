@@ -1,0 +1,200 @@
+from itertools import chain
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from keyrelay.quota.rolling import MAX_SLOTS, SPANS, RollingWindow, Slot
+
+START_S = 1_700_000_000.0
+TICK_S = 1 / 64  # exact in binary, and longer than the spans of the windows tested against the model
+SKEW_S = 1.0
+
+
+class Call:
+    """A call as the naive model sees it."""
+
+    def __init__(self, slot: Slot, sent_s: float, amount: int) -> None:
+        self.slot = slot
+        self.bound_s = sent_s + SKEW_S
+        self.amount = amount
+        self.answered = False
+        self.settled = False
+
+
+class RollingAgainstAList(RuleBasedStateMachine):
+    """A rolling window and a plain list of all calls agree at all times."""
+
+    @initialize(length_s=st.sampled_from((1.0, 2.0, 5.0)))
+    def begin(self, length_s: float) -> None:
+        self.now_s = START_S
+        self.length_s = length_s
+        self.window = RollingWindow(length_s, SKEW_S)
+        self.calls: list[Call] = []
+
+    def used_at(self, now_s: float) -> int:
+        return sum(call.amount for call in self.calls if call.bound_s + self.length_s > now_s)
+
+    @rule(ticks=st.one_of(st.integers(0, 8), st.integers(0, 200)))
+    def wait(self, ticks: int) -> None:
+        self.now_s += ticks * TICK_S
+
+    @rule(amount=st.integers(0, 5))
+    def take(self, amount: int) -> None:
+        self.window.advance(self.now_s)
+        self.calls.append(Call(self.window.take(amount, self.now_s), self.now_s, amount))
+
+    @precondition(lambda self: any(not call.answered for call in self.calls))
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        call = data.draw(st.sampled_from([call for call in self.calls if not call.answered]))
+        self.window.advance(self.now_s)
+        call.slot = self.window.answered(call.slot, call.amount, self.now_s)
+        call.bound_s = min(call.bound_s, self.now_s)
+        call.answered = True
+
+    @precondition(lambda self: any(not call.settled for call in self.calls))
+    @rule(data=st.data(), amount=st.integers(0, 9))
+    def settle(self, data: st.DataObject, amount: int) -> None:
+        call = data.draw(st.sampled_from([call for call in self.calls if not call.settled]))
+        self.window.settle(call.slot, call.amount, amount)
+        call.settled = True
+        call.amount = amount
+
+    @rule(ticks=st.integers(1, 100_000))
+    def step_back(self, ticks: int) -> None:
+        self.window.advance(self.now_s)
+        self.calls = [call for call in self.calls if call.bound_s + self.length_s > self.now_s]
+        self.now_s -= ticks * TICK_S
+        self.window.step_back(ticks * TICK_S, self.now_s)
+        for call in self.calls:
+            call.bound_s -= ticks * TICK_S
+
+    @rule(amount=st.integers(0, 6), limit=st.integers(0, 20))
+    def ask_when_it_frees(self, amount: int, limit: int) -> None:
+        moments = sorted(call.bound_s + self.length_s for call in self.calls)
+        fits = (at for at in (self.now_s, *moments) if at >= self.now_s and self.used_at(at) + amount <= limit)
+        assert self.window.free_at(amount, limit, self.now_s) == (None if amount > limit else next(fits))
+
+    @invariant()
+    def agree(self) -> None:
+        used = self.used_at(self.now_s)
+        assert self.window.room(10, self.now_s) == max(0, 10 - used)
+        assert self.window.used == used
+        assert self.window.due_s > self.now_s
+        counted = [call for call in self.calls if call.amount and call.bound_s + self.length_s > self.now_s]
+        first_s = min((call.bound_s + self.length_s for call in counted), default=None)
+        assert self.window.reset_at(self.now_s) == first_s
+
+
+RollingAgainstAList.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
+TestRollingAgainstAList = RollingAgainstAList.TestCase
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length_s=st.sampled_from((60.0, 86_400.0)),
+    skew_s=st.sampled_from((0.0, 1.0)),
+    events=st.lists(
+        st.tuples(st.floats(0, 30), st.integers(0, 5), st.one_of(st.none(), st.floats(0, 3))), min_size=20, max_size=120
+    ),
+)
+def test_spans_give_back_late_by_two_spans_at_most_and_never_early(
+    length_s: float, skew_s: float, events: list[tuple[float, int, float | None]]
+) -> None:
+    window = RollingWindow(length_s, skew_s)
+    happenings: list[tuple[float, int, bool]] = []  # when, which call, whether it is the answer
+    sent_s = START_S
+    for index, (gap_s, _, answer_after_s) in enumerate(events):
+        sent_s += gap_s * length_s / 1000
+        happenings.append((sent_s, index, False))
+        if answer_after_s is not None:
+            happenings.append((sent_s + answer_after_s, index, True))
+    slots: dict[int, Slot] = {}
+    bounds: dict[int, float] = {}
+
+    def used_at(now_s: float) -> int:
+        return sum(events[index][1] for index, bound_s in bounds.items() if bound_s + length_s > now_s)
+
+    late_s = 2 * length_s / SPANS + 1e-6
+    for now_s, index, is_answer in sorted(happenings):
+        window.advance(now_s)
+        if is_answer:
+            slots[index] = window.answered(slots[index], events[index][1], now_s)
+            bounds[index] = min(bounds[index], now_s)
+        else:
+            slots[index] = window.take(events[index][1], now_s)
+            bounds[index] = now_s + skew_s
+        assert used_at(now_s) <= window.used <= used_at(now_s - late_s)
+    end_s = sent_s + length_s + skew_s + 3 + late_s
+    assert window.idle(end_s)
+    assert window.used == 0
+
+
+@pytest.mark.parametrize("length_s", [1.0, 60.0])
+def test_memory_is_bounded_however_busy(length_s: float) -> None:
+    window = RollingWindow(length_s, SKEW_S)
+    now_s, step_s, most = START_S, length_s / 50_000, 0
+    for index in range(150_000):
+        now_s += step_s
+        if window.due_s <= now_s:
+            window.advance(now_s)
+        slot = window.take(1, now_s)
+        if index % 3:
+            window.answered(slot, 1, now_s)
+        most = max(most, len(window._pending) + len(window._log))
+    assert most <= MAX_SLOTS
+    assert window.used == len(list(chain(window._pending, window._log))) or window.used > SPANS
+    assert window.room(10**9, now_s + length_s + SKEW_S + 1) == 10**9
+
+
+def test_an_unanswered_call_counts_from_the_end_of_the_transit_skew() -> None:
+    window = RollingWindow(60.0, 1.0)
+    window.take(1, START_S)
+    assert window.free_at(1, 1, START_S) == START_S + 61
+    assert window.room(1, START_S + 60.999) == 0
+    assert window.room(1, START_S + 61) == 1
+
+
+def test_an_answered_call_counts_from_its_answer() -> None:
+    window = RollingWindow(60.0, 1.0)
+    window.answered(window.take(1, START_S), 1, START_S + 0.25)
+    assert window.free_at(1, 1, START_S + 1) == START_S + 60.25
+
+
+def test_an_answered_call_may_leave_before_its_skew_is_over() -> None:
+    window = RollingWindow(1.0, 3.0)
+    window.answered(window.take(1, START_S), 1, START_S + 0.5)
+    assert window.due_s == START_S + 1.5
+    assert window.room(1, START_S + 1.5) == 1
+
+
+def test_an_answer_after_the_skew_changes_nothing() -> None:
+    window = RollingWindow(60.0, 1.0)
+    slot = window.take(1, START_S)
+    window.advance(START_S + 5)
+    assert window.answered(slot, 1, START_S + 5) is slot
+    assert window.free_at(1, 1, START_S + 5) == START_S + 61
+
+
+def test_settling_after_the_call_has_left_changes_nothing() -> None:
+    window = RollingWindow(1.0, 1.0)
+    slot = window.take(3, START_S)
+    window.advance(START_S + 2)
+    window.settle(slot, 3, 9)
+    assert (window.used, window.reserved) == (0, 0)
+
+
+@given(days=st.integers(1, 3650))
+def test_a_jump_of_days_forward_expires(days: int) -> None:
+    window = RollingWindow(3600.0)
+    window.take(5, START_S)
+    assume(days)
+    assert window.room(5, START_S + days * 86_400.0) == 5
+
+
+def test_repr_tells_what_is_used() -> None:
+    window = RollingWindow(60.0)
+    window.take(2, START_S)
+    assert repr(window) == "<RollingWindow 60s used=2 reserved=2 slots=1>"

@@ -1,0 +1,19 @@
+import pytest
+
+from keyrelay.core.limits import Limit, Unit, parse_window
+from keyrelay.quota.values import Amounts, LimitKey
+
+
+@pytest.mark.parametrize(
+    ("unit", "amount"), [(Unit.REQUESTS, 1), (Unit.INPUT_TOKENS, 20), (Unit.OUTPUT_TOKENS, 3), (Unit.TOKENS, 23)]
+)
+def test_amount_of_a_unit(unit: Unit, amount: int) -> None:
+    assert Amounts(requests=1, input_tokens=20, output_tokens=3).of(unit) == amount
+
+
+def test_limit_keys_are_equal_by_value() -> None:
+    first, second = (
+        LimitKey(Limit(unit=Unit.REQUESTS, amount=15, window=parse_window("60s")), ("acct:gemini/a",)) for _ in range(2)
+    )
+    assert first is not second
+    assert {first: "found"}[second] == "found"

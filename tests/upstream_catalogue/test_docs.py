@@ -1,0 +1,31 @@
+"""The page about providers is made from the catalogue and up to date."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keyrelay.core.providers import ProviderRow
+from keyrelay.upstream.catalogue import load_catalogue
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "providers.md"
+
+
+def test_the_page_is_what_the_script_prints() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "provider-docs")]
+    printed = subprocess.run(command, capture_output=True, check=True, encoding="utf-8", env={"PYTHONUTF8": "1"}).stdout
+    assert printed == PAGE.read_text(encoding="utf-8"), "run scripts/provider-docs > docs/providers.md"
+
+
+@pytest.mark.parametrize("row", load_catalogue().values(), ids=lambda row: row.id)
+def test_the_page_names_every_provider_with_its_environment(row: ProviderRow) -> None:
+    prefix = row.id.upper()
+    page = PAGE.read_text(encoding="utf-8")
+    (section,) = (part for part in page.split("\n## ") if f"\n- id: `{row.id}`\n" in part)
+    names = [f"{prefix}_API_KEY", f"{prefix}_API_KEYS", f"{prefix}_BASE_URL"]
+    names += [*row.key_env, *row.base_url_env, *row.variables.values()]
+    assert [name for name in names if f"`{name}`" not in section] == []
+    for fact in (row.base_url, str(row.verified_at), row.docs_url, row.terms.note):
+        assert fact in section
