@@ -57,17 +57,24 @@ checksum() {
     { cat "$1" "$root/pyproject.toml" "$root/src/keyrelay/__init__.py"; "$python" -V; } | cksum
 }
 
+# is_stamped NAME: whether .venv holds what requirements/NAME.txt and the package say now.
+is_stamped() {
+    local stamp="$venv/.installed-$1"
+    [[ -f $stamp && $(<"$stamp") == "$(checksum "$root/requirements/$1.txt")" ]]
+}
+
 # install_locked NAME: bring .venv to requirements/NAME.txt and the package itself, unless it is there already.
 install_locked() {
     local lock="$root/requirements/$1.txt" stamp="$venv/.installed-$1"
     ensure_venv
-    if [[ -f $stamp && $(<"$stamp") == "$(checksum "$lock")" ]]; then
+    # What the dev lock installs holds everything of the runtime lock.
+    if is_stamped "$1" || is_stamped dev; then
         return
     fi
     if command -v flock >/dev/null; then
         exec 9>"$venv/.lock"
         flock 9
-        if [[ -f $stamp && $(<"$stamp") == "$(checksum "$lock")" ]]; then
+        if is_stamped "$1"; then
             exec 9>&-
             return
         fi

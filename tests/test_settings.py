@@ -9,7 +9,7 @@ from keyrelay.core.configuration import PolicyName
 from keyrelay.core.secrets import Secret
 from keyrelay.settings import SETTINGS, Kind, LogFormat, LogLevel, Setting, Settings
 
-TYPES = {
+TYPES: dict[Kind, set[object]] = {
     Kind.TEXT: {str, Secret},
     Kind.NUMBER: {int},
     Kind.SECONDS: {float},

@@ -128,7 +128,12 @@ class Rig:
         return environ
 
     def load(self, server: Server, scenario: Scenario, amount: Amount, *, pause_ms: int = 0) -> Load:
-        """Put one load on one server."""
+        """Put one load on one server, and wait until what it does in batches after an answer is done too."""
+        load = self._load(server, scenario, amount, pause_ms)
+        time.sleep(_SETTLE_S)
+        return load
+
+    def _load(self, server: Server, scenario: Scenario, amount: Amount, pause_ms: int) -> Load:
         path = CHAT if server.name == "gateway" else scenario.path
         if scenario is STREAM:
             with _on_cpu(self.beside):
@@ -152,8 +157,6 @@ class Rig:
         before = [count() for _, count in counts]
         cpu_before_s = server.cpu_s()
         load = self.load(server, scenario, amount)
-        # What is done in batches after an answer belongs to its cost.
-        time.sleep(_SETTLE_S)
         cpu_s = server.cpu_s() - cpu_before_s
         for (name, count), earlier in zip(counts, before, strict=True):
             seen = count() - earlier

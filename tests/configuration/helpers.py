@@ -1,6 +1,7 @@
 """What the tests of the configuration share: rows made by hand, and the shapes of the fixtures."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from keyrelay.configuration import Configuration
@@ -10,7 +11,7 @@ from keyrelay.core.providers import AuthRow, LimitRow, ModelRow, PathsRow, Provi
 
 
 class Load(Protocol):
-    def __call__(self, overrides: dict[str, str] | None = None, **environ: str) -> Configuration: ...
+    def __call__(self, overrides: Mapping[str, str] | None = None, /, **environ: str) -> Configuration: ...
 
 
 class MakeEnvironment(Protocol):

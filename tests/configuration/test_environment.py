@@ -80,10 +80,8 @@ class TestSecretFiles:
         environment = layers({"A_FILE": "nowhere"}, {})
         assert environment.find_secret("A") is None
         assert environment.find_secret("A") is None
-        assert [str(problem) for problem in findings.problems] == [
-            f"environment A_FILE: cannot read {tmp_path / 'nowhere'}: No such file or directory. "
-            "Name a file that can be read."
-        ]
+        (problem,) = map(str, findings.problems)
+        assert problem.startswith(f"environment A_FILE: cannot read {tmp_path / 'nowhere'}: No such file or directory.")
 
     def test_an_empty_file_is_ignored_with_a_warning(self, layers: Layers, findings: Findings, tmp_path: Path) -> None:
         (tmp_path / "key").write_text(" \n")

@@ -26,7 +26,7 @@ def test_all_problems_are_raised_together() -> None:
 def test_a_single_problem_is_counted_in_words() -> None:
     findings = Findings()
     findings.problem("A", "is wrong.")
-    with pytest.raises(InvalidConfiguration, match="^configuration: 1 problem\n"):
+    with pytest.raises(InvalidConfiguration, match=r"^configuration: 1 problem\n"):
         findings.raise_if_any()
 
 

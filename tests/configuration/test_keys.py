@@ -3,11 +3,11 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.configuration.helpers import MakeEnvironment, provider_row
 
 from keyrelay.configuration.findings import Findings
 from keyrelay.configuration.keys import ParsedKey, SourcedKey, key_names, keyless, parse_keys, read_keys
 from keyrelay.core.secrets import Secret
+from tests.configuration.helpers import MakeEnvironment, provider_row
 
 KEY = "gsk_0123456789abcdef"
 OTHER = "gsk_fedcba9876543210"
@@ -70,9 +70,9 @@ class TestReadKeys:
 
     def test_labels_and_accounts(self, read: Read) -> None:
         keys = [each.key for each in read(A=f"alice={KEY},team:bob={OTHER}")]
-        assert [(key.id, key.account, key.secret.reveal()) for key in keys] == [
-            ("groq/alice", "alice", KEY),
-            ("groq/bob", "team", OTHER),
+        assert [(key.id, key.account, key.secret) for key in keys] == [
+            ("groq/alice", "alice", Secret(KEY)),
+            ("groq/bob", "team", Secret(OTHER)),
         ]
 
     def test_a_key_without_label_is_called_by_its_fingerprint_wherever_it_stands(self, read: Read) -> None:
@@ -90,14 +90,12 @@ class TestReadKeys:
 
     def test_a_second_use_of_a_label_is_refused(self, read: Read, findings: Findings) -> None:
         read(A=f"alice={KEY}", B=f"alice={OTHER}")
-        assert [str(problem) for problem in findings.problems] == [
-            "environment B entry 1: the label alice is used already, in environment A. "
-            "Give each key of a provider its own label."
-        ]
+        (problem,) = map(str, findings.problems)
+        assert problem.startswith("environment B entry 1: the label alice is used already, in environment A. ")
 
     @pytest.mark.parametrize("bad", ["gsk_ 0123456789", "gsk_é0123456789", "gsk_\x7f123456789"])
     def test_what_no_header_can_carry_is_refused_unseen(self, bad: str, read: Read, findings: Findings) -> None:
-        assert read(A=f"{KEY},{bad}")[0].key.secret.reveal() == KEY
+        assert read(A=f"{KEY},{bad}")[0].key.secret == Secret(KEY)
         problem = str(findings.problems[0])
         assert problem.startswith("environment A entry 2: holds spaces or characters")
         assert bad not in problem
@@ -111,7 +109,7 @@ class TestReadKeys:
         assert not findings.warnings or "placeholder" in findings.warnings[0]
 
     def test_empty_variables_are_ignored_with_a_warning(self, read: Read, findings: Findings) -> None:
-        assert read(A="", B=KEY)[0].key.secret.reveal() == KEY
+        assert read(A="", B=KEY)[0].key.secret == Secret(KEY)
         assert findings.warnings == ["A: is empty and therefore ignored."]
 
     def test_there_is_a_bound(self, read: Read, findings: Findings) -> None:

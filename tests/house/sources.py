@@ -105,4 +105,6 @@ def repository_files() -> tuple[Path, ...]:
     """Every file of the repository, committed or about to be, as git sees it."""
     command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, capture_output=True, check=True).stdout.decode().split("\0")
-    return tuple(path for name in sorted(set(listed)) if name and (path := ROOT / name).is_file())
+    found = tuple(path for name in sorted(set(listed)) if name and (path := ROOT / name).is_file())
+    assert found, "git lists no files"
+    return found

@@ -1,4 +1,5 @@
 import datetime as dt
+import math
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -85,6 +86,11 @@ def test_a_midnight_that_happens_twice_is_the_first() -> None:
 def test_now_lies_in_its_period(now_s: float, zone: str, kind: WindowKind) -> None:
     start_s, end_s = period_bounds(now_s, Window(kind, zone=zone))
     assert start_s <= now_s < end_s
+
+
+def test_the_last_moment_of_a_day_is_not_rounded_into_the_next() -> None:
+    midnight_s = utc("2099-12-31")
+    assert next_reset(math.nextafter(midnight_s, 0), parse_window("day@UTC")) == midnight_s
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "America"])

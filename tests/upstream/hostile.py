@@ -92,10 +92,11 @@ class Server:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            writer.close()
+            with suppress(ConnectionError, ssl.SSLError, TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(writer.wait_closed(), 2)
+            writer.transport.abort()
             self._tasks.discard(task)
-            writer.transport.abort() if writer.transport.get_write_buffer_size() > 65536 else writer.close()
-            with suppress(ConnectionError, ssl.SSLError, asyncio.CancelledError):
-                await writer.wait_closed()
 
     async def stop(self) -> None:
         for task in tuple(self._tasks):
@@ -107,7 +108,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(script: Script, *, tls: ssl.SSLContext | None = None, small_buffers: bool = False) -> AsyncIterator[Server]:
+async def serving(
+    script: Script, *, tls: ssl.SSLContext | None = None, small_buffers: bool = False
+) -> AsyncIterator[Server]:
     """Run a script for each connection. `small_buffers` keeps the kernel from taking much of an answer."""
     server = Server(script)
     sock = socket.socket()
@@ -223,10 +226,10 @@ def fault_of(result: Exchange | Fault) -> Fault:
 
 async def read_all(answer: Exchange) -> bytes:
     """Everything that a stream still gives."""
-    data = b""
+    pieces = []
     while piece := await answer.read():
-        data += piece
-    return data
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 async def soon(condition: Callable[[], bool], *, within_s: float = 1.0) -> None:

@@ -1,8 +1,11 @@
 import asyncio
 import gc
 import tracemalloc
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keyrelay.core.origins import Origin
 from keyrelay.upstream.connection import Connection
@@ -180,7 +183,9 @@ async def test_until_close_broken_by_a_reset_is_no_answer(transport: HttpTranspo
 async def test_stream(transport: HttpTransport) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(events(end=False), chunk(b"data: 1\n\n"), chunk(b"data: 2\n\n") + chunk(b"data: 3\n\n"), gap_s=0.05)
+        await peer.send(
+            events(end=False), chunk(b"data: 1\n\n"), chunk(b"data: 2\n\n") + chunk(b"data: 3\n\n"), gap_s=0.05
+        )
         await peer.send(b"0\r\n\r\n")
         await peer.request()
         await peer.send(http(b"again"))
@@ -344,3 +349,34 @@ async def test_a_connection_begins_only_after_it_is_made() -> None:
     connection = Connection(Pool(origin, TransportSettings(), loop))
     with pytest.raises(RuntimeError, match="made"):
         connection.begin(Exchange(call(origin), loop), b"", b"", head_only=False)
+
+
+@given(
+    raw=st.sampled_from([chunked(b'{"a"', b": 1}"), events(b"data: 1\n\n"), http(b"abc", "connection: close")]),
+    at=st.integers(0, 120),
+    replacement=st.binary(max_size=3),
+    cuts=st.lists(st.integers(1, 120), max_size=4),
+)
+def test_mutilated_answers_end_the_same_however_they_are_split(
+    raw: bytes, at: int, replacement: bytes, cuts: list[int]
+) -> None:
+    raw = raw[:at] + replacement + raw[at + len(replacement) :]
+    offsets = sorted({0, *(cut for cut in cuts if cut < len(raw)), len(raw)})
+
+    async def outcome(pieces: list[bytes]) -> tuple[int, bytes, str]:
+        origin = Origin("http", "provider.example", 80)
+        loop = asyncio.get_running_loop()
+        connection = Connection(Pool(origin, TransportSettings(), loop))
+        connection.connection_made(_NoTransport())
+        exchange = Exchange(call(origin), loop)
+        connection.begin(exchange, b"", b"", head_only=False)
+        for piece in pieces:
+            connection.data_received(piece)
+        connection.eof_received()
+        body = await read_all(exchange) if exchange.streaming else exchange.body
+        return exchange.status, body, exchange.fault.kind if exchange.fault else ""
+
+    async def both() -> None:
+        assert await outcome([raw]) == await outcome([raw[a:b] for a, b in pairwise(offsets)])
+
+    asyncio.run(both())

@@ -112,11 +112,13 @@ class TestTls:
             assert answer_of(await transport.send(call(server.origin))).body == b"ok"
 
     async def test_an_alert(self, authority: Authority) -> None:
-        context = authority.context("IP:127.0.0.1")
-        context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # useless with an EC key
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        async with trusting(authority) as transport, serving(answering(http(b"ok")), tls=context) as server:
-            await _refused(transport, server.origin, "TLS")
+        async def script(peer: Peer) -> None:
+            await peer.reader.read(1)
+            await peer.send(b"\x15\x03\x03\x00\x02\x02\x28")  # fatal, handshake failure
+            await peer.until_closed()
+
+        async with trusting(authority) as transport, serving(script) as server:
+            await _refused(transport, Origin("https", "127.0.0.1", server.port), "handshake failure")
 
     async def test_a_server_that_does_not_speak_tls(self, authority: Authority) -> None:
         async def script(peer: Peer) -> None:
@@ -173,7 +175,7 @@ class TestReaching:
             free.bind(("127.0.0.1", 0))
             await _refused(transport, Origin("http", "127.0.0.1", free.getsockname()[1]), "refused")
 
-    @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70 + ".example", "..", "bad host"])
+    @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70 + ".example", ".."])
     async def test_names_that_lead_nowhere(self, transport: HttpTransport, host: str) -> None:
         fault = fault_of(await transport.send(call(Origin("http", host, 80))))
         assert not fault.reached
@@ -191,7 +193,7 @@ class TestReaching:
                     sock.close()
                 await asyncio.sleep(0.01)
             for addresses in ([_address(dead.getsockname()[1])] * 2, []):
-                with pytest.raises(OSError, match="refused|no address|Connect call failed"):
+                with pytest.raises(OSError, match=r"refused|no address|Connect call failed"):
                     await connect(_Resolving(loop, addresses), "x", 1, delay_s=0.01)  # type: ignore[arg-type]
 
     async def test_a_silent_address_does_not_hold_up_the_next(self) -> None:

@@ -5,7 +5,17 @@ from keyrelay.upstream.proxies import Proxy, is_loopback
 
 @pytest.mark.parametrize(
     "url",
-    ["socks5://p:1", "https://p:1", "p:1", "http://", "http://p:99999", "http://p:1/path", "http://p?x", "http://[x", ""],
+    [
+        "socks5://p:1",
+        "https://p:1",
+        "p:1",
+        "http://",
+        "http://p:99999",
+        "http://p:1/path",
+        "http://p?x",
+        "http://[x",
+        "",
+    ],
 )
 def test_urls_that_are_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="proxy_url is not") as caught:

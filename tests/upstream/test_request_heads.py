@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from keyrelay.core.configuration import Credential
@@ -41,7 +42,9 @@ def heads() -> RequestHeads:
 
 def test_heads_differ_only_in_their_length(heads: RequestHeads) -> None:
     credential = key()
-    common = b"POST /v1 HTTP/1.1\r\nhost: provider.example\r\naccept-encoding: identity\r\nx-api-key: sk-canary-0123\r\n"
+    common = (
+        b"POST /v1 HTTP/1.1\r\nhost: provider.example\r\naccept-encoding: identity\r\nx-api-key: sk-canary-0123\r\n"
+    )
     for body in (b"", b"x" * 12345):
         head = heads.head_of(a_call(body=body, credential=credential))
         assert head == common + b"content-length: %d\r\n\r\n" % len(body)
@@ -66,7 +69,7 @@ def test_each_key_has_its_own_head(heads: RequestHeads) -> None:
 
 def test_another_origins_key_is_refused(heads: RequestHeads) -> None:
     other = Credential(Origin("https", "evil.example", 443), "x-api-key", "", Secret("sk-canary-0123"))
-    with pytest.raises(HostBindingError, match="bound to https://evil.example") as caught:
+    with pytest.raises(HostBindingError, match=r"bound to https://evil\.example") as caught:
         heads.head_of(a_call(credential=other))
     assert "canary" not in str(caught.value)
 
@@ -83,9 +86,21 @@ def test_what_would_break_the_message_is_refused(heads: RequestHeads, bad: str) 
         a_call(credential=key(header=f"x{bad}")),
     ]
     for refused in broken:
-        with pytest.raises(ValueError, match="target|method|header") as caught:
+        with pytest.raises(ValueError, match=r"target|method|header") as caught:
             heads.head_of(refused)
         assert "canary" not in str(caught.value)
+
+
+def test_hosts_are_written_in_ascii() -> None:
+    def head_of(host: str) -> bytes:
+        origin = Origin("https", host, 8443)
+        return RequestHeads(origin, 4).head_of(msgspec.structs.replace(a_call(), origin=origin))
+
+    assert b"host: xn--mnchen-3ya.example:8443\r\n" in head_of("münchen.example")
+    assert b"host: [::1]:8443\r\n" in head_of("::1")
+    for host in ("bad host", "a\r\nx: y"):
+        with pytest.raises(ValueError, match="host"):
+            head_of(host)
 
 
 @pytest.mark.parametrize(
@@ -105,5 +120,5 @@ def test_what_would_break_the_message_is_refused(heads: RequestHeads, bad: str) 
     ],
 )
 def test_what_the_transport_says_itself_is_refused(heads: RequestHeads, refused: UpstreamCall) -> None:
-    with pytest.raises(ValueError, match="target|method|header"):
+    with pytest.raises(ValueError, match=r"target|method|header"):
         heads.head_of(refused)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.upstream.catalogue import GENERIC_ID, load_catalogue, provider_row_for_generic
+from keyrelay.upstream.catalogue.checks import row_flaws
 
 VALID = """
 id = "acme"
@@ -163,6 +165,11 @@ def test_a_wrong_file_is_refused(tmp_path: Path, old: str, new: str, field: str,
     assert field in caught.value.where
     assert says in text
     assert caught.value.fix
+
+
+def test_a_base_url_that_cannot_be_read_is_the_only_complaint_about_addresses(tmp_path: Path) -> None:
+    row = msgspec.structs.replace(load_catalogue(write(tmp_path, VALID))["acme"], base_url="acme", variables={})
+    assert [flaw.field for flaw in row_flaws(row, "acme")] == ["base_url"]
 
 
 def test_an_open_provider_needs_no_default_model(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Writing answers through ASGI."""
 
 import asyncio
+from typing import Any
 
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from keyrelay.api.visits import Visit
 from keyrelay.core.errors import CallerError
@@ -10,29 +11,30 @@ from keyrelay.wire.errors import encode_error
 
 Head = list[tuple[bytes, bytes]]
 
+WHOLE_ANSWER = "keyrelay.whole_answer"
+"""Name of the ASGI extension: a function of status, head and body that sends an answer in one write."""
+
+_NO_EXTENSIONS: dict[str, Any] = {}
 _JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 
 
-async def send_whole(send: Send, status: int, head: Head, body: bytes) -> None:
-    """Send an answer in one piece."""
+async def send_whole(scope: Scope, send: Send, status: int, head: Head, body: bytes) -> None:
+    """Send an answer in one piece; in one write where the server has Keyrelay's extension (`api.server`)."""
     head.append((b"content-length", b"%d" % len(body)))
+    write_whole = scope.get("extensions", _NO_EXTENSIONS).get(WHOLE_ANSWER)
+    if write_whole is not None:
+        write_whole(status, head, body)
+        return
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: CallerError, request_id: str, *, head_only: bool = False) -> None:
+async def send_error(scope: Scope, send: Send, error: CallerError, request_id: str) -> None:
     """Send an error in OpenAI's shape."""
     head: Head = [_JSON, _NO_STORE, (b"x-request-id", request_id.encode())]
     head += [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers]
-    body = encode_error(error)
-    if head_only:
-        head.append((b"content-length", b"%d" % len(body)))
-        body = b""
-        await send({"type": "http.response.start", "status": error.status, "headers": head})
-        await send({"type": "http.response.body", "body": body})
-        return
-    await send_whole(send, error.status, head, body)
+    await send_whole(scope, send, error.status, head, encode_error(error))
 
 
 class AsgiSink:

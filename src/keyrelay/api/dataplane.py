@@ -21,7 +21,7 @@ from keyrelay.core.ids import request_id
 from keyrelay.core.providers import Operation
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
-from keyrelay.engine.gateway import Gateway, Wishes, unknown_model
+from keyrelay.engine.gateway import NO_WISHES, Gateway, Wishes, unknown_model
 from keyrelay.ports import Clock
 from keyrelay.wire.errors import encode_error_event
 from keyrelay.wire.generate import GenerateStream, decode_request_generate, encode_answer_generate
@@ -92,15 +92,15 @@ class DataPlane:
             reply = await self._serve(scope, visit, sink, record, decode=decode, generate=generate)
             if reply is not None:
                 visit.writing_since = self._clock.monotonic_s()
-                await send_whole(send, 200, *reply)
+                await send_whole(scope, send, 200, *reply)
         except CallerError as error:
-            await self._refuse(send, sink, error, record)
+            await self._refuse(scope, send, sink, error, record)
         except asyncio.CancelledError:
-            if not await self._cut_short(send, sink, visit, record):
+            if not await self._cut_short(scope, send, sink, visit, record):
                 raise
         except Exception:
             record.category = "internal"
-            await self._refuse(send, sink, _internal_error(), record)
+            await self._refuse(scope, send, sink, _internal_error(), record)
             raise
         finally:
             self.visits.leave(visit)
@@ -115,16 +115,19 @@ class DataPlane:
             raise _too_busy()
         body = await self._read_body(head, visit)
         request = decode(body)
-        wishes = Wishes(
-            deadline_s=head.deadline_s() if head.deadline_ms else None,
-            prefer=head.prefer.decode("latin-1"),
-            shape_whole=encode_answer_generate if generate else None,
-            shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
-        )
+        wishes = self._wishes(head, generate=generate) if generate or head.deadline_ms or head.prefer else NO_WISHES
         reply = await self._gateway.serve(request, record, sink, wishes)
         if reply is not None and not self._settings.answer_headers:
             reply = ([pair for pair in reply[0] if not pair[0].startswith(b"x-keyrelay-")], reply[1])
         return reply
+
+    def _wishes(self, head: RequestHead, *, generate: bool) -> Wishes:
+        return Wishes(
+            deadline_s=head.deadline_s(),
+            prefer=head.prefer.decode("latin-1"),
+            shape_whole=encode_answer_generate if generate else None,
+            shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
+        )
 
     async def _read_body(self, head: RequestHead, visit: Visit) -> bytes:
         limit = self._settings.max_body_bytes
@@ -149,7 +152,9 @@ class DataPlane:
         visit.reading_since = 0.0
         return body
 
-    async def _refuse(self, send: Send, sink: AsgiSink, error: CallerError, record: RequestRecord) -> None:
+    async def _refuse(
+        self, scope: Scope, send: Send, sink: AsgiSink, error: CallerError, record: RequestRecord
+    ) -> None:
         record.status = error.status
         record.category = record.category or error.code or error.kind
         self._gateway.finish(record)
@@ -157,21 +162,21 @@ class DataPlane:
             if not sink.ended:
                 await sink.end(encode_error_event(error))
             return
-        await send_error(send, error, record.id)
+        await send_error(scope, send, error, record.id)
 
-    async def _cut_short(self, send: Send, sink: AsgiSink, visit: Visit, record: RequestRecord) -> bool:
+    async def _cut_short(self, scope: Scope, send: Send, sink: AsgiSink, visit: Visit, record: RequestRecord) -> bool:
         """Deal with a cancelled request; False when it has to go on being cancelled."""
         record.category = visit.ended or "shutdown"
         if visit.ended is Ended.SLOW_BODY:
             timeout = f"{self._settings.body_timeout_s:g} s"
             error = CallerError(408, f"The request's body did not arrive within {timeout}.", code="body_timeout")
             error.headers = (("connection", "close"),)
-            await self._refuse(send, sink, error, record)
+            await self._refuse(scope, send, sink, error, record)
             return True
         if visit.ended is not None:
             record.category = "caller_gone"
             return visit.ended is Ended.GONE
-        await self._refuse(send, sink, _shutting_down(), record)
+        await self._refuse(scope, send, sink, _shutting_down(), record)
         return False
 
     async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,19 +200,19 @@ class DataPlane:
         try:
             authenticate(RequestHead(scope), self._gateway.pool.snapshot.clients)
             head: Head = [(b"content-type", b"application/json"), (b"x-request-id", record.id.encode())]
-            await send_whole(send, 200, head, answer())
+            await send_whole(scope, send, 200, head, answer())
         except CallerError as error:
-            await send_error(send, error, record.id, head_only=scope["method"] == "HEAD")
+            await send_error(scope, send, error, record.id)
 
     async def _wrong_method(self, scope: Scope, receive: Receive, send: Send, *, allow: str) -> None:
         del receive
         message = f"{scope['method']} is not possible here; use {allow}."
         error = CallerError(405, message, code="method_not_allowed", headers=(("allow", allow),))
-        await send_error(send, error, self._record().id, head_only=scope["method"] == "HEAD")
+        await send_error(scope, send, error, self._record().id)
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
-        await send_error(send, unknown_path(scope), self._record().id, head_only=scope["method"] == "HEAD")
+        await send_error(scope, send, unknown_path(scope), self._record().id)
 
     def _record(self) -> RequestRecord:
         made_id = request_id(int(self._clock.epoch_s() * 1000), random.getrandbits(74))

@@ -20,7 +20,7 @@ _OVERHEAD_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 MAX_SERIES = 5_000
 _OTHER = "other"
 
-_Labels = tuple[str, ...]
+_Labels = tuple[str | int, ...]
 
 
 class _Histogram:
@@ -65,7 +65,7 @@ class Metrics(Collector):
         self._epoch_s = epoch_s
         self._requests: dict[_Labels, int] = {}
         self._attempts: dict[_Labels, int] = {}
-        self._served: dict[_Labels, _Served] = {}
+        self._served: dict[tuple[str, str], _Served] = {}
         self._overhead = _Histogram(_OVERHEAD_BOUNDS)
 
     def attempt_failed(self, attempt: Attempt) -> None:
@@ -76,7 +76,7 @@ class Metrics(Collector):
     def finished(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
         provider, model = record.provider, record.model
-        _add(self._requests, (provider, model, record.client, str(record.status), record.category))
+        _add(self._requests, (provider, model, record.client, record.status, record.category))
         if not provider:
             return
         _add(self._attempts, (provider, model, "answered"))
@@ -93,7 +93,7 @@ class Metrics(Collector):
         if record.cost_usd is not None:
             served.cost_usd += record.cost_usd
 
-    def _new_served(self, labels: _Labels) -> _Served:
+    def _new_served(self, labels: tuple[str, str]) -> _Served:
         if len(self._served) >= MAX_SERIES:
             labels = (_OTHER, _OTHER)
         return self._served.setdefault(labels, _Served())
@@ -159,7 +159,7 @@ def _add(counts: dict[_Labels, int], labels: _Labels) -> None:
 def _counter(name: str, text: str, labels: tuple[str, ...], counts: dict[_Labels, int]) -> Metric:
     family = CounterMetricFamily(name, text, labels=labels)
     for values, count in counts.items():
-        family.add_metric(values, count)
+        family.add_metric(tuple(map(str, values)), count)
     return family
 
 

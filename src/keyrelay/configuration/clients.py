@@ -24,13 +24,14 @@ LABEL_RULE = "A label is 1 to 64 letters, digits, spaces or `.`, `_`, `@`, `-`."
 
 _USABLE = re.compile(r"[\x21-\x7e]+")
 _FINGERPRINT_HEX_DIGITS = 8
-_WELL_KNOWN = re.compile(
-    r"(sk|key|token|api|kr)?[-_]?"
-    r"(1234\w*|test\w*|change[-_]?(me|it|this)\w*|secret\w*|password\w*|default\w*|example\w*|demo\w*|admin\w*|"
-    r"your\W?.*|master[-_]?key|(.)\3*)",
-    re.IGNORECASE,
+# What well-known defaults are made of: "sk-1234", "changeme", "test-secret-key", "your_password_here".
+_DEFAULT_PARTS = re.compile(
+    r"abc(def)?|admin|api|app|changeme|change|client|default|demo|example|gateway|here|insert|it|keyrelay|key|litellm|"
+    r"master|me|my|password|passwd|pass|please|replace|secret|sk|string|test|this|token|user|your|"
+    r"0?1234?5?6?7?8?9?0?|[^a-z0-9]"
 )
-_LONGEST_WELL_KNOWN = 32
+_LONGEST_REST = 3
+_FEWEST_CHARACTERS = 5
 
 
 class SourcedClient(msgspec.Struct, frozen=True):
@@ -96,8 +97,9 @@ def weakness_of(secret: str) -> str:
     """Why a secret would be guessed; empty when it would not."""
     if len(secret) < SHORTEST_SECRET:
         return f"the secret is shorter than {SHORTEST_SECRET} characters"
-    if len(secret) <= _LONGEST_WELL_KNOWN and _WELL_KNOWN.fullmatch(secret):
-        return "the secret is a well-known default"
+    rest = _DEFAULT_PARTS.sub("", secret.lower())
+    if len(rest) <= _LONGEST_REST or len(set(secret)) < _FEWEST_CHARACTERS:
+        return "the secret is a well-known default, or as easily guessed"
     return ""
 
 

@@ -173,8 +173,8 @@ class AttemptRunner:
         return malformed(reader.problem)
 
     def _moment(self, candidate: Candidate, now_s: float) -> Moment:
-        strikes = candidate.cells[FailureScope.PAIR].strikes
-        return Moment(now_s=now_s, zone=candidate.provider.row.day_zone, strikes=strikes, random=self._random())
+        zone = candidate.provider.row.day_zone
+        return Moment(now_s=now_s, zone=zone, strikes=candidate.strikes, random=self._random())
 
     def __repr__(self) -> str:
         return f"<AttemptRunner over {self._upstream!r}>"

@@ -40,7 +40,7 @@ class Wishes(msgspec.Struct, frozen=True):
     shape_stream: StreamShape | None = None
 
 
-_NO_WISHES = Wishes()
+NO_WISHES = Wishes()
 
 
 class Gateway:
@@ -77,7 +77,7 @@ class Gateway:
         self._attempts.redactor = self._relay.redactor = redactor
 
     async def serve(
-        self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes = _NO_WISHES
+        self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes = NO_WISHES
     ) -> tuple[Head, bytes] | None:
         """Head and body of a whole answer, or None when a stream has gone to the sink. Raise CallerError."""
         record.operation = request.operation

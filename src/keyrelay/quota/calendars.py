@@ -7,6 +7,7 @@ the moment of the change; one that happens twice is the first.
 """
 
 import datetime as dt
+import math
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from keyrelay.core.limits import Window, WindowKind
@@ -23,7 +24,8 @@ def zone_of(window: Window) -> ZoneInfo:
 def period_bounds(now_s: float, window: Window) -> tuple[float, float]:
     """Start and end (epoch seconds) of the calendar day or month that holds `now_s`; the end is not in it."""
     zone = zone_of(window)
-    today = dt.datetime.fromtimestamp(now_s, zone).date()
+    # Whole seconds, since the last half microsecond of a day would be rounded into the next one.
+    today = dt.datetime.fromtimestamp(math.floor(now_s), zone).date()
     if window.kind is WindowKind.MONTH:
         first = today.replace(day=1)
         following = (first + dt.timedelta(days=31)).replace(day=1)

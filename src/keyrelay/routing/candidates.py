@@ -66,6 +66,7 @@ class Candidate:
     """
 
     __slots__ = (
+        "_cell_of",
         "cells",
         "circuits",
         "credential",
@@ -94,7 +95,8 @@ class Candidate:
             provider.limits, provider_id=provider.id, account=key.account, key_label=key.label, model=model
         )
         names = cell_names(provider.id, key.account, key.label, model)
-        self.cells: dict[FailureScope, Cell] = {scope: health.cell(name) for scope, name in names.items()}
+        self.cells = tuple(health.cell(name) for name in names.values())
+        self._cell_of = dict(zip(names, self.cells, strict=True))
         self.circuits: tuple[Circuit, ...] = (
             health.circuit(f"provider:{provider.id}"),
             health.circuit(f"key:{key.id}"),
@@ -110,6 +112,11 @@ class Candidate:
         """What the catalogue knows of the model; None for a name that it does not list."""
         return self.provider.models.get(self.model)
 
+    @property
+    def strikes(self) -> int:
+        """How often this account was refused for this model in a row."""
+        return self._cell_of[FailureScope.PAIR].strikes
+
     def begin(self, now_s: float) -> None:
         """Note that a request goes to it."""
         for circuit in self.circuits:
@@ -124,7 +131,7 @@ class Candidate:
         for proof in self.proofs:
             if not proof.proven:
                 proof.settle(proven=True)
-        for cell in self.cells.values():
+        for cell in self.cells:
             if cell.strikes and not math.isinf(cell.until_s):
                 cell.wake()
 
@@ -140,7 +147,7 @@ class Candidate:
                 proof.settle(proven=False)
             elif not proof.proven:
                 proof.settle(proven=failure.kind in CALLER_KINDS)
-        cell = self.cells.get(failure.scope)
+        cell = self._cell_of.get(failure.scope)
         if cell is not None and failure.until_s is not None:
             cell.rest(failure.until_s, failure)
 
@@ -171,7 +178,7 @@ class Candidate:
 
 def gate(candidate: Candidate, now_s: float) -> Dropped | None:
     """Whether a candidate may be tried now: None, or why not. The order is that of the most telling reason."""
-    for cell in candidate.cells.values():
+    for cell in candidate.cells:
         if cell.until_s > now_s:
             return _resting(cell)
     for circuit in candidate.circuits:

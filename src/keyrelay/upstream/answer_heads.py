@@ -8,6 +8,7 @@ import msgspec
 
 HEAD_END = b"\r\n\r\n"
 _EVENT_STREAM = b"text/event-stream"
+_PLAIN = frozenset({b"", b"identity"})
 
 
 class Framing(msgspec.Struct, frozen=True):
@@ -33,15 +34,15 @@ def parse_fields(head: bytes) -> dict[str, str]:
 def read_framing(head: bytes) -> Framing:
     """Read how the body of an answer is framed."""
     folded = head.lower() + b"\r\n"
-    kind = _field(folded, b"\r\ncontent-type:")
     length = _field(folded, b"\r\ncontent-length:")
     transfer = _field(folded, b"\r\ntransfer-encoding:")
     problem = ""
     if transfer and transfer != b"chunked":
         problem = "its transfer encoding is not chunked"
-    elif _field(folded, b"\r\ncontent-encoding:") not in {b"", b"identity"}:
+    elif _field(folded, b"\r\ncontent-encoding:") not in _PLAIN:
         problem = "its content is encoded although identity was asked for"
-    return Framing(kind.startswith(_EVENT_STREAM), not (length or transfer), int(length) if length else -1, problem)
+    streaming = _field(folded, b"\r\ncontent-type:").startswith(_EVENT_STREAM)
+    return Framing(streaming, not (length or transfer), int(length) if length else -1, problem)
 
 
 def _field(folded: bytes, name: bytes) -> bytes:
@@ -49,7 +50,8 @@ def _field(folded: bytes, name: bytes) -> bytes:
     start = folded.find(name)
     if start < 0:
         return b""
-    end = folded.find(b"\r\n", start + 2)
+    end = folded.find(b"\r\n", start + len(name))
     value = folded[start + len(name) : end].strip()
-    rest = _field(folded[end:], name)
-    return value + b", " + rest if rest else value
+    if folded.find(name, end) < 0:
+        return value
+    return value + b", " + _field(folded[end:], name)

@@ -281,6 +281,7 @@ class Connection(asyncio.Protocol):
         if not self._reusable or self._unsent is not None:
             self.drop()
         else:
+            self.resume_reading()  # a transport may deliver although it is paused
             if not self._parser_done:  # after HEAD it still expects a body
                 self._parser = httptools.HttpResponseParser(self)
             self._owner.release(self)

@@ -128,8 +128,9 @@ class Exchange:
         if self.streaming:
             self.wake()
         else:
-            pieces = self.pieces
-            self.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if len(self.pieces) != 1:
+                self.pieces = [b"".join(self.pieces)]
+            self.body = self.pieces[0]
         if not self.arrived.done():
             self.arrived.set_result(None)
 

@@ -58,11 +58,11 @@ class Proxy:
         self._check(head, origin)
 
     def _request(self, origin: Origin) -> bytes:
-        host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        host = f"[{origin.host}]" if ":" in origin.host else origin.host.encode("idna").decode()
         lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"host: {host}:{origin.port}"]
         if self._authorization:
             lines.append(f"proxy-authorization: {self._authorization.reveal()}")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("idna" if not host.isascii() else "ascii")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
     def _check(self, head: bytes, origin: Origin) -> None:
         """Raise TunnelError unless the proxy agreed and sent nothing on the other side's behalf."""

@@ -12,6 +12,7 @@ from keyrelay.ports import UpstreamCall
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _OWN_FIELDS = frozenset(
     {
@@ -75,7 +76,7 @@ def _build(call: UpstreamCall) -> bytes:
         raise ValueError("the method is not a token")
     if not _TARGET.fullmatch(call.target):
         raise ValueError("the target is not a path of printable ASCII characters; quote it")
-    lines = [f"{call.method} {call.target} HTTP/1.1", f"host: {call.origin.authority}", "accept-encoding: identity"]
+    lines = [f"{call.method} {call.target} HTTP/1.1", f"host: {_host(call.origin)}", "accept-encoding: identity"]
     taken = set(_OWN_FIELDS)
     credential = call.credential
     if credential is not None:
@@ -84,6 +85,14 @@ def _build(call: UpstreamCall) -> bytes:
     lines.extend(_line(name, value, taken) for name, value in call.headers)
     lines.append("")
     return "\r\n".join(lines).encode("latin-1")
+
+
+def _host(origin: Origin) -> str:
+    """The authority in ASCII."""
+    authority = origin.authority if origin.authority.isascii() else origin.authority.encode("idna").decode()
+    if not _VISIBLE.fullmatch(authority):
+        raise ValueError("the host holds a character that no host has")
+    return authority
 
 
 def _line(name: str, value: str, taken: set[str]) -> str:

@@ -114,6 +114,8 @@ class HttpTransport:
 
     async def _obtain(self, pool: Pool, deadline_at: float) -> Connection | Fault:
         """Open a connection, or wait for one when all slots are taken."""
+        if self._closed:
+            return _CLOSED
         while not pool.reserve_slot():
             self._watch(pool)
             granted = await pool.queue(deadline_at)

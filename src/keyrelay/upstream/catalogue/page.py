@@ -1,0 +1,134 @@
+"""The page docs/providers.md, made from the catalogue's rows; `scripts/provider-docs` prints it."""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from keyrelay.core.providers import LimitRow, ProviderRow
+from keyrelay.upstream.catalogue import load_catalogue
+
+INTRODUCTION = """# Providers
+
+Made by `scripts/provider-docs` from `src/keyrelay/upstream/catalogue/*.toml`; change those, then run it again.
+
+A provider takes part as soon as it has a key. Keys stand in `<ID>_API_KEY` (one) or `<ID>_API_KEYS` (a comma list,
+`label=key` and `account:label=key` allowed), or in one of the other names below; each also as `…_FILE`. Any other
+prefix with keys and a base URL (`ACME_API_KEY`, `ACME_BASE_URL`) is a new OpenAI-compatible provider.
+
+Limits are those of the free tier. For a key whose tier is not said they are a belief, not a bound: they order and pace
+requests, and the provider's own word corrects them. A lower priority is tried first.
+"""
+
+
+def main() -> None:
+    """Print the page."""
+    sys.stdout.write(page(load_catalogue().values()))
+
+
+def page(rows: Iterable[ProviderRow]) -> str:
+    """The whole page: an overview in order of priority, then a section for each provider."""
+    ordered = sorted(rows, key=lambda row: row.priority)
+    lines = [
+        INTRODUCTION,
+        "| priority | provider | id | standing free tier | terms | verified |",
+        "|---:|---|---|---|---|---|",
+        *(_overview(row) for row in ordered),
+    ]
+    for row in ordered:
+        lines += ["", *_section(row)]
+    return "\n".join(lines) + "\n"
+
+
+def _overview(row: ProviderRow) -> str:
+    free = "own server" if row.local else "yes" if row.terms.free_tier else "no"
+    terms = ", ".join(_flags(row)) or "none"
+    return f"| {row.priority} | [{row.name}](#{_anchor(row)}) | `{row.id}` | {free} | {terms} | {row.verified_at} |"
+
+
+def _anchor(row: ProviderRow) -> str:
+    """The anchor that a heading with this name gets."""
+    return "".join(letter for letter in row.name.lower().replace(" ", "-") if letter.isalnum() or letter == "-")
+
+
+def _flags(row: ProviderRow) -> Iterator[str]:
+    """The terms that an operator wants to see, in words."""
+    words = {
+        "trains on your data": row.terms.trains_on_data,
+        "not for production": row.terms.non_production,
+        "restricted in the EEA": row.terms.eea_restricted,
+    }
+    yield from (word for word, holds in words.items() if holds)
+    if row.retired_on is not None:
+        yield f"announced to end on {row.retired_on}"
+
+
+def _section(row: ProviderRow) -> Iterator[str]:
+    """One provider."""
+    yield f"## {row.name}"
+    yield ""
+    for name, value in _facts(row):
+        yield f"- {name}: {value}"
+    if row.limits:
+        yield ""
+        yield "| limit | window | counted per | models |"
+        yield "|---:|---|---|---|"
+        yield from (_limit(limit) for limit in row.limits)
+
+
+def _facts(row: ProviderRow) -> Iterator[tuple[str, str]]:
+    """Name and value of each line of a section."""
+    yield "id", f"`{row.id}`"
+    yield "keys", _code([f"{row.id.upper()}_API_KEY", f"{row.id.upper()}_API_KEYS", *row.key_env]) + _key_note(row)
+    yield "base URL", f"`{row.base_url}`, changed by {_code([f'{row.id.upper()}_BASE_URL', *row.base_url_env])}"
+    if row.variables:
+        yield "also needed", _code(row.variables.values()) + " for the base URL, unless that is given in full"
+    native = "" if row.native_dialect == row.dialect else f" (its own: {row.native_dialect})"
+    yield "dialect", f"{row.dialect}{native}"
+    yield "default model", f"`{row.default_model}`" if row.default_model else "none: name one"
+    yield "models", _models(row)
+    if not row.limits:
+        yield "free-tier limits", "none that can be counted"
+    if row.terms.note or any(_flags(row)):
+        yield "terms", "; ".join(filter(None, [*_flags(row), row.terms.note]))
+    yield "check of a key", _probe(row)
+    yield "verified", str(row.verified_at) + (f", see <{row.docs_url}>" if row.docs_url else "")
+
+
+def _key_note(row: ProviderRow) -> str:
+    """What a key looks like, or that none is needed."""
+    if row.auth.optional:
+        return " (optional)"
+    return f" (a key begins with {_code(row.key_prefixes, ' or ')})" if row.key_prefixes else ""
+
+
+def _models(row: ProviderRow) -> str:
+    """Listed models and the names beyond them that find this provider."""
+    parts = [_code(model.id for model in row.models)] if row.models else []
+    if row.open_models:
+        parts.append("any other name" if row.models else "any name")
+    elif row.model_prefixes:
+        parts.append("names that begin with " + _code(row.model_prefixes))
+    return "; ".join(parts)
+
+
+def _probe(row: ProviderRow) -> str:
+    """How a key is validated, and what that does not show."""
+    if row.probe.method == "none":
+        return f"no free call. {row.probe.limits_of}"
+    what = f"`{row.probe.method} {row.probe.path}` proves that {row.probe.proves}."
+    unseen = row.probe.limits_of
+    return f"{what} It does not show: {unseen[0].lower()}{unseen[1:]}" if unseen else what
+
+
+def _limit(limit: LimitRow) -> str:
+    """One row of a table of limits."""
+    unit = limit.unit.replace("_", " ")
+    return f"| {limit.amount:,} {unit} | {limit.window} | {', '.join(limit.scope)} | {_code(limit.models) or 'all'} |"
+
+
+def _code(words: Iterable[str], separator: str = ", ") -> str:
+    """Words in code type."""
+    return separator.join(f"`{word}`" for word in words)
+
+
+if __name__ == "__main__":
+    main()
