@@ -1,11 +1,9 @@
 """Writing answers through ASGI."""
 
-import asyncio
 from typing import Any
 
 from starlette.types import Scope, Send
 
-from keyrelay.api.visits import Visit
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.errors import encode_error
 
@@ -35,37 +33,3 @@ async def send_error(scope: Scope, send: Send, error: CallerError, request_id: s
     head: Head = [_JSON, _NO_STORE, (b"x-request-id", request_id.encode())]
     head += [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers]
     await send_whole(scope, send, error.status, head, encode_error(error))
-
-
-class AsgiSink:
-    """A stream to the caller. Waits, as long as the visit allows, for the caller to take what was written."""
-
-    __slots__ = ("_loop", "_send", "_visit", "ended", "started")
-
-    def __init__(self, send: Send, visit: Visit, loop: asyncio.AbstractEventLoop) -> None:
-        self._send = send
-        self._visit = visit
-        self._loop = loop
-        self.started = False
-        self.ended = False
-
-    async def start(self, headers: Head) -> None:
-        """Send status 200 and the head."""
-        self.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-    async def write(self, data: bytes) -> None:
-        """Send a piece of the body."""
-        visit = self._visit
-        visit.writing_since = self._loop.time()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        visit.writing_since = 0.0
-
-    async def end(self, data: bytes) -> None:
-        """Send the last piece and end the answer."""
-        self.ended = True
-        self._visit.writing_since = self._loop.time()
-        await self._send({"type": "http.response.body", "body": data})
-
-    def __repr__(self) -> str:
-        return f"<AsgiSink {'ended' if self.ended else 'started' if self.started else 'new'}>"

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import AsgiSink, Head, send_error, send_whole
+from keyrelay.api.answering import Head, send_error, send_whole
 from keyrelay.api.callers import RequestHead, authenticate
 from keyrelay.api.models import model_entry, model_list
 from keyrelay.api.visits import Ended, Visit, Visits
@@ -86,28 +86,27 @@ class DataPlane:
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, *, decode: Decode, generate: bool) -> None:
         record = self._record()
-        visit = self.visits.enter(receive)
-        sink = AsgiSink(send, visit, asyncio.get_running_loop())
+        visit = self.visits.enter(receive, send)
         try:
-            reply = await self._serve(scope, visit, sink, record, decode=decode, generate=generate)
+            reply = await self._serve(scope, visit, record, decode=decode, generate=generate)
             if reply is not None:
                 visit.writing_since = self._clock.monotonic_s()
                 await send_whole(scope, send, 200, *reply)
         except CallerError as error:
-            await self._refuse(scope, send, sink, error, record)
+            await self._refuse(scope, send, visit, error, record)
         except asyncio.CancelledError:
-            if not await self._cut_short(scope, send, sink, visit, record):
+            if not await self._cut_short(scope, send, visit, record):
                 raise
         except Exception:
             record.category = "internal"
-            await self._refuse(scope, send, sink, _internal_error(), record)
+            await self._refuse(scope, send, visit, _internal_error(), record)
             raise
         finally:
             self.visits.leave(visit)
             self._gateway.finish(record)
 
     async def _serve(
-        self, scope: Scope, visit: Visit, sink: AsgiSink, record: RequestRecord, *, decode: Decode, generate: bool
+        self, scope: Scope, visit: Visit, record: RequestRecord, *, decode: Decode, generate: bool
     ) -> tuple[Head, bytes] | None:
         head = RequestHead(scope)
         record.client = authenticate(head, self._gateway.pool.snapshot.clients).label
@@ -116,7 +115,7 @@ class DataPlane:
         body = await self._read_body(head, visit)
         request = decode(body)
         wishes = self._wishes(head, generate=generate) if generate or head.deadline_ms or head.prefer else NO_WISHES
-        reply = await self._gateway.serve(request, record, sink, wishes)
+        reply = await self._gateway.serve(request, record, visit, wishes)
         if reply is not None and not self._settings.answer_headers:
             reply = ([pair for pair in reply[0] if not pair[0].startswith(b"x-keyrelay-")], reply[1])
         return reply
@@ -152,31 +151,29 @@ class DataPlane:
         visit.reading_since = 0.0
         return body
 
-    async def _refuse(
-        self, scope: Scope, send: Send, sink: AsgiSink, error: CallerError, record: RequestRecord
-    ) -> None:
+    async def _refuse(self, scope: Scope, send: Send, visit: Visit, error: CallerError, record: RequestRecord) -> None:
         record.status = error.status
         record.category = record.category or error.code or error.kind
         self._gateway.finish(record)
-        if sink.started:
-            if not sink.ended:
-                await sink.end(encode_error_event(error))
+        if visit.started:
+            if not visit.finished:
+                await visit.end(encode_error_event(error))
             return
         await send_error(scope, send, error, record.id)
 
-    async def _cut_short(self, scope: Scope, send: Send, sink: AsgiSink, visit: Visit, record: RequestRecord) -> bool:
+    async def _cut_short(self, scope: Scope, send: Send, visit: Visit, record: RequestRecord) -> bool:
         """Deal with a cancelled request; False when it has to go on being cancelled."""
         record.category = visit.ended or "shutdown"
         if visit.ended is Ended.SLOW_BODY:
             timeout = f"{self._settings.body_timeout_s:g} s"
             error = CallerError(408, f"The request's body did not arrive within {timeout}.", code="body_timeout")
             error.headers = (("connection", "close"),)
-            await self._refuse(scope, send, sink, error, record)
+            await self._refuse(scope, send, visit, error, record)
             return True
         if visit.ended is not None:
             record.category = "caller_gone"
             return visit.ended is Ended.GONE
-        await self._refuse(scope, send, sink, _shutting_down(), record)
+        await self._refuse(scope, send, visit, _shutting_down(), record)
         return False
 
     async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:

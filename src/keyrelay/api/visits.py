@@ -9,7 +9,9 @@ import asyncio
 from enum import StrEnum
 from typing import Any
 
-from starlette.types import Receive
+from starlette.types import Receive, Send
+
+from keyrelay.api.answering import Head
 
 TICK_S = 0.25
 
@@ -23,27 +25,63 @@ class Ended(StrEnum):
 
 
 class Visit:
-    """One request. `reading_since` and `writing_since` are set while it waits for the caller (monotonic, else 0)."""
+    """One request at the front door, and the sink of its streamed answer.
 
-    __slots__ = ("ended", "reading_since", "receive", "since", "task", "watcher", "writing_since")
+    `reading_since` and `writing_since` are set while it waits for the caller (event-loop clock, else 0).
+    """
 
-    def __init__(self, task: asyncio.Task[Any], receive: Receive, now: float) -> None:
+    __slots__ = (
+        "_loop",
+        "_send",
+        "ended",
+        "finished",
+        "reading_since",
+        "receive",
+        "since",
+        "started",
+        "task",
+        "watcher",
+        "writing_since",
+    )
+
+    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, receive: Receive, send: Send) -> None:
         self.task = task
         self.receive = receive
-        self.since = now
-        self.reading_since = now
+        self.since = self.reading_since = loop.time()
         self.writing_since = 0.0
+        self.started = False
+        self.finished = False
         self.ended: Ended | None = None
         self.watcher: asyncio.Task[None] | None = None
+        self._loop = loop
+        self._send = send
 
-    def end(self, reason: Ended) -> None:
+    async def start(self, headers: Head) -> None:
+        """Send status 200 and the head of a stream."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of a stream; waits for the caller to take what was written before."""
+        self.writing_since = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self.writing_since = 0.0
+
+    async def end(self, data: bytes) -> None:
+        """Send the last piece of a stream."""
+        self.finished = True
+        self.writing_since = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data})
+
+    def cut(self, reason: Ended) -> None:
         """Cancel the request for this reason."""
         if self.ended is None:
             self.ended = reason
             self.task.cancel()
 
     def __repr__(self) -> str:
-        return f"<Visit since {self.since:.3f} {self.ended or 'under way'}>"
+        state = "finished" if self.finished else "streaming" if self.started else "under way"
+        return f"<Visit since {self.since:.3f} {self.ended or state}>"
 
 
 class Visits:
@@ -60,13 +98,13 @@ class Visits:
     def __len__(self) -> int:
         return len(self._present)
 
-    def enter(self, receive: Receive) -> Visit:
+    def enter(self, receive: Receive, send: Send) -> Visit:
         """Note a request that is about to read its body; call in its own task."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a visit begins inside a task")
-        visit = Visit(task, receive, loop.time())
+        visit = Visit(task, loop, receive, send)
         self._present.add(visit)
         if not self._ticking:
             self._ticking = True
@@ -86,9 +124,9 @@ class Visits:
                 continue
             if visit.reading_since:
                 if now - visit.reading_since > self._body_timeout_s:
-                    visit.end(Ended.SLOW_BODY)
+                    visit.cut(Ended.SLOW_BODY)
             elif visit.writing_since and now - visit.writing_since > self._reader_timeout_s:
-                visit.end(Ended.SLOW_READER)
+                visit.cut(Ended.SLOW_READER)
             elif visit.watcher is None and now - visit.since >= TICK_S:
                 visit.watcher = loop.create_task(_watch(visit))
         self._ticking = bool(self._present)
@@ -104,5 +142,5 @@ async def _watch(visit: Visit) -> None:
     while True:
         message = await visit.receive()
         if message["type"] == "http.disconnect":
-            visit.end(Ended.GONE)
+            visit.cut(Ended.GONE)
             return

@@ -34,7 +34,6 @@ class WholeAnswer(msgspec.Struct, frozen=True):
     """An answer in one piece."""
 
     body: bytes
-    content_type: str
     usage: Usage | None
 
 
@@ -140,7 +139,7 @@ class AttemptRunner:
             return malformed(reading.problem)
         if job.request.stream:
             return malformed("a stream was asked for and a whole answer came")
-        return WholeAnswer(body, answer.headers.get("content-type", "application/json"), reading.usage)
+        return WholeAnswer(body, reading.usage)
 
     async def _begin_stream(
         self, job: Job, answer: UpstreamAnswer, first_at: float, *, hide_usage: bool

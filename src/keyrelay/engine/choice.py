@@ -1,6 +1,6 @@
 """Choosing the next candidate and taking its quota, in one step without an await."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from keyrelay.core.failures import FAULT_KINDS
 from keyrelay.core.providers import ModelRow
@@ -24,16 +24,20 @@ class Chooser:
 
     def choose(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
         """The next candidate with its reservation; None, with the reasons in `job.drops`, when there is none."""
-        for candidate in self._candidates(job, now_s):
-            dropped = unfit(candidate, job) or gate(candidate, now_s)
-            if dropped is None:
-                taken = self._ledger.reserve(candidate.path, job.amounts, now_s)
-                if not isinstance(taken, Refusal):
-                    return candidate, taken
-                dropped = limited(taken)
-                if not taken.firm:
-                    job.beliefs.append(candidate)
-            job.drops[candidate] = dropped
+        tried, avoided = job.tried, job.avoided
+        for stage in job.plan.stages:
+            for candidate in stage.order(now_s, self._random):
+                if candidate in tried or candidate.provider.id in avoided:
+                    continue
+                dropped = unfit(candidate, job) or gate(candidate, now_s)
+                if dropped is None:
+                    taken = self._ledger.reserve(candidate.path, job.amounts, now_s)
+                    if not isinstance(taken, Refusal):
+                        return candidate, taken
+                    dropped = limited(taken)
+                    if not taken.firm:
+                        job.beliefs.append(candidate)
+                job.drops[candidate] = dropped
         return None
 
     def choose_again(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
@@ -66,13 +70,6 @@ class Chooser:
             if not isinstance(taken, Refusal):
                 return candidate, taken
         return None
-
-    def _candidates(self, job: Job, now_s: float) -> Iterator[Candidate]:
-        tried, avoided = job.tried, job.avoided
-        for stage in job.plan.stages:
-            for candidate in stage.order(now_s, self._random):
-                if candidate not in tried and candidate.provider.id not in avoided:
-                    yield candidate
 
     def __repr__(self) -> str:
         return f"<Chooser over {self._ledger!r}>"

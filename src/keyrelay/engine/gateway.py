@@ -110,12 +110,11 @@ class Gateway:
         record = job.record
         record.usage = answer.usage or Usage(job.amounts.input_tokens, job.amounts.output_tokens, estimated=True)
         record.cost_usd = cost_usd(candidate, record.usage)
-        body, content_type = answer.body, answer.content_type
+        body = answer.body
         if wishes.shape_whole is not None:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
-            content_type = "application/json"
         head = self._head(record, candidate)
-        head.append((b"content-type", content_type.encode("latin-1", "replace")))
+        head.append((b"content-type", b"application/json"))
         if record.cost_usd is not None:
             head.append((b"x-keyrelay-cost-usd", b"%.8f" % record.cost_usd))
         self.finish(record)
