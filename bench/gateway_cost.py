@@ -11,6 +11,7 @@ bytes, and the gateway's own count of requests and the upstream's must agree wit
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -114,6 +115,9 @@ def measure_starts(rig: Rig, count: int) -> list[float]:
 
 def run(plan: Plan, *, pin: bool) -> Report:
     """Measure everything that the plan says."""
+    busy = os.getloadavg()[0]
+    if busy > 1:
+        say(f"other programs are busy here (load {busy:.1f}): throughput and latency will suffer, CPU time a little")
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keyrelay-bench-")))
         rig = Rig(directory, pin=pin)

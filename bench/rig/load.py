@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import cast
 
@@ -114,7 +115,7 @@ class _StreamClient(asyncio.Protocol):
         self._body.clear()
         self._reads = self._read_from = 0
         self._busy = True
-        self._asked_at_s = self._loop.time()
+        self._asked_at_s = time.perf_counter()
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -133,7 +134,7 @@ class _StreamClient(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         if not self._body:
-            self._first_s = self._loop.time() - self._asked_at_s
+            self._first_s = time.perf_counter() - self._asked_at_s
         self._body += body
 
     def on_message_complete(self) -> None:

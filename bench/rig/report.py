@@ -231,8 +231,8 @@ anew, `scripts/bench --markdown` prints this page.
 {table}
 
 CPU time is that of the server's processes, user and system, per answer. Whole answers are asked for by wrk over 64
-connections as fast as they come; a stream's p50 and p99 are the time to its first event, its events come {gap:g} ms
-apart, each in a write of its own, 32 streams at a time.
+connections as fast as they come. The events of a stream come {gap:g} ms apart, each in a write of its own, 32 streams
+at a time; p50 and p99 of a stream are the time to its first event, {gap:g} ms of which are the upstream's.
 
 {remarks}
 

@@ -27,8 +27,6 @@ from keyrelay.storage.memory_ledger import MemoryLedger
 from keyrelay.upstream.settings import TransportSettings
 from keyrelay.upstream.transport import HttpTransport
 
-_NO_PROXY = "none"
-
 
 class SystemClock:
     """The machine's clocks: the one that event loops use, and seconds since 1970 in UTC."""
@@ -47,14 +45,14 @@ def compose(configuration: Configuration) -> Application:
     redactor = Redactor(secrets_of(configuration))
     pool = Pool(configuration.snapshot, Health(_circuit_settings(settings)))
     metrics = Metrics(pool, clock.epoch_s)
-    log = RequestLog(as_json=logs_json(settings), epoch_s=clock.epoch_s, redactor=redactor)
+    watchers = Watchers(metrics, RequestLog(as_json=logs_json(settings), redactor=redactor), clock.epoch_s)
     transport = HttpTransport(_transport_settings(settings))
     gateway = Gateway(
         pool,
         transport,
         MemoryLedger(),
         clock=clock,
-        observer=Watchers(metrics, log),
+        observer=watchers,
         settings=_engine_settings(settings),
         random=random.random,
         redactor=redactor,
@@ -66,11 +64,11 @@ def compose(configuration: Configuration) -> Application:
 
     async def stop() -> None:
         await transport.aclose()
-        log.flush()
+        watchers.flush()
 
     return Application(
         DataPlane(gateway, clock, _data_plane_settings(settings)),
-        create_control_plane(health, metrics),
+        create_control_plane(health, watchers),
         health,
         on_start=start,
         on_stop=stop,
@@ -126,10 +124,9 @@ def _data_plane_settings(settings: Settings) -> DataPlaneSettings:
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:
-    proxy = settings.upstream_proxy.reveal()
     return TransportSettings(
         connect_timeout_s=settings.connect_timeout_s,
         max_connections_per_origin=settings.max_connections_per_provider,
-        proxy_url="" if proxy == _NO_PROXY else proxy,
+        proxy_url=settings.upstream_proxy.reveal(),
         no_proxy=settings.no_proxy,
     )

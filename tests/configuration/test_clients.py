@@ -67,6 +67,12 @@ def test_wrong_entries_are_named_by_place_only(text: str, problem: str, load: Lo
     assert GOOD not in str(caught.value)
 
 
+def test_there_is_a_bound(load: Load) -> None:
+    entries = ",".join(f"{GOOD}{number}:App" for number in range(10_001))
+    with pytest.raises(InvalidConfiguration, match="CLIENT_API_KEYS_MAP: names more than 10000 clients"):
+        load(CLIENT_API_KEYS_MAP=entries)
+
+
 def test_an_empty_map_is_a_warning(load: Load) -> None:
     assert load(CLIENT_API_KEYS_MAP=" ").warnings == ("CLIENT_API_KEYS_MAP: is empty and therefore ignored.",)
 

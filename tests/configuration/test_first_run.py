@@ -1,10 +1,11 @@
+import datetime as dt
 from pathlib import Path
 
 import pytest
 
 from keyrelay.configuration import InvalidConfiguration, ensure_client, with_clients
-from keyrelay.configuration.client_file import path_in, read_stored
-from keyrelay.configuration.clients import digest_of
+from keyrelay.configuration.client_file import StoredClient, path_in, read_stored, write_stored
+from keyrelay.configuration.clients import MAX_CLIENTS, digest_of
 from keyrelay.configuration.first_run import add_client, new_secret, remove_client
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import ConfigurationError
@@ -67,6 +68,12 @@ class TestAddAndRemove:
         add_client(tmp_path, "app")
         with pytest.raises(ConfigurationError, match="There are: app"):
             remove_client(tmp_path, "ap")
+
+    def test_there_is_a_bound(self, tmp_path: Path) -> None:
+        one = StoredClient("one", "ab" * 32, dt.datetime(2026, 11, 21, tzinfo=dt.UTC))
+        write_stored(tmp_path, (one,) * MAX_CLIENTS)
+        with pytest.raises(ConfigurationError, match="holds 10000 clients"):
+            add_client(tmp_path, "app")
 
     def test_a_directory_that_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

@@ -53,9 +53,8 @@ def test_any_text_parses(text: str) -> None:
 
 
 def test_every_variable_that_may_hold_keys() -> None:
-    names = key_names(
-        provider_row("groq", key_env=("GQ_TOKEN",)), "GROQ", ["GROQ_API_KEY_3", "GROQ_API_KEY_2_FILE", "X"]
-    )
+    row = provider_row("groq", key_env=("GQ_TOKEN",))
+    names = key_names(row, "GROQ", names=["GROQ_API_KEY_3", "GROQ_API_KEY_2_FILE", "X"])
     assert names == ("GROQ_API_KEY", "GROQ_API_KEY_2", "GROQ_API_KEY_3", "GQ_TOKEN", "GROQ_API_KEYS")
 
 

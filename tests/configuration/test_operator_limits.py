@@ -40,7 +40,7 @@ def limit_row(unit: Unit, window: str) -> LimitRow:
     ],
 )
 def test_what_each_variable_means_at_the_providers_of_the_catalogue(provider_id: str, suffix: str, text: str) -> None:
-    limit = limit_of(load_catalogue()[provider_id], suffix, 7)
+    limit = limit_of(load_catalogue()[provider_id], suffix, amount=7)
     assert str(limit) == text
     assert (limit.source, limit.firm, limit.models) == (LimitSource.CONFIGURED, True, ())
 
@@ -60,7 +60,7 @@ def test_what_each_variable_means_at_the_providers_of_the_catalogue(provider_id:
     ],
 )
 def test_limit_counts_in_the_rows_longest_period(limits: tuple[LimitRow, ...], text: str) -> None:
-    assert str(limit_of(provider_row(limits=limits, day_zone="Asia/Tokyo"), "LIMIT", 1)) == text
+    assert str(limit_of(provider_row(limits=limits, day_zone="Asia/Tokyo"), "LIMIT", amount=1)) == text
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "1e3", "9" * 40, "٣", "gsk_hunter2"])

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from keyrelay.configuration import page
-from keyrelay.settings import SETTINGS
+from keyrelay.settings import SETTINGS, Setting
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -16,7 +16,7 @@ def test_the_page_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_setting_has_its_row_with_all_its_names(setting: page.Setting) -> None:
+def test_every_setting_has_its_row_with_all_its_names(setting: Setting) -> None:
     (row,) = [line for line in page.settings_table().splitlines() if line.startswith(f"| `{setting.name}` |")]
     assert setting.help in row
     assert all(f"`{name}`" in row for name in setting.environment_names)
@@ -39,10 +39,12 @@ def test_a_page_without_markers_is_refused() -> None:
 
 def test_main_brings_a_page_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
-    markers = "".join(f"<!-- {name}: generated -->\nold\n<!-- {name}: end -->\n" for name in ("settings", "variables"))
+    markers = "".join(
+        f"<!-- {name}: generated -->\noutdated\n<!-- {name}: end -->\n" for name in ("settings", "variables")
+    )
     path.write_text(f"before\n{markers}after\n")
     page.main([str(path)])
     text = path.read_text()
-    assert "old" not in text
+    assert "outdated" not in text
     assert text.startswith("before\n<!-- settings: generated -->\n| setting | environment |")
     assert text.endswith("<!-- variables: end -->\nafter\n")

@@ -92,32 +92,42 @@ RollingAgainstAList.TestCase.settings = settings(max_examples=120, stateful_step
 TestRollingAgainstAList = RollingAgainstAList.TestCase
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     length_s=st.sampled_from((60.0, 86_400.0)),
     skew_s=st.sampled_from((0.0, 1.0)),
     events=st.lists(
-        st.tuples(st.floats(0, 30), st.integers(0, 5), st.one_of(st.none(), st.floats(0, 3))), min_size=20, max_size=120
+        st.tuples(
+            st.one_of(st.floats(0, 1.5), st.floats(0, 200)),  # spans since the call before
+            st.integers(0, 5),
+            st.one_of(st.none(), st.floats(0, 2)),  # the answer comes never, or so many seconds later
+        ),
+        min_size=2,
+        max_size=40,
     ),
 )
 def test_spans_give_back_late_by_two_spans_at_most_and_never_early(
     length_s: float, skew_s: float, events: list[tuple[float, int, float | None]]
 ) -> None:
     window = RollingWindow(length_s, skew_s)
+    span_s = length_s / SPANS
     happenings: list[tuple[float, int, bool]] = []  # when, which call, whether it is the answer
     sent_s = START_S
-    for index, (gap_s, _, answer_after_s) in enumerate(events):
-        sent_s += gap_s * length_s / 1000
+    for index, (gap, _, answer_after_s) in enumerate(events):
+        sent_s += gap * span_s
         happenings.append((sent_s, index, False))
         if answer_after_s is not None:
             happenings.append((sent_s + answer_after_s, index, True))
     slots: dict[int, Slot] = {}
     bounds: dict[int, float] = {}
 
-    def used_at(now_s: float) -> int:
-        return sum(events[index][1] for index, bound_s in bounds.items() if bound_s + length_s > now_s)
+    def check(now_s: float) -> None:
+        def used_at(moment_s: float) -> int:
+            return sum(events[index][1] for index, bound_s in bounds.items() if bound_s + length_s > moment_s)
 
-    late_s = 2 * length_s / SPANS + 1e-6
+        window.advance(now_s)
+        assert used_at(now_s) <= window.used <= used_at(now_s - 2 * span_s - 1e-6)
+
     for now_s, index, is_answer in sorted(happenings):
         window.advance(now_s)
         if is_answer:
@@ -126,27 +136,43 @@ def test_spans_give_back_late_by_two_spans_at_most_and_never_early(
         else:
             slots[index] = window.take(events[index][1], now_s)
             bounds[index] = now_s + skew_s
-        assert used_at(now_s) <= window.used <= used_at(now_s - late_s)
-    end_s = sent_s + length_s + skew_s + 3 + late_s
-    assert window.idle(end_s)
+        check(now_s)
+    last_s = now_s
+    moments = (bound_s + length_s + late_s for bound_s in bounds.values() for late_s in (-1e-6, 2 * span_s + 2e-6))
+    for moment_s in sorted(moments):
+        check(max(last_s, moment_s))
     assert window.used == 0
+    assert window.idle(last_s + length_s + skew_s + 3 * span_s)
 
 
-@pytest.mark.parametrize("length_s", [1.0, 60.0])
-def test_memory_is_bounded_however_busy(length_s: float) -> None:
+@pytest.mark.parametrize(
+    ("length_s", "step_s", "unanswered_of"),
+    [(1.0, 1 / 50_000, 3), (60.0, 60 / 50_000, 3), (60.0, 60 / 50_000, 1), (86_400.0, 1.5, 1)],
+    ids=["short", "busy", "never answered", "spans longer than the skew"],
+)
+def test_memory_is_bounded_however_busy(length_s: float, step_s: float, unanswered_of: int) -> None:
     window = RollingWindow(length_s, SKEW_S)
-    now_s, step_s, most = START_S, length_s / 50_000, 0
-    for index in range(150_000):
+    now_s, most = START_S, 0
+    for index in range(120_000):
         now_s += step_s
         if window.due_s <= now_s:
             window.advance(now_s)
         slot = window.take(1, now_s)
-        if index % 3:
+        if index % unanswered_of:
             window.answered(slot, 1, now_s)
         most = max(most, len(window._pending) + len(window._log))
     assert most <= MAX_SLOTS
-    assert window.used == len(list(chain(window._pending, window._log))) or window.used > SPANS
-    assert window.room(10**9, now_s + length_s + SKEW_S + 1) == 10**9
+    bounds = [slot.bound_s for slot in chain(window._log, window._pending)]
+    assert bounds == sorted(bounds)
+    assert window.used == sum(slot.amount for slot in chain(window._log, window._pending))
+
+
+def test_an_answered_call_leaves_nothing_behind_in_flight() -> None:
+    window = RollingWindow(60.0, SKEW_S)
+    for index in range(10):
+        window.advance(START_S + 2 * index)
+        window.answered(window.take(1, START_S + 2 * index), 1, START_S + 2 * index + 0.5)
+    assert repr(window) == "<RollingWindow 60s used=10 reserved=10 slots=11>"
 
 
 def test_an_unanswered_call_counts_from_the_end_of_the_transit_skew() -> None:

@@ -148,16 +148,16 @@ class TestDeadlines:
         async def script(peer: Peer) -> None:
             await peer.request()
             await peer.send(events(end=False), gap_s=0.05)
-            await peer.send(*(chunk(b"data: 1\n\n") for _ in range(6)), gap_s=0.1)
+            await peer.send(*(chunk(b"data: 1\n\n") for _ in range(6)), gap_s=0.05)
             await peer.until_closed()
 
         loop = asyncio.get_running_loop()
         async with serving(script) as server:
-            answer = answer_of(await transport.send(call(server.origin, first_byte_s=0.3)))
+            answer = answer_of(await transport.send(call(server.origin, first_byte_s=0.2)))
             seen = 0
             while await answer.read():
                 seen += 1
-                answer.deadline_at = loop.time() + 0.2
+                answer.deadline_at = loop.time() + 0.15
             assert seen == 6
             assert answer.fault is not None
             assert answer.fault.kind == "timeout"
@@ -167,8 +167,8 @@ class TestDeadlines:
         self, transport: HttpTransport
     ) -> None:
         async with serving(silent_after(events(b"data: 1\n\n", end=False))) as server:
-            answer = answer_of(await transport.send(call(server.origin, first_byte_s=0.1, total_s=0.4)))
-            await asyncio.sleep(0.25)
+            answer = answer_of(await transport.send(call(server.origin, first_byte_s=0.05, total_s=0.25)))
+            await asyncio.sleep(0.15)
             assert answer.fault is None
             await soon(lambda: answer.fault is not None)
             assert await answer.read() == b"data: 1\n\n"

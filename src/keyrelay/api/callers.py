@@ -1,4 +1,4 @@
-"""What the data plane reads from a request's head, in one pass over the headers; and who the caller is."""
+"""What the data plane reads from a request's head, and who the caller is."""
 
 import hashlib
 from urllib.parse import parse_qs
@@ -19,32 +19,17 @@ class RequestHead:
     __slots__ = ("content_encoding", "content_length", "deadline_ms", "prefer", "secret")
 
     def __init__(self, scope: Scope) -> None:
-        self.secret = b""
-        self.content_length = 0
-        self.content_encoding = b""
-        self.deadline_ms = b""
-        self.prefer = b""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                if value[: len(_BEARER)].lower() == _BEARER:
-                    self.secret = value[len(_BEARER) :].strip()
-            elif name == b"content-length":
-                self.content_length = int(value) if value.isdigit() else 0
-            elif name[:2] == b"x-":
-                self._read_own(name, value)
-            elif name == b"content-encoding":
-                self.content_encoding = value
-        if not self.secret and scope["query_string"]:
-            keys = parse_qs(scope["query_string"]).get(b"key")
-            self.secret = keys[0] if keys else b""
-
-    def _read_own(self, name: bytes, value: bytes) -> None:
-        if name in {b"x-api-key", b"x-goog-api-key"}:
-            self.secret = self.secret or value.strip()
-        elif name == b"x-keyrelay-deadline-ms":
-            self.deadline_ms = value
-        elif name == b"x-keyrelay-prefer":
-            self.prefer = value
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        get = headers.get
+        self.content_length = int(get(b"content-length", b"0"))  # the server has checked that it is a number
+        self.content_encoding = get(b"content-encoding", b"")
+        self.deadline_ms = get(b"x-keyrelay-deadline-ms", b"")
+        self.prefer = get(b"x-keyrelay-prefer", b"")
+        authorization = get(b"authorization", b"")
+        if authorization[: len(_BEARER)].lower() == _BEARER:
+            self.secret = authorization[len(_BEARER) :].strip()
+        else:
+            self.secret = (get(b"x-api-key") or get(b"x-goog-api-key") or _secret_in_query(scope)).strip()
 
     def deadline_s(self) -> float | None:
         """The caller's deadline in seconds; raise CallerError (400) when it is not a sensible number."""
@@ -57,6 +42,11 @@ class RequestHead:
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.content_length} bytes, secret {'given' if self.secret else 'missing'}>"
+
+
+def _secret_in_query(scope: Scope) -> bytes:
+    keys = parse_qs(scope["query_string"]).get(b"key") if scope["query_string"] else None
+    return keys[0] if keys else b""
 
 
 def authenticate(head: RequestHead, clients: dict[bytes, Client]) -> Client:

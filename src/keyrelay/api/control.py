@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from keyrelay import __version__
 from keyrelay.api.dataplane import unknown_path
 from keyrelay.api.health import Health
-from keyrelay.api.metrics import Metrics
+from keyrelay.api.observer import Watchers
 from keyrelay.api.openapi import components, data_plane_paths
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.errors import encode_error
@@ -29,10 +29,10 @@ _ASSETS = {
 _ASSET_PATH = "/docs/assets/"
 
 
-def create_control_plane(health: Health, metrics: Metrics) -> FastAPI:
+def create_control_plane(health: Health, watchers: Watchers) -> FastAPI:
     """The control plane as an ASGI application."""
     registry = CollectorRegistry()
-    registry.register(metrics)
+    registry.register(watchers.metrics)
     app = FastAPI(
         title="Keyrelay",
         version=__version__,
@@ -42,7 +42,7 @@ def create_control_plane(health: Health, metrics: Metrics) -> FastAPI:
     )
     app.add_exception_handler(StarletteHTTPException, _http_error)
     _add_health(app, health)
-    _add_metrics(app, registry)
+    _add_metrics(app, registry, watchers)
     _add_docs(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     return app
@@ -65,9 +65,10 @@ def _add_health(app: FastAPI, health: Health) -> None:
     app.get("/healthz", tags=["health"], summary="The same as /readyz.")(readyz)
 
 
-def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+def _add_metrics(app: FastAPI, registry: CollectorRegistry, watchers: Watchers) -> None:
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics.", response_class=Response)
     async def metrics() -> Response:
+        watchers.flush()
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 

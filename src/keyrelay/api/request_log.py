@@ -1,14 +1,12 @@
 """One line per request and per failed attempt.
 
-Lines are built from fields that cannot hold a secret or a prompt, collected, and written together: a write per line
-would cost more than the rest of the request. A batch is written when it is full, and twice a second. The line of a
-request is the one piece of text that every request costs, so it is put together by hand.
+Lines are built from fields that cannot hold a secret or a prompt, and written many at a time: a write per line would
+cost more than the rest of the request. The line of a request is the one piece of text that every request costs, so
+it is put together by hand.
 """
 
-import asyncio
 import datetime as dt
 import sys
-from collections.abc import Callable
 from typing import TextIO
 
 import msgspec
@@ -16,55 +14,29 @@ import msgspec
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
 
-FLUSH_S = 0.5
-_BATCH = 256
+Entry = tuple[float, RequestRecord, Attempt | None]
+"""When, which request, and for a failed attempt that attempt."""
+
 _FIRST_FAILURE_STATUS = 500
 _MAX_QUOTED = 10_000
 
 
 class RequestLog:
-    """Collects what happened and writes it to a stream, as JSON or as text."""
+    """Writes to a stream, as JSON or as text."""
 
-    def __init__(
-        self, stream: TextIO | None = None, *, as_json: bool, epoch_s: Callable[[], float], redactor: Redactor
-    ) -> None:
+    def __init__(self, stream: TextIO | None = None, *, as_json: bool, redactor: Redactor) -> None:
         self._stream = stream or sys.stderr
         self._as_json = as_json
-        self._epoch_s = epoch_s
-        self._waiting: list[tuple[float, RequestRecord, Attempt | None]] = []
-        self._scheduled = False
         self._quoted = _Quoted()
         self._second = 0
         self._second_text = ""
         self.redactor = redactor
 
-    def attempt_failed(self, record: RequestRecord, attempt: Attempt) -> None:
-        """Log a failed attempt: a failover, or the end of it."""
-        self._add(record, attempt)
-
-    def finished(self, record: RequestRecord) -> None:
-        """Log a request that has ended."""
-        self._add(record, None)
-
-    def flush(self) -> None:
-        """Write what has been collected."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        self._stream.write("".join([self._line(*item) for item in waiting]))
-        self._stream.flush()
-
-    def _add(self, record: RequestRecord, attempt: Attempt | None) -> None:
-        self._waiting.append((self._epoch_s(), record, attempt))
-        if len(self._waiting) >= _BATCH:
-            self.flush()
-        elif not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_later(FLUSH_S, self._on_time)
-
-    def _on_time(self) -> None:
-        self._scheduled = False
-        self.flush()
+    def write(self, entries: list[Entry]) -> None:
+        """Write a line for each entry."""
+        if entries:
+            self._stream.write("".join([self._line(*entry) for entry in entries]))
+            self._stream.flush()
 
     def _line(self, time_s: float, record: RequestRecord, attempt: Attempt | None) -> str:
         text = self._request(time_s, record) if attempt is None else self._attempt(time_s, record, attempt)
@@ -112,7 +84,7 @@ class RequestLog:
         return f"{self._second_text}.{int((time_s - second) * 1000):03d}Z"
 
     def __repr__(self) -> str:
-        return f"<RequestLog {len(self._waiting)} lines waiting>"
+        return f"<RequestLog as {'JSON' if self._as_json else 'text'}>"
 
 
 class _Quoted(dict[str, str]):

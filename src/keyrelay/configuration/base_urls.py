@@ -27,16 +27,16 @@ class Place(msgspec.Struct, frozen=True):
         return f"{self.origin}{self.base_path}"
 
 
-def find_base_url(row: ProviderRow, prefix: str, environment: Environment) -> Found | None:
+def find_base_url(row: ProviderRow, prefix: str, *, environment: Environment) -> Found | None:
     """The variable with the operator's own base URL, if any."""
     return environment.find(f"{prefix}_BASE_URL", *row.base_url_env)
 
 
 def read_place(row: ProviderRow, prefix: str, *, environment: Environment, findings: Findings) -> Place | None:
     """Origin and path that calls go to; None, with a problem noted, when they cannot be made out."""
-    found = find_base_url(row, prefix, environment)
+    found = find_base_url(row, prefix, environment=environment)
     if found is None:
-        url = _fill_in(row, environment, findings)
+        url = _fill_in(row, environment, findings=findings)
         return _split(row, url, where=f"{CATALOGUE} {row.id}", source=CATALOGUE, findings=findings) if url else None
     url = with_scheme(found.text) if row.native_dialect == "ollama" else found.text
     return _split(row, url, where=found.source, source=found.source, findings=findings)
@@ -65,7 +65,7 @@ def _split_authority(authority: str) -> tuple[str, str]:
     return (match[1], match[2] or "") if match else (authority, "")
 
 
-def _fill_in(row: ProviderRow, environment: Environment, findings: Findings) -> str:
+def _fill_in(row: ProviderRow, environment: Environment, *, findings: Findings) -> str:
     """The row's base URL with each `{name}` replaced; empty when a variable is missing or unfit."""
     url = row.base_url
     for name, variable in row.variables.items():

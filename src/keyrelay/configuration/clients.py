@@ -67,7 +67,7 @@ def read_clients(environment: Environment, findings: Findings) -> tuple[SourcedC
     for position, entry in enumerate(split_list(found.text) if found else (), 1):
         where = f"{found.source if found else ''} entry {position}"
         secret, colon, label = entry.rpartition(":")
-        if not _is_entry(secret.strip(), label.strip() if colon else "", where, findings):
+        if not _is_entry(secret.strip(), label.strip() if colon else "", where=where, findings=findings):
             continue
         client = Client(label.strip(), digest_of(secret.strip()))
         if client.digest in clients:
@@ -79,7 +79,7 @@ def read_clients(environment: Environment, findings: Findings) -> tuple[SourcedC
     return tuple(clients.values())
 
 
-def _is_entry(secret: str, label: str, where: str, findings: Findings) -> bool:
+def _is_entry(secret: str, label: str, *, where: str, findings: Findings) -> bool:
     """Note what keeps an entry from being `secret:label`. Nothing of it is repeated: either side may be the secret."""
     if not label or not LABEL.fullmatch(label):
         findings.problem(where, "has no label, or not a good one, behind its last colon.", LABEL_RULE)

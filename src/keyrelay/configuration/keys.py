@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from keyrelay.configuration.environment import Environment, Found, numbered
+from keyrelay.configuration.environment import Environment, numbered
 from keyrelay.configuration.findings import Findings
 from keyrelay.configuration.setting_values import split_list
 from keyrelay.configuration.values import EffectiveValue
@@ -63,7 +63,7 @@ def _parse_key(entry: str) -> ParsedKey:
     return ParsedKey(Secret(labelled["key"].strip()), labelled["label"], labelled["account"] or "")
 
 
-def key_names(row: ProviderRow, prefix: str, names: Iterable[str]) -> tuple[str, ...]:
+def key_names(row: ProviderRow, prefix: str, *, names: Iterable[str]) -> tuple[str, ...]:
     """Every variable that may hold keys of this provider, in the order in which they are read."""
     stem = f"{prefix}_API_KEY"
     all_names = (stem, *numbered(names, stem), *row.key_env, f"{stem}S")
@@ -74,7 +74,7 @@ def read_keys(
     row: ProviderRow, names: tuple[str, ...], *, environment: Environment, findings: Findings
 ) -> tuple[SourcedKey, ...]:
     """All keys in the variables named. A second use of a secret is dropped, a second use of a label refused."""
-    _warn_of_empty(names, environment, findings)
+    _warn_of_empty(names, environment, findings=findings)
     keys = dict[str, SourcedKey]()
     seen = set[Secret]()
     for found in filter(None, map(environment.find_secret, names)):
@@ -82,20 +82,20 @@ def read_keys(
             where = f"{found.source} entry {position}"
             if parsed.secret in seen:
                 findings.warn(where, "this key stands there already; the first one counts.")
-            elif _is_usable(parsed.secret, where, findings):
+            elif _is_usable(parsed.secret, where=where, findings=findings):
                 seen.add(parsed.secret)
-                _add(keys, _key(row, parsed), found, where, findings)
+                _add(keys, SourcedKey(_key(row, parsed), found.source), where=where, findings=findings)
     if len(keys) > MAX_KEYS_PER_PROVIDER:
         findings.problem(row.id, f"has more than {MAX_KEYS_PER_PROVIDER} keys.", "Remove some.")
     return tuple(keys.values())
 
 
-def _warn_of_empty(names: tuple[str, ...], environment: Environment, findings: Findings) -> None:
+def _warn_of_empty(names: tuple[str, ...], environment: Environment, *, findings: Findings) -> None:
     for name in sorted(set(names).intersection(environment.empty_names)):
         findings.warn(name, "is empty and therefore ignored.")
 
 
-def _is_usable(secret: Secret, where: str, findings: Findings) -> bool:
+def _is_usable(secret: Secret, *, where: str, findings: Findings) -> bool:
     text = secret.reveal()
     if not _USABLE.fullmatch(text):
         findings.problem(
@@ -113,15 +113,13 @@ def _key(row: ProviderRow, parsed: ParsedKey) -> Key:
     return Key(provider_id=row.id, label=label, account=parsed.account or label, secret=parsed.secret)
 
 
-def _add(keys: dict[str, SourcedKey], key: Key, found: Found, where: str, findings: Findings) -> None:
-    if key.label in keys:
-        findings.problem(
-            where,
-            f"the label {key.label} is used already, in {keys[key.label].source}.",
-            "Give each key of a provider its own label.",
-        )
+def _add(keys: dict[str, SourcedKey], key: SourcedKey, *, where: str, findings: Findings) -> None:
+    label = key.key.label
+    if label in keys:
+        problem = f"the label {label} is used already, in {keys[label].source}."
+        findings.problem(where, problem, "Give each key of a provider its own label.")
         return
-    keys[key.label] = SourcedKey(key, found.source)
+    keys[label] = key
 
 
 def keyless(row: ProviderRow, source: str) -> SourcedKey:

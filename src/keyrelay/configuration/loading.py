@@ -37,9 +37,8 @@ def load_configuration(
     by name from the command line; `catalogue` is the shipped one unless another is given. `environ` is only read.
     Raise InvalidConfiguration with every problem that was found.
     """
-    return _Loader(
-        environ, directory.absolute(), overrides, load_catalogue() if catalogue is None else catalogue
-    ).load()
+    rows = load_catalogue() if catalogue is None else catalogue
+    return _Loader(environ, directory.absolute(), overrides=overrides, catalogue=rows).load()
 
 
 def load_settings(environ: Mapping[str, str], *, directory: Path, overrides: Mapping[str, str]) -> Settings:
@@ -47,7 +46,7 @@ def load_settings(environ: Mapping[str, str], *, directory: Path, overrides: Map
 
     The arguments are those of `load_configuration`, and so is the error.
     """
-    return _Loader(environ, directory.absolute(), overrides, {}).load_settings()
+    return _Loader(environ, directory.absolute(), overrides=overrides, catalogue={}).load_settings()
 
 
 class _Paths(msgspec.Struct, frozen=True):
@@ -66,6 +65,7 @@ class _Loader:
         self,
         environ: Mapping[str, str],
         directory: Path,
+        *,
         overrides: Mapping[str, str],
         catalogue: Mapping[str, ProviderRow],
     ) -> None:
@@ -80,12 +80,12 @@ class _Loader:
         """Read layer after layer."""
         findings = self._findings
         paths, environment, file = self._open_layers()
-        settings, shown, choices = self._settings(environment, file, paths)
+        settings, shown, choices = self._settings(environment, file, paths=paths)
         mentioned = routes.named_providers(file.routes, settings.fallback)
         assembled = read_providers(self._catalogue, environment=environment, mentioned=mentioned, findings=findings)
-        callers = self._clients(environment, settings, choices["host"])
+        callers = self._clients(environment, settings, host=choices["host"])
         self._refuse_loops(assembled, settings)
-        snapshot, route_values = self._snapshot(settings, file, assembled, callers, choices)
+        snapshot, route_values = self._snapshot(settings, file, assembled=assembled, callers=callers, choices=choices)
         findings.raise_if_any()
         values = [*shown, *(value for each in assembled for value in each.values), *route_values]
         values += [each.shown for each in callers]
@@ -100,7 +100,7 @@ class _Loader:
     def load_settings(self) -> Settings:
         """Read the same layers, look up the settings alone."""
         paths, environment, file = self._open_layers()
-        settings, _, _ = self._settings(environment, file, paths)
+        settings, _, _ = self._settings(environment, file, paths=paths)
         self._findings.raise_if_any()
         return settings
 
@@ -127,7 +127,7 @@ class _Loader:
         return setting_values.read_choice(choice, directory=self._directory, home=self._home, findings=self._findings)
 
     def _settings(
-        self, environment: Environment, file: FileText, paths: _Paths
+        self, environment: Environment, file: FileText, *, paths: _Paths
     ) -> tuple[Settings, list[EffectiveValue], dict[str, Choice]]:
         choices = {
             setting.name: setting_values.choose(setting, environment, table=file.settings, overrides=self._overrides)
@@ -138,7 +138,9 @@ class _Loader:
         shown = [setting_values.effective_value(choices[name], value) for name, value in values.items()]
         return Settings(**values), shown, choices
 
-    def _clients(self, environment: Environment, settings: Settings, host: Choice) -> tuple[clients.SourcedClient, ...]:
+    def _clients(
+        self, environment: Environment, settings: Settings, *, host: Choice
+    ) -> tuple[clients.SourcedClient, ...]:
         """Clients of the environment, then those kept in the data directory."""
         named = clients.read_clients(environment, self._findings)
         try:
@@ -163,12 +165,13 @@ class _Loader:
         self,
         settings: Settings,
         file: FileText,
+        *,
         assembled: tuple[Assembled, ...],
         callers: tuple[clients.SourcedClient, ...],
         choices: Mapping[str, Choice],
     ) -> tuple[Snapshot, tuple[EffectiveValue, ...]]:
         providers = {each.provider.id: each.provider for each in assembled}
-        reader = routes.TargetReader(providers, self._catalogue, self._findings)
+        reader = routes.TargetReader(providers, self._catalogue, findings=self._findings)
         fallback = reader.read(settings.fallback, choices["fallback"].where)
         auto: dict[str, Route] = {routes.AUTO: routes.auto_route(providers.values(), policy=settings.policy)}
         named = auto | routes.read_routes(file.routes, reader, policy=settings.policy)

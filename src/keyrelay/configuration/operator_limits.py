@@ -59,7 +59,7 @@ def read_limits(
                 f"Leave it out for no limit; {prefix}_ENABLED=false switches the provider off.",
             )
         else:
-            limits.append(SourcedLimit(limit_of(row, suffix, amount), found.source))
+            limits.append(SourcedLimit(limit_of(row, suffix, amount=amount), found.source))
     return tuple(limits)
 
 
@@ -70,17 +70,17 @@ def _amount(text: str) -> int | None:
     return int(digits) if 1 <= int(digits) <= _HIGHEST_AMOUNT else None
 
 
-def limit_of(row: ProviderRow, suffix: str, amount: int) -> Limit:
+def limit_of(row: ProviderRow, suffix: str, *, amount: int) -> Limit:
     """The firm limit that a variable with this suffix stands for at this provider."""
     if suffix == "LIMIT":
         unit, window = _longest(row)
-        return _firm(unit, amount, window, (ScopePart.ACCOUNT,))
+        return _firm(unit, amount, window=window, scope=(ScopePart.ACCOUNT,))
     window = {"M": _MINUTE, "H": _HOUR, "D": day_window(row)}[suffix[-1]]
     unit = Unit.REQUESTS if suffix.startswith("R") else _token_unit(row, window)
-    return _firm(unit, amount, window, _PER_MODEL)
+    return _firm(unit, amount, window=window, scope=_PER_MODEL)
 
 
-def _firm(unit: Unit, amount: int, window: Window, scope: tuple[ScopePart, ...]) -> Limit:
+def _firm(unit: Unit, amount: int, *, window: Window, scope: tuple[ScopePart, ...]) -> Limit:
     return Limit(unit=unit, amount=amount, window=window, scope=scope, source=LimitSource.CONFIGURED, firm=True)
 
 

@@ -3,7 +3,6 @@
 `python -m keyrelay.configuration.page docs/configuration.md` (or scripts/settings-docs) brings a page up to date.
 """
 
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -37,14 +36,15 @@ def variables_table() -> str:
 
 def renewed(text: str) -> str:
     """A page with what stands between its markers brought up to date. Raise ValueError when a marker is missing."""
-    return _replaced(_replaced(text, "settings", settings_table()), "variables", variables_table())
+    return _replaced(_replaced(text, "settings", table=settings_table()), "variables", table=variables_table())
 
 
-def _replaced(text: str, name: str, table: str) -> str:
-    parts = re.split(rf"(?<=<!-- {name}: generated -->\n)|(?=<!-- {name}: end -->)", text)
-    if len(parts) != len(("before", "between", "after")):
+def _replaced(text: str, name: str, *, table: str) -> str:
+    begin, end = f"<!-- {name}: generated -->\n", f"<!-- {name}: end -->"
+    if (text.count(begin), text.count(end)) != (1, 1):
         raise ValueError(f"the page does not have the markers of {name} once each")
-    return f"{parts[0]}{table}{parts[2]}"
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}{table}{end}{rest.partition(end)[2]}"
 
 
 def _names(setting: Setting) -> str:

@@ -49,9 +49,9 @@ def read_providers(
 ) -> tuple[Assembled, ...]:
     """Every configured provider, first priority first. `mentioned` are the ids that routes and `fallback` name."""
     rows = [row for row in catalogue.values() if row.id != GENERIC_ID]
-    reader = _Reader(rows, environment, mentioned, findings)
+    reader = _Reader(rows, environment, mentioned=mentioned, findings=findings)
     known = [reader.read(row) for row in rows]
-    custom = [reader.read(row) for row in _custom_rows(catalogue, environment, reader.claimed)]
+    custom = [reader.read(row) for row in _custom_rows(catalogue, environment, claimed=reader.claimed)]
     assembled = [each for each in (*known, *custom) if each]
     return tuple(sorted(assembled, key=lambda each: (each.provider.priority, each.provider.id)))
 
@@ -60,7 +60,7 @@ class _Reader:
     """Reads one row after the other from the same environment."""
 
     def __init__(
-        self, rows: list[ProviderRow], environment: Environment, mentioned: frozenset[str], findings: Findings
+        self, rows: list[ProviderRow], environment: Environment, *, mentioned: frozenset[str], findings: Findings
     ) -> None:
         self._environment = environment
         self._mentioned = mentioned
@@ -90,7 +90,7 @@ class _Reader:
 
     def _keys(self, row: ProviderRow, prefix: str, *, enabled: bool | None) -> tuple[SourcedKey, ...]:
         # A name that another row asks for by name is that row's: OLLAMA_API_KEY is the cloud's, not the local server's.
-        names = key_names(row, prefix, self._environment.names)
+        names = key_names(row, prefix, names=self._environment.names)
         own = tuple(name for name in names if name in row.key_env or name not in self.claimed)
         keys = read_keys(row, own, environment=self._environment, findings=self._findings)
         if keys:
@@ -105,7 +105,9 @@ class _Reader:
     def _wish(self, row: ProviderRow, prefix: str, *, enabled: bool | None) -> str:
         """What says that a provider without keys is wanted; empty when nothing does."""
         names = (f"{prefix}_ENABLED",) if enabled else ()
-        found = find_base_url(row, prefix, self._environment) or self._environment.find(f"{prefix}_MODELS", *names)
+        found = find_base_url(row, prefix, environment=self._environment) or self._environment.find(
+            f"{prefix}_MODELS", *names
+        )
         if found:
             return found.source
         return "named by a route" if row.id in self._mentioned else ""
@@ -184,7 +186,7 @@ def _placed(row: ProviderRow, place: Place) -> ProviderRow:
 
 
 def _custom_rows(
-    catalogue: Mapping[str, ProviderRow], environment: Environment, claimed: frozenset[str]
+    catalogue: Mapping[str, ProviderRow], environment: Environment, *, claimed: frozenset[str]
 ) -> list[ProviderRow]:
     """A row for each prefix that the catalogue does not know and that has a base URL and keys, or else a wish."""
     taken = {prefix_of(row.id) for row in catalogue.values() if row.id != GENERIC_ID}
@@ -194,12 +196,12 @@ def _custom_rows(
         prefix = name.removesuffix(_BASE_URL)
         if not name.endswith(_BASE_URL) or name in addresses or prefix in taken or f"{prefix}_".startswith(PREFIX):
             continue
-        if _CUSTOM_PREFIX.fullmatch(prefix) and _is_provider(prefix, environment, claimed):
+        if _CUSTOM_PREFIX.fullmatch(prefix) and _is_provider(prefix, environment, claimed=claimed):
             rows.append(provider_row_for_generic(prefix.lower(), "https://host.example/v1", catalogue))
     return rows
 
 
-def _is_provider(prefix: str, environment: Environment, claimed: frozenset[str]) -> bool:
+def _is_provider(prefix: str, environment: Environment, *, claimed: frozenset[str]) -> bool:
     """Whether a prefix with a base URL is meant as a provider; many programs have a FOO_BASE_URL."""
     stem = f"{prefix}_API_KEY"
     names = set(environment.names)

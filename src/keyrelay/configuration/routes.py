@@ -16,7 +16,7 @@ class TargetReader:
     """Looks targets up among what is configured and what the catalogue knows."""
 
     def __init__(
-        self, providers: Mapping[str, Provider], catalogue: Mapping[str, ProviderRow], findings: Findings
+        self, providers: Mapping[str, Provider], catalogue: Mapping[str, ProviderRow], *, findings: Findings
     ) -> None:
         self._providers = providers
         self._known = providers.keys() | catalogue.keys()

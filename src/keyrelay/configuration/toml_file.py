@@ -49,8 +49,10 @@ def read_toml(path: Path, *, findings: Findings, optional: bool = False) -> File
     for name in document.keys() - set(TABLES):
         findings.problem(f"{path.name} [{name}]", "there is no such table.", nearest(name, TABLES) or _list(TABLES))
     return FileText(
-        _read_settings(_table(document, "settings", where=path.name, findings=findings), path.name, findings),
-        _read_routes(_table(document, "routes", where=path.name, findings=findings), path.name, findings),
+        _read_settings(
+            _table(document, "settings", where=path.name, findings=findings), file=path.name, findings=findings
+        ),
+        _read_routes(_table(document, "routes", where=path.name, findings=findings), file=path.name, findings=findings),
     )
 
 
@@ -62,7 +64,7 @@ def _table(parent: Mapping[str, Any], name: str, *, where: str, findings: Findin
     return {}
 
 
-def _read_settings(table: Mapping[str, Any], file: str, findings: Findings) -> Mapping[str, Choice]:
+def _read_settings(table: Mapping[str, Any], *, file: str, findings: Findings) -> Mapping[str, Choice]:
     choices = dict[str, Choice]()
     for name, value in table.items():
         where = f"{file} [settings] {name}"
@@ -90,7 +92,7 @@ def _as_text(value: Any) -> str | None:
     return None
 
 
-def _read_routes(table: Mapping[str, Any], file: str, findings: Findings) -> tuple[RouteText, ...]:
+def _read_routes(table: Mapping[str, Any], *, file: str, findings: Findings) -> tuple[RouteText, ...]:
     routes = (_read_route(name, value, file=file, findings=findings) for name, value in table.items())
     return tuple(route for route in routes if route)
 

@@ -1,28 +1,27 @@
 """What is written down about a request: filled while it runs, read once it has ended."""
 
+import msgspec
+
 from keyrelay.core.failures import Failure
 from keyrelay.core.providers import Operation
 from keyrelay.core.usage import Usage
 
 
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """One call to one candidate. `failure` is None when it answered."""
 
-    __slots__ = ("failure", "key", "model", "provider", "seconds")
-
-    def __init__(self, provider: str, key: str, model: str) -> None:
-        self.provider = provider
-        self.key = key
-        self.model = model
-        self.seconds = 0.0
-        self.failure: Failure | None = None
+    provider: str
+    key: str
+    model: str
+    seconds: float = 0.0
+    failure: Failure | None = None
 
     def __repr__(self) -> str:
         outcome = "answered" if self.failure is None else self.failure.kind
         return f"<Attempt {self.key} {self.model} {outcome} {self.seconds:.3f}s>"
 
 
-class RequestRecord:
+class RequestRecord(msgspec.Struct, eq=False):
     """One request from acceptance to its last byte.
 
     Times are readings of the event loop's clock in seconds. `upstream_s` is the time spent waiting for
@@ -30,44 +29,23 @@ class RequestRecord:
     or `caller_gone`.
     """
 
-    __slots__ = (
-        "attempts",
-        "category",
-        "client",
-        "cost_usd",
-        "ended_at",
-        "first_token_at",
-        "id",
-        "key",
-        "model",
-        "model_asked",
-        "operation",
-        "provider",
-        "started_at",
-        "status",
-        "stream",
-        "upstream_s",
-        "usage",
-    )
-
-    def __init__(self, request_id: str, started_at: float) -> None:
-        self.id = request_id
-        self.started_at = started_at
-        self.operation: Operation = "chat"
-        self.client = ""
-        self.model_asked = ""
-        self.provider = ""
-        self.model = ""
-        self.key = ""
-        self.status = 0
-        self.category = ""
-        self.stream = False
-        self.attempts: list[Attempt] = []
-        self.first_token_at: float | None = None
-        self.ended_at = 0.0
-        self.upstream_s = 0.0
-        self.usage: Usage | None = None
-        self.cost_usd: float | None = None
+    id: str
+    started_at: float
+    operation: Operation = "chat"
+    client: str = ""
+    model_asked: str = ""
+    provider: str = ""
+    model: str = ""
+    key: str = ""
+    status: int = 0
+    category: str = ""
+    stream: bool = False
+    attempts: list[Attempt] = []
+    first_token_at: float | None = None
+    ended_at: float = 0.0
+    upstream_s: float = 0.0
+    usage: Usage | None = None
+    cost_usd: float | None = None
 
     def __repr__(self) -> str:
         return f"<RequestRecord {self.id} {self.status} {self.category or 'ok'} attempts={len(self.attempts)}>"

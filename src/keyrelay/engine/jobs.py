@@ -1,5 +1,7 @@
 """One request while it is being served."""
 
+import msgspec
+
 from keyrelay.core.failures import Failure
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
@@ -8,7 +10,7 @@ from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate, Dropped
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """What has been tried for a request, and why the rest was not.
 
     `total_at` is the request's deadline on the monotonic clock. `tried` holds the last failure of each candidate
@@ -16,34 +18,17 @@ class Job:
     calls failed because of a provider, `small_models` the models that it does not fit into.
     """
 
-    __slots__ = (
-        "amounts",
-        "avoided",
-        "beliefs",
-        "drops",
-        "faults",
-        "plan",
-        "record",
-        "request",
-        "small_models",
-        "total_at",
-        "tried",
-    )
-
-    def __init__(
-        self, request: CallRequest, record: RequestRecord, plan: Plan, amounts: Amounts, total_at: float
-    ) -> None:
-        self.request = request
-        self.record = record
-        self.plan = plan
-        self.amounts = amounts
-        self.total_at = total_at
-        self.tried: dict[Candidate, Failure] = {}
-        self.drops: dict[Candidate, Dropped] = {}
-        self.avoided: set[str] = set()
-        self.beliefs: list[Candidate] = []
-        self.small_models: set[str] = set()
-        self.faults = 0
+    request: CallRequest
+    record: RequestRecord
+    plan: Plan
+    amounts: Amounts
+    total_at: float
+    tried: dict[Candidate, Failure] = {}
+    drops: dict[Candidate, Dropped] = {}
+    avoided: set[str] = set()
+    beliefs: list[Candidate] = []
+    small_models: set[str] = set()
+    faults: int = 0
 
     def __repr__(self) -> str:
         return f"<Job {self.record.id} tried={len(self.tried)} dropped={len(self.drops)} faults={self.faults}>"

@@ -7,8 +7,10 @@ after s - length_s.
 Calls are kept in slots, in order of time. A slot holds what came within one span (a 10,000th of the window) and
 takes the latest bound among it, so that a count never holds more than MAX_SLOTS however busy it is, and gives
 something back at most two spans late, never early. In flight are first the slots in `_pending`, by time of sending;
-an answer moves a call's amount over to the last slot of `_log`, which is ordered by bound, and a slot whose bound has
-passed follows as a whole. Reservations keep the slot that counts them, so correcting an amount needs no search.
+an answer moves a call's amount over to the last slot of `_log`, and a slot whose bound has passed follows as a whole
+if a call in it is still unanswered. The log is ordered by bound, since nothing is answered out of a slot, nor out of
+one sent after it, once its bound has passed. Reservations keep the slot that counts them, so correcting an amount needs
+no search.
 
 Every method costs O(1) amortised, apart from `free_at`, `reset_at` and `step_back`, which walk.
 """
@@ -69,7 +71,7 @@ class RollingWindow:
         while pending and pending[0].bound_s <= now_s and pending[0].first_s + self._span_s <= now_s:
             slot = pending.popleft()
             if slot.unanswered:
-                slot.first_s = slot.bound_s = max(slot.bound_s, log[-1].bound_s) if log else slot.bound_s
+                slot.first_s = slot.bound_s
                 log.append(slot)
         while log and log[0].bound_s + length_s <= now_s:
             slot = log.popleft()

@@ -48,12 +48,11 @@ class Answer(msgspec.Struct, kw_only=True):
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """What bounds an answer besides the caller's `max_tokens`: an exact number of tokens or of body bytes (0: free)."""
+    """What bounds an answer besides the caller's `max_tokens`: a range of tokens, or exactly so many (0: free)."""
 
     least_tokens: int = 24
     most_tokens: int = 96
     exact_tokens: int = 0
-    body_bytes: int = 0
 
 
 def answer(prompt: Prompt, corpus: Corpus, number: int, *, size: Size, reasons: bool = False) -> Answer:

@@ -1,7 +1,7 @@
 """The judge and the scenario over HTTP, below `/__simulator/`. Loopback only and without authentication."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -41,20 +41,10 @@ def answer(simulator: Controlled, prefix: str, rest: str, request: Request) -> A
     if prefix != PREFIX:
         providers = {name: simulator.base_url(name) for name in simulator.providers}
         return _answer(404 if prefix else 200, {"error": "no such provider", "providers": providers})
-    match request.method, rest:
-        case "GET", "calls":
-            return _answer(200, _calls(simulator, request.query))
-        case "GET", "summary":
-            return _answer(200, summary(simulator))
-        case "GET", "faults":
-            return _answer(200, {name: fault.describe() for name, fault in FAULTS.items()})
-        case "POST", "script":
-            return _script(simulator, request.body)
-        case "POST", "reset":
-            simulator.reset()
-            return _answer(200, {"reset": True})
-        case _:
-            return _answer(404, {"error": "one of GET calls, summary, faults; POST script, reset"})
+    handler = _ROUTES.get((request.method, rest))
+    if handler is None:
+        return _answer(404, {"error": "no such path", "paths": [f"{method} {path}" for method, path in _ROUTES]})
+    return handler(simulator, request)
 
 
 def summary(simulator: Controlled) -> dict[str, Any]:
@@ -78,8 +68,21 @@ def summary(simulator: Controlled) -> dict[str, Any]:
     }
 
 
-def _calls(simulator: Controlled, query: str) -> dict[str, Any]:
-    given = {name: values[0] for name, values in parse_qs(query).items()}
+def _summary(simulator: Controlled, _: Request) -> Answer:
+    return _answer(200, summary(simulator))
+
+
+def _faults(_: Controlled, __: Request) -> Answer:
+    return _answer(200, {name: fault.describe() for name, fault in FAULTS.items()})
+
+
+def _reset(simulator: Controlled, _: Request) -> Answer:
+    simulator.reset()
+    return _answer(200, {"reset": True})
+
+
+def _calls(simulator: Controlled, request: Request) -> Answer:
+    given = {name: values[0] for name, values in parse_qs(request.query).items()}
     after = int(given.get("after", "-1")) if given.get("after", "-1").lstrip("-").isdecimal() else -1
     limit = min(int(given.get("limit", _PAGE)), _MAX_PAGE) if given.get("limit", "1").isdecimal() else _PAGE
     found: list[Call] = []
@@ -88,12 +91,12 @@ def _calls(simulator: Controlled, query: str) -> dict[str, Any]:
             found.append(call)
         if len(found) == limit:
             break
-    return {"calls": found, "total": simulator.judge.total, "dropped": simulator.judge.dropped}
+    return _answer(200, {"calls": found, "total": simulator.judge.total, "dropped": simulator.judge.dropped})
 
 
-def _script(simulator: Controlled, body: bytes) -> Answer:
+def _script(simulator: Controlled, request: Request) -> Answer:
     try:
-        change = msgspec.json.decode(body, type=Change)
+        change = msgspec.json.decode(request.body, type=Change)
         simulator.change(change)
     except (KeyError, ValueError) as exc:
         return _answer(400, {"error": str(exc)})
@@ -102,3 +105,12 @@ def _script(simulator: Controlled, body: bytes) -> Answer:
 
 def _answer(status: int, body: Any) -> Answer:
     return status, _JSON, msgspec.json.encode(body)
+
+
+_ROUTES: dict[tuple[str, str], Callable[[Controlled, Request], Answer]] = {
+    ("GET", "calls"): _calls,
+    ("GET", "summary"): _summary,
+    ("GET", "faults"): _faults,
+    ("POST", "script"): _script,
+    ("POST", "reset"): _reset,
+}

@@ -57,7 +57,9 @@ def deliver(exchange: Exchange, pace: Pace) -> None:
 
 def _send_whole(exchange: Exchange) -> None:
     body = msgspec.json.encode(exchange.whole())
-    exchange.respond(200, exchange.headers(), body, tokens=exchange.answer.output_tokens)
+    exchange.sent_tokens = exchange.answer.output_tokens
+    exchange.end(200)  # before the headers, so that what they say remains is what remains
+    exchange.connection.respond(200, exchange.headers(), body)
 
 
 async def _send_later(exchange: Exchange, pace: Pace) -> None:

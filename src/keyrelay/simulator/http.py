@@ -11,7 +11,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import msgspec
@@ -86,9 +86,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - tells the type checker what a TCP server gives
-        self._transport = transport
-        transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:

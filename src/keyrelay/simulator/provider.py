@@ -1,17 +1,15 @@
 """One simulated provider: what it makes of a call, decided step by step, then delivered or refused."""
 
 import random
-import zlib
 from collections import deque
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, Window, WindowKind
 from keyrelay.core.providers import ModelRow, ProviderRow
-from keyrelay.simulator.answers import Size, answer, embeddings
-from keyrelay.simulator.bodies import Envelope
 from keyrelay.simulator.clock import Clock
+from keyrelay.simulator.composing import Composer
 from keyrelay.simulator.delivery import deliver, pace_of
 from keyrelay.simulator.errors.reasons import ErrorCase
 from keyrelay.simulator.exchange import Exchange
@@ -19,17 +17,13 @@ from keyrelay.simulator.faults import FAULTS, Fault, check_faults, split_fault
 from keyrelay.simulator.keys import Key, KeyBook
 from keyrelay.simulator.limits import Enforcer, Excess, Scope
 from keyrelay.simulator.probes import Catalogue, model_list, model_object, probe
-from keyrelay.simulator.prompts import Prompt, read_prompt
-from keyrelay.simulator.scenario import Change, KeyPlan, Latency, ProviderPlan, Scenario
+from keyrelay.simulator.prompts import read_prompt
+from keyrelay.simulator.scenario import Change, KeyPlan, KeyState, Latency, ProviderPlan, Scenario
 from keyrelay.simulator.spans import limit_facts, span_of
 from keyrelay.simulator.styles import style_of
 from keyrelay.simulator.texts import Corpus
 
 FAULT_HEADER = "x-sim-fault"
-EVENTS_HEADER = "x-sim-events"
-BODY_BYTES_HEADER = "x-sim-body-bytes"
-MAX_EVENTS = 100_000
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 Refused = tuple[ErrorCase, dict[str, Any]]
 
@@ -61,12 +55,12 @@ class Provider:
 
     def __init__(self, row: ProviderRow, scenario: Scenario, corpus: Corpus, clock: Clock) -> None:
         plan = scenario.providers.get(row.id, ProviderPlan())
-        _check_plan(plan)
+        check_faults((*plan.faults, *plan.script))
+        _check_keys(plan.keys)
         self._row = row
         self._plan = plan
         self._clock = clock
-        self._corpus = corpus
-        self._seed = scenario.seed
+        self._composer = Composer(row, corpus, seed=scenario.seed, answer_tokens=plan.answer_tokens)
         self._random = random.Random(f"{scenario.seed}/{row.id}")  # noqa: S311 - latencies and faults, repeatable
         self._catalogue = Catalogue(row, plan.models)
         self._enforcer = Enforcer(row.limits if plan.limits is None else plan.limits, plan.hidden_limits)
@@ -87,6 +81,7 @@ class Provider:
     def change(self, change: Change) -> None:
         """Take over what a change names."""
         check_faults((*(change.faults or ()), *(change.script or ())))
+        _check_keys(change.keys)
         if change.faults is not None:
             self._faults = change.faults
         if change.script is not None:
@@ -125,7 +120,7 @@ class Provider:
             if fault.before_admission:
                 exchange.run(fault.strike(exchange, argument))
                 return
-        refused = self._check_key(exchange, secret) or self._check_request(exchange) or self._admit(exchange)
+        refused = self._check_key(exchange, secret) or self._check_request(exchange)
         if refused is not None:
             exchange.call.fault = ""
             exchange.refuse(*refused)
@@ -186,7 +181,10 @@ class Provider:
             return "unknown_model", {}
         exchange.call.model = model.id
         return (
-            self._check_rights(exchange, model) or self._check_content(exchange) or self._check_context(exchange, model)
+            self._check_rights(exchange, model)
+            or self._check_content(exchange)
+            or self._check_context(exchange, model)
+            or self._admit(exchange, model)
         )
 
     def _check_rights(self, exchange: Exchange, model: ModelRow) -> Refused | None:
@@ -225,7 +223,7 @@ class Provider:
             return None
         return "context", {"context": model.context_tokens, "over": tokens - model.context_tokens}
 
-    def _admit(self, exchange: Exchange) -> Refused | None:
+    def _admit(self, exchange: Exchange, model: ModelRow) -> Refused | None:
         call, now_s = exchange.call, self._clock.now()
         exchange.caller = Scope(call.provider, call.account, call.key, call.model)
         excess = self._enforcer.admit(exchange.caller, call.input_tokens, now_s)
@@ -235,7 +233,7 @@ class Provider:
             return self._refusal_of(excess, now_s)
         self._served += 1
         exchange.enforcer = self._enforcer
-        self._compose(exchange)
+        self._composer.compose(exchange, model, now_s)
         return None
 
     def _refusal_of(self, excess: Excess, now_s: float) -> Refused:
@@ -245,31 +243,6 @@ class Provider:
             excess.limit, used=excess.used, needed=excess.needed, free_at_s=excess.free_at_s, now_s=now_s
         )
         return case, facts
-
-    def _compose(self, exchange: Exchange) -> None:
-        prompt, call, row = exchange.prompt, exchange.call, self._row
-        number = zlib.crc32(exchange.request.body, zlib.crc32(f"{self._seed}/{call.key}".encode()))
-        model = self._catalogue.find(prompt.model)
-        reasons = model is not None and "reasoning" in model.capabilities and bool(style_of(row.id).reasoning_field)
-        exchange.body_bytes = _header_number(exchange, BODY_BYTES_HEADER, MAX_ANSWER_BYTES)
-        if call.operation == "embeddings":
-            exchange.ready = _embedded(prompt)
-        else:
-            exchange.answer = answer(prompt, self._corpus, number, size=self._size(exchange), reasons=reasons)
-        prefix = "cmpl" if call.operation == "completions" else "chatcmpl"
-        exchange.envelope = Envelope(
-            id=f"{prefix}-{number:08x}{self._served:08x}",
-            created=int(self._clock.now()),
-            model=prompt.model,
-            operation=call.operation,
-            style=style_of(row.id),
-            usage=_usage_place(row.stream.usage, asked=prompt.include_usage),
-        )
-
-    def _size(self, exchange: Exchange) -> Size:
-        least, most = self._plan.answer_tokens
-        exact = _header_number(exchange, EVENTS_HEADER, MAX_EVENTS)
-        return Size(least_tokens=least, most_tokens=most, exact_tokens=exact, body_bytes=exchange.body_bytes)
 
     def _look_up(self, exchange: Exchange, secret: str) -> None:
         path = exchange.request.path
@@ -294,29 +267,7 @@ class Provider:
             exchange.respond(200, exchange.headers(), body)
 
 
-def _check_plan(plan: ProviderPlan) -> None:
-    check_faults((*plan.faults, *plan.script))
-    for key in plan.keys.values():
+def _check_keys(keys: dict[str, KeyState | KeyPlan]) -> None:
+    for key in keys.values():
         if isinstance(key, KeyPlan):
             check_faults((*key.faults, *key.script))
-
-
-def _embedded(prompt: Prompt) -> dict[str, Any]:
-    tokens = prompt.input_tokens
-    return {
-        "object": "list",
-        "data": [{"object": "embedding", "index": at, "embedding": v} for at, v in enumerate(embeddings(prompt))],
-        "model": prompt.model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
-
-
-def _usage_place(habit: str, *, asked: bool) -> Literal["event", "last", "none"]:
-    if habit == "always":
-        return "last"
-    return "event" if habit == "include_usage" and asked else "none"
-
-
-def _header_number(exchange: Exchange, name: str, most: int) -> int:
-    text = exchange.request.headers.get(name, "")
-    return min(int(text), most) if text.isdecimal() else 0

@@ -5,34 +5,34 @@ from typing import Any
 
 import msgspec
 
-from keyrelay.simulator.errors import openai_like, own_shapes, shapes
+from keyrelay.simulator.errors import hosts, openai_like, own_shapes, resellers, shapes
 from keyrelay.simulator.errors.reasons import HTML, JSON, ErrorCase, Voice, fill
 
 VOICES: dict[str, Voice] = {
-    "ai21": own_shapes.AI21,
+    "ai21": hosts.AI21,
     "anthropic": own_shapes.ANTHROPIC,
     "azure": openai_like.AZURE,
     "cerebras": own_shapes.CEREBRAS,
-    "cloudflare": own_shapes.CLOUDFLARE,
+    "cloudflare": hosts.CLOUDFLARE,
     "codestral": own_shapes.MISTRAL,
     "cohere": own_shapes.COHERE,
-    "deepinfra": own_shapes.DEEPINFRA,
+    "deepinfra": hosts.DEEPINFRA,
     "deepseek": openai_like.DEEPSEEK,
-    "fireworks": openai_like.FIREWORKS,
+    "fireworks": resellers.FIREWORKS,
     "gemini": own_shapes.GEMINI,
     "groq": openai_like.GROQ,
-    "huggingface": openai_like.HUGGINGFACE,
+    "huggingface": resellers.HUGGINGFACE,
     "llamacpp": openai_like.VLLM,
     "mistral": own_shapes.MISTRAL,
-    "nvidia": own_shapes.NVIDIA,
+    "nvidia": hosts.NVIDIA,
     "ollama": openai_like.OLLAMA,
     "openai": openai_like.OPENAI,
-    "openrouter": openai_like.OPENROUTER,
-    "perplexity": own_shapes.PERPLEXITY,
-    "sambanova": openai_like.SAMBANOVA,
-    "together": openai_like.TOGETHER,
+    "openrouter": resellers.OPENROUTER,
+    "perplexity": hosts.PERPLEXITY,
+    "sambanova": resellers.SAMBANOVA,
+    "together": resellers.TOGETHER,
     "vllm": openai_like.VLLM,
-    "xai": own_shapes.XAI,
+    "xai": hosts.XAI,
 }
 
 _USUAL_VOICE = Voice(shapes.wrapped)

@@ -5,7 +5,7 @@ import time
 
 from keyrelay.simulator.exchange import Exchange
 from keyrelay.simulator.faults.model import SILENCE_S, Fault, Strike, number, silence
-from keyrelay.simulator.http import LAST_CHUNK, chunk, head
+from keyrelay.simulator.http import chunk, head
 
 _SETTLE_S = 0.02
 """A reset overtakes what the peer has not read yet: give it time to."""
@@ -72,7 +72,7 @@ async def _truncated_chunk(exchange: Exchange, _: str) -> None:
 
 async def _bad_chunk(exchange: Exchange, _: str) -> None:
     body = _begin_chunked(exchange)
-    exchange.connection.write(chunk(_part(exchange, body)) + b"zz\r\n" + body + b"\r\n" + LAST_CHUNK)
+    exchange.connection.write(chunk(_part(exchange, body)) + b"zz\r\n")
     exchange.end(200)
     exchange.connection.close()
 
