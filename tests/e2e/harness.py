@@ -136,9 +136,18 @@ class Embedded(Gateway):
 
 
 class _Server(uvicorn.Server):
+    """uvicorn without signals, which are the test runner's, and without a tick, which would slow each stop down."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # they are the test runner's
+        yield
+
+    async def main_loop(self) -> None:
+        await self.stopping.wait()
 
 
 @contextlib.asynccontextmanager
@@ -166,7 +175,7 @@ async def embedded(environ: Mapping[str, str], directory: Path) -> AsyncIterator
     try:
         yield Embedded(listener.getsockname()[1], application, log)
     finally:
-        server.should_exit = True
+        server.stopping.set()
         await task
 
 

@@ -31,7 +31,9 @@ async def test_the_environment_names_what_the_scenario_serves() -> None:
 
 
 PLAN = Plan(
-    rate_per_s=500, requests=60, models=dict.fromkeys(("chat", "stream", "tools"), "small") | {"embeddings": "embedder"}
+    rate_per_s=500,
+    requests=60,
+    models={"chat": "small", "stream": "small", "tools": "small", "embeddings": "embedder"},
 )
 
 

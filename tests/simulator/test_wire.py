@@ -264,8 +264,8 @@ async def test_a_stream_takes_the_time_that_the_scenario_gives_it() -> None:
                 break
         writer.close()
         assert len(arrivals) == 20
-        assert 0.1 <= arrivals[0] < 0.3
-        assert 0.18 < arrivals[-1] - arrivals[0] < 0.6
+        assert 0.1 <= arrivals[0] < 1
+        assert 0.18 < arrivals[-1] - arrivals[0] < 2
 
 
 @pytest.mark.parametrize(

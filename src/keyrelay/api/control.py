@@ -123,5 +123,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     else:
         detail = getattr(error, "detail", "")
         caller_error = CallerError(status, f"{detail}.", code=str(detail).lower().replace(" ", "_"))
-    headers["content-type"] = "application/json"
+    headers |= {"content-type": "application/json", "cache-control": "no-store"}
     return Response(encode_error(caller_error), status_code=status, headers=headers)

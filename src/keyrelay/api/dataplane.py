@@ -63,7 +63,7 @@ class DataPlane:
             for path, operation in _OPERATION_PATHS.items():
                 decode = partial(decode_request, operation, max_depth=settings.max_body_depth)
                 self._routes["POST", prefix + path] = partial(self._call, decode=decode, generate=False)
-            self._routes["GET", prefix + "/models"] = self._models
+            self._routes["GET", prefix + "/models"] = self._routes["HEAD", prefix + "/models"] = self._models
         decode = partial(decode_request_generate, max_depth=settings.max_body_depth)
         self._routes["POST", "/v1/generate"] = partial(self._call, decode=decode, generate=True)
 
@@ -78,7 +78,7 @@ class DataPlane:
             return found
         for prefix in ("/v1/models/", "/models/"):
             if bare.startswith(prefix):
-                return self._one_model if method in {"GET", "HEAD"} else partial(self._wrong_method, allow="GET")
+                return self._one_model if method in {"GET", "HEAD"} else partial(self._wrong_method, allow="GET, HEAD")
         methods = sorted(known for known, known_path in self._routes if known_path == bare)
         if methods:
             return partial(self._wrong_method, allow=", ".join(methods))

@@ -126,9 +126,13 @@ def _up(overrides: "Overrides", *, no_demo: bool) -> int:
         print_warnings(configuration.warnings)
         note(NO_PROVIDER)
         return Exit.USAGE
+    if without_provider:
+        from keyrelay.cli.simulation import run_demo
+
+        return run_demo(configuration)
     from keyrelay.cli.serving import run
 
-    return run(configuration, demo=without_provider)
+    return run(configuration)
 
 
 @app.command()
@@ -146,10 +150,10 @@ def demo(
       keyrelay demo
       keyrelay demo --port 9000
     """
-    from keyrelay.cli.serving import run
+    from keyrelay.cli.simulation import run_demo
 
     configuration = options.configuration_of(options.gather(ctx, host=host, port=port, data_dir=data_dir))
-    raise typer.Exit(run(configuration, demo=True))
+    raise typer.Exit(run_demo(configuration))
 
 
 @app.command()

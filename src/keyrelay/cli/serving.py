@@ -47,13 +47,9 @@ class GatewayServer(uvicorn.Server):
         self.should_exit = True
 
 
-def run(configuration: Configuration, *, demo: bool) -> int:
+def run(configuration: Configuration) -> int:
     """Serve until stopped; the exit code."""
     print_warnings(configuration.warnings)
-    if demo:
-        from keyrelay.cli.simulation import run_demo
-
-        return run_demo(configuration)
     first_run = FirstRun(clients=())
     if not configuration.snapshot.clients:
         first_run = ensure_client(configuration.settings.data_dir)

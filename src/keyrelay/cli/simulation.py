@@ -9,7 +9,7 @@ import msgspec
 
 from keyrelay import __version__
 from keyrelay.cli.exits import Exit
-from keyrelay.cli.output import note
+from keyrelay.cli.output import note, print_warnings
 from keyrelay.cli.serving import curl_line, new_loop, serve
 from keyrelay.configuration import Configuration, load_configuration, with_clients
 from keyrelay.configuration.clients import digest_of
@@ -34,6 +34,7 @@ FIRST_KEY = "echo 'GROQ_API_KEY=<your key>' >> .env && keyrelay"
 
 def run_demo(configuration: Configuration) -> int:
     """Serve simulated providers with the operator's own settings, until stopped; the exit code."""
+    print_warnings(configuration.warnings)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         try:
             return runner.run(_demo(configuration))

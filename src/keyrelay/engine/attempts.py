@@ -72,7 +72,7 @@ class AttemptRunner:
     ) -> WholeAnswer | OpenStream | Failure:
         """Send and wait until the outcome is known. Cancelled, it settles and lets go before it passes that on."""
         started_at = self._clock.monotonic_s()
-        attempt = Attempt(candidate.provider.id, candidate.key.label, candidate.model)
+        attempt = Attempt(candidate.provider_id, candidate.key.label, candidate.model)
         job.record.attempts.append(attempt)
         candidate.begin(self._clock.epoch_s())
         try:
@@ -93,7 +93,7 @@ class AttemptRunner:
             self._ledger.settle(reservation, _failed_amounts(outcome, job.amounts), now_s)
             candidate.failed(outcome, now_s, self._random)
             return outcome
-        candidate.succeeded(now_s)
+        candidate.succeeded()
         if isinstance(outcome, WholeAnswer):
             self._ledger.settle(reservation, used_amounts(outcome.usage, job.amounts), now_s)
         return outcome

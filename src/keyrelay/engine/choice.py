@@ -27,7 +27,7 @@ class Chooser:
         tried, avoided = job.tried, job.avoided
         for stage in job.plan.stages:
             for candidate in stage.order(now_s, self._random):
-                if candidate in tried or candidate.provider.id in avoided:
+                if candidate in tried or candidate.provider_id in avoided:
                     continue
                 dropped = unfit(candidate, job) or gate(candidate, now_s)
                 if dropped is None:
@@ -59,7 +59,7 @@ class Chooser:
             not any(circuit.suspect for circuit in candidate.circuits) and not gate(candidate, now_s)
             for stage in job.plan.stages
             for candidate in stage.candidates
-            if candidate not in job.tried and candidate.provider.id not in job.avoided and not unfit(candidate, job)
+            if candidate not in job.tried and candidate.provider_id not in job.avoided and not unfit(candidate, job)
         )
 
     def choose_beyond_belief(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:

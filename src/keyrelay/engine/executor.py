@@ -68,7 +68,7 @@ class Executor:
         self._budget.count_request(self._clock.epoch_s())
         while True:
             candidate, reservation = self._choose(job) or await self._choose_later(job)
-            classifier = self._pool.classifier(candidate.provider.id)
+            classifier = self._pool.classifier(candidate.provider_id)
             try:
                 outcome = await self._attempts.run(job, candidate, reservation, classifier)
             finally:
@@ -114,7 +114,7 @@ class Executor:
         if failure.kind in LIMIT_KINDS:
             now_s = self._clock.epoch_s()
             for standing in self._ledger.peek(candidate.path, now_s):
-                if not standing.limit.limit.firm and standing.used >= standing.amount:
+                if not standing.limit.limit.firm and standing.used >= standing.limit.limit.amount:
                     self._ledger.confirm_belief(standing.limit, now_s)
 
     async def _recover(self, job: Job, candidate: Candidate, failure: Failure) -> None:

@@ -87,7 +87,7 @@ class Gateway:
         total_s = self._settings.total_s if wishes.deadline_s is None else wishes.deadline_s
         job = Job(request, record, plan, _estimate(request), record.started_at + total_s)
         outcome, candidate, reservation = await self._executor.serve(job)
-        record.provider, record.key, record.model = candidate.provider.id, candidate.key.label, candidate.model
+        record.provider, record.key, record.model = candidate.provider_id, candidate.key.label, candidate.model
         record.status = _OK
         if isinstance(outcome, WholeAnswer):
             return self._whole(job, outcome, candidate, wishes)
@@ -166,7 +166,7 @@ _STREAM_HEAD: Head = [
 def answered_by(candidate: Candidate) -> tuple[tuple[bytes, bytes], ...]:
     """The headers that say who answered."""
     return (
-        (b"x-keyrelay-provider", candidate.provider.id.encode("ascii", "replace")),
+        (b"x-keyrelay-provider", candidate.provider_id.encode("ascii", "replace")),
         (b"x-keyrelay-model", candidate.model.encode("ascii", "replace")),
         (b"x-keyrelay-key", candidate.key.label.encode("ascii", "replace")),
     )

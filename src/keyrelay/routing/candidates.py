@@ -67,6 +67,8 @@ class Candidate:
 
     __slots__ = (
         "_cell_of",
+        "_clear_as_of",
+        "_health",
         "cells",
         "circuits",
         "credential",
@@ -76,6 +78,7 @@ class Candidate:
         "path",
         "proofs",
         "provider",
+        "provider_id",
         "used",
         "used_at_s",
     )
@@ -85,6 +88,9 @@ class Candidate:
         self.key = key
         self.model = model
         self.id = f"{key.id}:{model}"
+        self.provider_id = provider.id
+        self._health = health
+        self._clear_as_of = -1
         self.used = 0.0
         self.used_at_s = 0.0
         auth = provider.row.auth
@@ -117,17 +123,37 @@ class Candidate:
         """How often this account was refused for this model in a row."""
         return self._cell_of[FailureScope.PAIR].strikes
 
+    @property
+    def clear(self) -> bool:
+        """Whether nothing speaks against it, as far as was known when anything last changed for anyone."""
+        return self._clear_as_of == self._health.changes
+
+    def look(self) -> None:
+        """Find out whether nothing at all speaks against it, so that the next requests need not look."""
+        at_rest = any(cell.failure is not None or cell.strikes for cell in self.cells)
+        doubtful = any(not circuit.closed for circuit in self.circuits) or any(
+            not proof.proven for proof in self.proofs
+        )
+        if not at_rest and not doubtful:
+            self._clear_as_of = self._health.changes
+
     def begin(self, now_s: float) -> None:
         """Note that a request goes to it."""
+        if self._clear_as_of == self._health.changes:
+            return
+        self._health.changes += 1
         for circuit in self.circuits:
             circuit.begin(now_s)
         for proof in self.proofs:
             proof.begin(now_s)
 
-    def succeeded(self, now_s: float) -> None:
+    def succeeded(self) -> None:
         """Note that it answered."""
         for circuit in self.circuits:
-            circuit.succeeded(now_s)
+            circuit.succeeded()
+        if self._clear_as_of == self._health.changes:
+            return
+        self._health.changes += 1
         for proof in self.proofs:
             if not proof.proven:
                 proof.settle(proven=True)
@@ -137,11 +163,12 @@ class Candidate:
 
     def failed(self, failure: Failure, now_s: float, random: Callable[[], float]) -> None:
         """Note a failed attempt: rest what the failure binds, and nothing else."""
+        self._health.changes += 1
         if failure.kind in FAULT_KINDS:
             self._fault(failure, now_s, random)
             return
         for circuit in self.circuits:
-            circuit.succeeded(now_s)  # it said no, so it is there
+            circuit.succeeded()  # it said no, so it is there
         for proof in self.proofs:
             if failure.kind in _UNPROVING_KINDS and self.key.secret is not None:
                 proof.settle(proven=False)
@@ -163,6 +190,7 @@ class Candidate:
 
     def released(self) -> None:
         """Note that an attempt ended without an outcome: the caller left, or it was never sent."""
+        self._health.changes += 1
         for circuit in self.circuits:
             circuit.release()
         self._stop_trying()
@@ -178,6 +206,8 @@ class Candidate:
 
 def gate(candidate: Candidate, now_s: float) -> Dropped | None:
     """Whether a candidate may be tried now: None, or why not. The order is that of the most telling reason."""
+    if candidate.clear:
+        return None
     for cell in candidate.cells:
         if cell.until_s > now_s:
             return _resting(cell)
@@ -188,6 +218,7 @@ def gate(candidate: Candidate, now_s: float) -> Dropped | None:
     for proof in candidate.proofs:
         if not proof.admits(now_s):
             return Dropped(DropReason.UNPROVEN, "another request is finding out whether this key works")
+    candidate.look()
     return None
 
 

@@ -77,16 +77,15 @@ class Circuit:
         """Note that a request ended without saying anything about the provider (the caller left)."""
         self._probe_since_s = 0.0
 
-    def succeeded(self, now_s: float) -> None:
+    def succeeded(self) -> None:
         """Note an answer, whatever it said: the provider is there."""
         self._in_a_row = 0
+        self._good += 1
         if self._openings:
             self._openings = 0
             self._probe_since_s = 0.0
             self._bad = self._good = 0
             self.reason = ""
-        self._roll(now_s)
-        self._good += 1
 
     def failed(self, now_s: float, reason: str, random: Callable[[], float]) -> None:
         """Note a failure of the provider; `random` returns a number in [0, 1)."""
@@ -107,6 +106,7 @@ class Circuit:
         self.reason = reason
 
     def _roll(self, now_s: float) -> None:
+        """Begin to count anew, at a failure, when the last count is old."""
         if not 0 <= now_s - self._counted_since_s < _COUNT_WINDOW_S:
             self._counted_since_s = now_s
             self._good = self._bad = 0

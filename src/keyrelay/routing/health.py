@@ -82,15 +82,19 @@ class Proof:
 
 
 class Health:
-    """All cells, proofs and circuits by name. Survives a change of configuration."""
+    """All cells, proofs and circuits by name. Survives a change of configuration.
 
-    __slots__ = ("_cells", "_circuit_settings", "_circuits", "_proofs")
+    `changes` goes up whenever any of them may have changed: what was found clear stays clear until then.
+    """
+
+    __slots__ = ("_cells", "_circuit_settings", "_circuits", "_proofs", "changes")
 
     def __init__(self, circuit_settings: CircuitSettings) -> None:
         self._cells: dict[str, Cell] = {}
         self._proofs: dict[str, Proof] = {}
         self._circuits: dict[str, Circuit] = {}
         self._circuit_settings = circuit_settings
+        self.changes = 0
 
     def cell(self, name: str) -> Cell:
         """The cell of that name, made when first asked for."""

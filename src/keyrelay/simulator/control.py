@@ -1,4 +1,4 @@
-"""The judge and the scenario over HTTP, below `/__simulator/`. Loopback only and without authentication."""
+"""The judge and the scenario over HTTP, below `/__simulator/`, without authentication: for the loopback only."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping

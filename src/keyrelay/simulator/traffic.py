@@ -9,6 +9,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,15 +21,17 @@ MAX_IN_FLIGHT = 64
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 TIMEOUT_S = 90.0
 
-MIX: Mapping[Kind, float] = {"chat": 0.5, "stream": 0.3, "tools": 0.1, "embeddings": 0.1}
+MIX: Mapping[Kind, float] = MappingProxyType({"chat": 0.5, "stream": 0.3, "tools": 0.1, "embeddings": 0.1})
 """Share of each kind of request."""
 
-MODELS: Mapping[Kind, str] = {
-    "chat": "auto",
-    "stream": "auto",
-    "tools": "auto",
-    "embeddings": "gemini-embedding-001",
-}
+MODELS: Mapping[Kind, str] = MappingProxyType(
+    {
+        "chat": "auto",
+        "stream": "auto",
+        "tools": "auto",
+        "embeddings": "gemini-embedding-001",
+    }
+)
 """The model asked for by each kind of request."""
 
 _QUESTIONS = (

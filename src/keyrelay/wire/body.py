@@ -14,8 +14,16 @@ from keyrelay.core.errors import CallerError
 
 _T = TypeVar("_T")
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+MAX_CONTAINERS = 1_000_000
+"""Bounds what it costs to find the depth of a body: ten thousand tools have fewer lists and objects."""
+
+JSON_ERRORS = (ValueError, RecursionError)
+"""What msgspec raises for text that is not the JSON expected: too deep, not UTF-8, or wrong in any other way."""
+
+# Runs of strings and what is no bracket; possessive, so that it never goes back and needs no memory for it.
+_STRINGS = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)++', re.DOTALL)
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_ALL_SQUARE = bytes.maketrans(b"{}", b"[]")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -36,8 +44,8 @@ def read_members(body: bytes, *, max_depth: int) -> dict[str, msgspec.Raw]:
         raise CallerError(400, message, code="invalid_json") from None
     except RecursionError:
         raise _too_deep(max_depth) from None
-    if body.count(b"{") + body.count(b"[") > max_depth and _deeper_than(body, max_depth):
-        raise _too_deep(max_depth)
+    if body.count(b"{") + body.count(b"[") > max_depth:
+        _check_nesting(body, max_depth)
     return members
 
 
@@ -48,7 +56,7 @@ def field(members: dict[str, msgspec.Raw], name: str, kind: type[_T]) -> _T | No
         return None
     try:
         return msgspec.json.decode(raw, type=kind | None)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         message = f"Invalid value for '{name}': {error}."
         raise CallerError(400, message, param=name, code="invalid_type") from None
 
@@ -57,11 +65,13 @@ def _too_deep(max_depth: int) -> CallerError:
     return CallerError(400, f"The body nests deeper than {max_depth} levels.", code="invalid_json")
 
 
-def _deeper_than(body: bytes, max_depth: int) -> bool:
-    """Whether brackets nest deeper than `max_depth`: each round removes the innermost level, at the speed of C."""
-    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
+def _check_nesting(body: bytes, max_depth: int) -> None:
+    """Refuse brackets that nest too deep: each round removes the innermost level, at the speed of C."""
+    outside, runs = _STRINGS.subn(b"", body, MAX_CONTAINERS)
+    brackets = outside.translate(_ALL_SQUARE, _NOT_BRACKETS)
+    if runs == MAX_CONTAINERS or len(brackets) > 2 * MAX_CONTAINERS:
+        raise CallerError(400, f"The body holds more than {MAX_CONTAINERS} lists and objects.", code="invalid_json")
     for _ in range(max_depth):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if not brackets:
-            return False
-    return True
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise _too_deep(max_depth)

@@ -5,6 +5,7 @@ and what the provider's quirks name are changed. An answer is read just far enou
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,10 +13,14 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Capability, Operation, ProviderRow, QuirksRow
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
-from keyrelay.wire.body import field, read_members
+from keyrelay.wire.body import JSON_ERRORS, field, read_members
 
 MAX_MODEL_NAME = 256
+NOTHING = frozenset({b"", b"null", b'""', b"[]", b"{}"})
+"""Members that are there without saying anything."""
+
 _TRUE = b"true"
+_NULL = b"null"
 _USAGE_ASKED = msgspec.Raw(b'{"include_usage":true}')
 _REQUIRED: dict[Operation, tuple[str, str]] = {
     "chat": ("messages", "a list of messages"),
@@ -23,6 +28,8 @@ _REQUIRED: dict[Operation, tuple[str, str]] = {
     "embeddings": ("input", "a string or a list"),
 }
 _WHOLE_NUMBER_LIMIT = 2**53
+_NAMES_TO_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_DATA_IN_SCHEMAS = frozenset({"const", "default", "enum", "examples", "required"})
 
 _text = msgspec.json.Decoder(str)
 _encoder = msgspec.json.Encoder()
@@ -51,14 +58,15 @@ class _Answer(msgspec.Struct):
 
 _answer = msgspec.json.Decoder(_Answer)
 _tokens = msgspec.json.Decoder(_Tokens)
+_UNSAID = _Tokens()
 
 
 def decode_request(operation: Operation, body: bytes, *, max_depth: int) -> CallRequest:
     """Read a caller's body; raise CallerError (400) that names the field at fault."""
     fields = read_members(body, max_depth=max_depth)
     required, shape = _REQUIRED[operation]
-    content = bytes(fields.get(required, b"null"))
-    if content == b"null":
+    content = bytes(fields.get(required, _NULL))
+    if content == _NULL:
         raise CallerError(400, f"Missing required field '{required}': {shape}.", param=required, code="missing_field")
     _check_shape(operation, required, content)
     stream = operation != "embeddings" and bool(_boolean(fields, "stream"))
@@ -75,9 +83,8 @@ def decode_request(operation: Operation, body: bytes, *, max_depth: int) -> Call
 
 
 def _check_shape(operation: Operation, name: str, content: bytes) -> None:
-    first = content[:1]
     allowed = b"[" if operation == "chat" else b'["'
-    if first not in allowed or not first:
+    if content[:1] not in allowed:
         shape = _REQUIRED[operation][1]
         raise CallerError(400, f"Invalid type for '{name}': expected {shape}.", param=name, code="invalid_type")
     if operation == "chat" and content[1:].lstrip()[:1] not in b"{":
@@ -93,7 +100,7 @@ def _model_name(fields: dict[str, msgspec.Raw]) -> str:
         )
     try:
         name = _text.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except msgspec.DecodeError:
         raise CallerError(
             400, "Invalid type for 'model': expected a string.", param="model", code="invalid_type"
         ) from None
@@ -117,7 +124,7 @@ def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
 
 def _needs(operation: Operation, fields: dict[str, msgspec.Raw]) -> tuple[Capability, ...]:
     needs: tuple[Capability, ...] = (operation,)
-    if "tools" in fields:
+    if "tools" in fields and bytes(fields["tools"]) not in NOTHING:
         needs += ("tools",)
     if "response_format" in fields:
         wanted = field(fields, "response_format", _ResponseFormat)
@@ -148,13 +155,21 @@ def encode_request(request: CallRequest, row: ProviderRow, model: str, *, ask_us
     quirks = row.quirks
     name = _prefixed(model, quirks.model_prefix)
     fields = request.fields
-    changed = fields if quirks == _NO_QUIRKS else apply_quirks(fields, quirks)
-    if changed is fields and name == request.model and not ask_usage:
+    changed = fields if quirks == _NO_QUIRKS else apply_quirks(request.operation, fields, quirks)
+    if name == request.model and not ask_usage and (changed is fields or changed == fields):
         return request.body
     changed = {**changed, "model": msgspec.Raw(_encoder.encode(name))}
     if ask_usage:
-        changed["stream_options"] = _USAGE_ASKED
+        changed["stream_options"] = _asking_usage(changed)
     return _encoder.encode(changed)
+
+
+def _asking_usage(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    """The caller's `stream_options`, with usage."""
+    if "stream_options" not in fields:
+        return _USAGE_ASKED
+    options = field(fields, "stream_options", dict[str, msgspec.Raw]) or {}
+    return msgspec.Raw(_encoder.encode({**options, "include_usage": True}))
 
 
 _NO_QUIRKS = QuirksRow()
@@ -164,29 +179,62 @@ def _prefixed(model: str, prefix: str) -> str:
     return model if not prefix or model.startswith(prefix) else prefix + model
 
 
-def apply_quirks(fields: Mapping[str, msgspec.Raw], quirks: QuirksRow) -> dict[str, msgspec.Raw]:
-    """The members as the provider takes them: renamed, dropped, clamped, defaulted, tool schemas stripped."""
-    changed = {quirks.rename.get(name, name): value for name, value in fields.items()}
+def apply_quirks(
+    operation: Operation, fields: Mapping[str, msgspec.Raw], quirks: QuirksRow
+) -> dict[str, msgspec.Raw]:
+    """The members as the provider takes them: renamed, dropped, clamped, defaulted, tool schemas stripped.
+
+    A member that is there under its new name stays when the old one is there too. Defaults and tools belong to
+    answers in words, so embeddings go without.
+    """
+    changed = {}
+    for name, value in fields.items():
+        new_name = quirks.rename.get(name, name)
+        if new_name == name or new_name not in fields:
+            changed[new_name] = value
     for name in quirks.drop:
         changed.pop(name, None)
     for name, allowed in quirks.clamp.items():
         if name in changed and bytes(changed[name]).strip(b'"').decode() not in allowed:
             del changed[name]
+    if operation == "embeddings":
+        return changed
     for name, default in quirks.defaults.items():
-        if name not in changed:
+        if bytes(changed.get(name, _NULL)) == _NULL:
             changed[name] = msgspec.Raw(_encoder.encode(default))
     if quirks.strip_tool_schema and "tools" in changed:
-        tools = msgspec.json.decode(changed["tools"])
-        changed["tools"] = msgspec.Raw(_encoder.encode(_without(tools, frozenset(quirks.strip_tool_schema))))
+        changed["tools"] = _strip_tools(changed["tools"], frozenset(quirks.strip_tool_schema))
     return changed
 
 
-def _without(value: object, keywords: frozenset[str]) -> object:
-    if isinstance(value, dict):
-        return {name: _without(member, keywords) for name, member in value.items() if name not in keywords}
-    if isinstance(value, list):
-        return [_without(member, keywords) for member in value]
-    return value
+def _strip_tools(raw: msgspec.Raw, keywords: frozenset[str]) -> msgspec.Raw:
+    """Tools whose parameters do not use some keywords; what cannot be read as tools is the provider's to refuse."""
+    try:
+        tools = msgspec.json.decode(raw, type=list[dict[str, Any]])
+    except msgspec.DecodeError:
+        return raw
+    for tool in tools:
+        function = tool.get("function")
+        if isinstance(function, dict) and "parameters" in function:
+            function["parameters"] = _without(function["parameters"], keywords)
+    return msgspec.Raw(_encoder.encode(tools))
+
+
+def _without(schema: object, keywords: frozenset[str]) -> object:
+    """A JSON schema without some keywords: a property that has the name of one is none."""
+    if isinstance(schema, list):
+        return [_without(item, keywords) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {name: _member(name, value, keywords) for name, value in schema.items() if name not in keywords}
+
+
+def _member(name: str, value: object, keywords: frozenset[str]) -> object:
+    if name in _DATA_IN_SCHEMAS:
+        return value
+    if name in _NAMES_TO_SCHEMAS and isinstance(value, dict):
+        return {name: _without(schema, keywords) for name, schema in value.items()}
+    return _without(value, keywords)
 
 
 class AnswerReading(msgspec.Struct, frozen=True):
@@ -201,9 +249,9 @@ def read_answer(operation: Operation, body: bytes) -> AnswerReading:
     """Read a 200's body. An `error` member, an empty one, or one without choices is a failure, not a success."""
     try:
         answer = _answer.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return AnswerReading(problem="the answer is not the JSON object that was expected")
-    if bytes(answer.error) not in {b"", b"null"}:
+    if bytes(answer.error) not in NOTHING:
         return AnswerReading(problem="the answer holds an error although its status is 200", is_error=True)
     results = answer.data if operation == "embeddings" else answer.choices
     if not results:
@@ -214,11 +262,13 @@ def read_answer(operation: Operation, body: bytes) -> AnswerReading:
 def read_usage(raw: msgspec.Raw) -> Usage | None:
     """Usage as reported; None when absent or absurd (negative, text, beyond 2**53), which counts as not reported."""
     text = bytes(raw)
-    if text in {b"", b"null"}:
+    if text in NOTHING:
         return None
     try:
         tokens = _tokens.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except JSON_ERRORS:
+        return None
+    if tokens == _UNSAID:
         return None
     used_in = tokens.prompt_tokens or 0
     used_out = tokens.completion_tokens

@@ -10,12 +10,13 @@ from enum import StrEnum
 import msgspec
 
 from keyrelay.core.usage import Usage
-from keyrelay.wire.openai import read_usage
+from keyrelay.wire.body import JSON_ERRORS
+from keyrelay.wire.openai import NOTHING, read_usage
 from keyrelay.wire.sse import EventSplitter, EventTooLargeError, event_data
 
 _DONE = b"[DONE]"
 _MAX_HELD_BYTES = 1024 * 1024
-_EMPTY_DELTAS = frozenset({b"", b"null", b"{}"})
+_BROKEN = "error"  # a finish reason: OpenRouter and Mistral end a broken answer with it
 
 
 class StreamEnd(StrEnum):
@@ -25,6 +26,9 @@ class StreamEnd(StrEnum):
     DONE = "done"
     ERROR = "error"  # the provider said so in an event
     MALFORMED = "malformed"
+
+
+_FAILED = frozenset({StreamEnd.ERROR, StreamEnd.MALFORMED})
 
 
 class _Choice(msgspec.Struct):
@@ -51,14 +55,13 @@ class _Delta(msgspec.Struct):
 
 _chunk = msgspec.json.Decoder(_Chunk)
 _delta = msgspec.json.Decoder(_Delta)
-_NOTHING = frozenset({b"", b"null", b'""', b"[]", b"{}"})
 
 
 class StreamReader:
     """The reading of one stream.
 
     `hide_usage` drops the usage-only chunk that the caller did not ask for. After each `feed`, `committed`
-    says whether content has begun, `content_events` how many events with content came, `end` how the stream
+    says whether content has gone out, `content_events` how many events with content came, `end` how the stream
     stands, `finished` whether a finish reason was seen, `error_data` what an error event held, `problem`
     what was malformed.
     """
@@ -108,7 +111,8 @@ class StreamReader:
         return self.end is StreamEnd.DONE or (terminator == "any" and self.finished)
 
     def _pass_on(self, events: list[bytes]) -> bytes:
-        if len(events) == 1 and self.committed:
+        committed = self.committed
+        if len(events) == 1 and committed and self.end is StreamEnd.OPEN:
             event = events[0]
             return event if self._read(event) else b""
         passed = []
@@ -117,6 +121,9 @@ class StreamReader:
                 break
             if self._read(event):
                 passed.append(event)
+        if not committed and self.end in _FAILED:
+            self.committed = False  # another candidate may still take over
+            return b""
         if self.committed:
             if self._held:
                 passed[:0] = self._held
@@ -138,40 +145,39 @@ class StreamReader:
             return self._read_without_data(event)
         if data == _DONE:
             self.end = StreamEnd.DONE
-            self.committed = self.committed or self.finished
             return True
         try:
             chunk = _chunk.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except JSON_ERRORS:
             self._stop(StreamEnd.MALFORMED, "an event is not the JSON that was expected", data)
             return False
-        if bytes(chunk.error) not in _EMPTY_DELTAS:
-            self._stop(StreamEnd.ERROR, "the stream holds an error", data)
-            return False
-        usage_only = not chunk.choices
+        if bytes(chunk.error) not in NOTHING:
+            return self._fail(data)
         usage = read_usage(chunk.usage)
         if usage is not None:
             self.usage = usage
-        if usage_only:
-            return usage is None or not self._hide_usage
-        self._note_choices(chunk)
-        return True
-
-    def _note_choices(self, chunk: _Chunk) -> None:
-        self.content_events += 1
-        for choice in chunk.choices or ():
+        if not chunk.choices:
+            return not self._hide_usage or bytes(chunk.usage) in NOTHING
+        for choice in chunk.choices:
             if choice.finish_reason:
-                self.finished = True
-                self.committed = True
+                if choice.finish_reason == _BROKEN:
+                    return self._fail(data)
+                self.finished = self.committed = True
             if not self.committed:
                 self.committed = bool(choice.text) or _has_content(choice.delta)
+        if self.committed:
+            self.content_events += 1
+        return True
 
     def _read_without_data(self, event: bytes) -> bool:
         text = event.strip()
         if text[:1] in (b"{", b"["):  # Gemini writes a bare error object into the stream
-            self._stop(StreamEnd.ERROR, "the stream holds an error", text)
-            return False
+            return self._fail(text)
         return self.committed  # comments keep a caller's connection alive only once it has one
+
+    def _fail(self, data: bytes) -> bool:
+        self._stop(StreamEnd.ERROR, "the stream holds an error", data)
+        return False
 
     def _stop(self, end: StreamEnd, problem: str, data: bytes) -> bytes:
         self.end = end
@@ -186,8 +192,10 @@ class StreamReader:
 
 def _has_content(raw: msgspec.Raw) -> bool:
     """Whether a delta says anything beyond the role."""
+    if bytes(raw) in NOTHING:
+        return False
     try:
-        delta = _delta.decode(raw) if raw else _Delta()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        delta = _delta.decode(raw)
+    except JSON_ERRORS:
         return True
-    return any(bytes(getattr(delta, name)) not in _NOTHING for name in _Delta.__struct_fields__)
+    return any(bytes(getattr(delta, name)) not in NOTHING for name in _Delta.__struct_fields__)
