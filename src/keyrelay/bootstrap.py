@@ -96,6 +96,7 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         total_s=settings.total_timeout_s,
         max_answer_bytes=settings.max_answer_bytes,
         max_event_bytes=settings.max_event_bytes,
+        answer_headers=settings.answer_headers,
         retry=RetrySettings(
             attempts=settings.retry_attempts,
             percent=settings.retry_budget_percent,
@@ -119,7 +120,6 @@ def _data_plane_settings(settings: Settings) -> DataPlaneSettings:
         max_event_bytes=settings.max_event_bytes,
         body_timeout_s=settings.body_timeout_s,
         max_concurrent_requests=settings.max_concurrent_requests,
-        answer_headers=settings.answer_headers,
     )
 
 

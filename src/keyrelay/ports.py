@@ -98,8 +98,11 @@ class Ledger(Protocol):
         """
         ...
 
-    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float) -> None:
-        """Correct the reservation to what was really used. A second call changes nothing."""
+    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float, *, arrived: bool = False) -> None:
+        """Correct the reservation to what was really used. A second call changes nothing.
+
+        `arrived` says that the provider has seen the request by now, as `answered` would.
+        """
         ...
 
     def answered(self, reservation: Reservation, now_s: float) -> None:
@@ -146,8 +149,8 @@ class Observer(Protocol):
 class Sink(Protocol):
     """Where a streamed answer goes. Writing waits for the caller to take what was written."""
 
-    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send status 200 and the head."""
+    async def start(self, head: bytes) -> None:
+        """Send status 200 and the head: lines `name: value`, each with its line end."""
         ...
 
     async def write(self, data: bytes) -> None:

@@ -19,6 +19,7 @@ GEMINI = {f"g{number:02}": f"sim-gemini-{number:02}" for number in range(20)}
 STATES = {"g03": "invalid", "g11": "invalid", "g05": "exhausted_day", "g08": "exhausted_day", "g17": "exhausted_day"}
 BANNED = "g14"
 DEEPSEEK = {"d0": "sim-deepseek-0", "d1": "sim-deepseek-1"}
+SHORT = (4, 12)
 PER_MINUTE = 1500
 """What each DeepSeek key may do in a minute, so that Ollama has to help out as well."""
 
@@ -33,9 +34,14 @@ def scenario() -> Scenario:
         keys={secret: KeyPlan(label=label) for label, secret in DEEPSEEK.items()},
         limits=(limit,),
         accept_unknown_keys=False,
+        answer_tokens=SHORT,
     )
     return Scenario(
-        providers={"gemini": ProviderPlan(keys=dict(gemini), accept_unknown_keys=False), "deepseek": deepseek}
+        providers={
+            "gemini": ProviderPlan(keys=dict(gemini), accept_unknown_keys=False, answer_tokens=SHORT),
+            "deepseek": deepseek,
+            "ollama": ProviderPlan(limits=(), answer_tokens=SHORT),
+        }
     )
 
 
@@ -51,13 +57,12 @@ def gateway_environment(simulator: Simulator) -> dict[str, str]:
 @pytest.mark.parametrize("requests", [REQUESTS])
 async def test_everyone_is_answered_and_no_limit_is_crossed(tmp_path: Path, requests: int) -> None:
     async with simulated(scenario()) as simulator, process(gateway_environment(simulator), tmp_path) as gateway:
-        bodies = (chat_bytes(text=f"Request {number}", max_tokens=16) for number in range(requests))
+        bodies = (chat_bytes(text=f"Request {number}") for number in range(requests))
         began_at = time.monotonic()
         replies = await load(gateway.port, bodies, concurrency=CONCURRENCY)
         seconds = time.monotonic() - began_at
         calls = calls_of(simulator)
         by_provider = Counter(call.provider for call in calls)
-        print(f"\n{requests / seconds:.0f} requests/s; {dict(by_provider)}; {simulator.judge.calls_per_key()}")
 
         assert Counter(reply.status for reply in replies) == {200: requests}
         assert all(reply.is_good() for reply in replies)

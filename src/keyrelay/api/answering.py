@@ -1,4 +1,8 @@
-"""Writing answers through ASGI."""
+"""Writing answers through ASGI.
+
+A head is its lines as bytes, `name: value` and a line end each, because that is how it leaves; only a server without
+Keyrelay's extension (`api.server`) gets it taken apart.
+"""
 
 from typing import Any
 
@@ -7,29 +11,35 @@ from starlette.types import Scope, Send
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.errors import encode_error
 
-Head = list[tuple[bytes, bytes]]
-
 WHOLE_ANSWER = "keyrelay.whole_answer"
 """Name of the ASGI extension: a function of status, head and body that sends an answer in one write."""
 
 _NO_EXTENSIONS: dict[str, Any] = {}
-_JSON = (b"content-type", b"application/json")
-_NO_STORE = (b"cache-control", b"no-store")
 
 
-async def send_whole(scope: Scope, send: Send, status: int, head: Head, body: bytes) -> None:
-    """Send an answer in one piece; in one write where the server has Keyrelay's extension (`api.server`)."""
-    head.append((b"content-length", b"%d" % len(body)))
+def head_pairs(head: bytes) -> list[tuple[bytes, bytes]]:
+    """The lines of a head as ASGI wants them."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n")) if name]
+
+
+async def send_whole(scope: Scope, send: Send, status: int, head: bytes, body: bytes) -> None:
+    """Send an answer in one piece; in one write where the server has Keyrelay's extension."""
+    head = b"%bcontent-length: %d\r\n" % (head, len(body))
     write_whole = scope.get("extensions", _NO_EXTENSIONS).get(WHOLE_ANSWER)
     if write_whole is not None:
         write_whole(status, head, body)
         return
-    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.start", "status": status, "headers": head_pairs(head)})
     await send({"type": "http.response.body", "body": body})
 
 
 async def send_error(scope: Scope, send: Send, error: CallerError, request_id: str) -> None:
     """Send an error in OpenAI's shape."""
-    head: Head = [_JSON, _NO_STORE, (b"x-request-id", request_id.encode())]
-    head += [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers]
+    fields = (
+        ("content-type", "application/json"),
+        ("cache-control", "no-store"),
+        ("x-request-id", request_id),
+        *error.headers,
+    )
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1", "replace")
     await send_whole(scope, send, error.status, head, encode_error(error))

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import Head, send_error, send_whole
+from keyrelay.api.answering import send_error, send_whole
 from keyrelay.api.callers import RequestHead, authenticate
 from keyrelay.api.models import model_entry, model_list
 from keyrelay.api.visits import Ended, Visit, Visits
@@ -47,7 +47,6 @@ class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout_s: float = 30.0
     reader_timeout_s: float = 60.0
     max_concurrent_requests: int = 10_000
-    answer_headers: bool = True
 
 
 class DataPlane:
@@ -107,7 +106,7 @@ class DataPlane:
 
     async def _serve(
         self, scope: Scope, visit: Visit, record: RequestRecord, *, decode: Decode, generate: bool
-    ) -> tuple[Head, bytes] | None:
+    ) -> tuple[bytes, bytes] | None:
         head = RequestHead(scope)
         record.client = authenticate(head, self._gateway.pool.snapshot.clients).label
         if len(self.visits) > self._settings.max_concurrent_requests:
@@ -115,10 +114,7 @@ class DataPlane:
         body = await self._read_body(head, visit)
         request = decode(body)
         wishes = self._wishes(head, generate=generate) if generate or head.deadline_ms or head.prefer else NO_WISHES
-        reply = await self._gateway.serve(request, record, visit, wishes)
-        if reply is not None and not self._settings.answer_headers:
-            reply = ([pair for pair in reply[0] if not pair[0].startswith(b"x-keyrelay-")], reply[1])
-        return reply
+        return await self._gateway.serve(request, record, visit, wishes)
 
     def _wishes(self, head: RequestHead, *, generate: bool) -> Wishes:
         return Wishes(
@@ -167,7 +163,7 @@ class DataPlane:
         if visit.ended is Ended.SLOW_BODY:
             timeout = f"{self._settings.body_timeout_s:g} s"
             error = CallerError(408, f"The request's body did not arrive within {timeout}.", code="body_timeout")
-            error.headers = (("connection", "close"),)
+            error.headers = (("connection", "close"),)  # what is still to come of the body is not worth reading
             await self._refuse(scope, send, visit, error, record)
             return True
         if visit.ended is not None:
@@ -196,7 +192,7 @@ class DataPlane:
         record = self._record()
         try:
             authenticate(RequestHead(scope), self._gateway.pool.snapshot.clients)
-            head: Head = [(b"content-type", b"application/json"), (b"x-request-id", record.id.encode())]
+            head = f"content-type: application/json\r\nx-request-id: {record.id}\r\n".encode("ascii")
             await send_whole(scope, send, 200, head, answer())
         except CallerError as error:
             await send_error(scope, send, error, record.id)

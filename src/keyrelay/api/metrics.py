@@ -47,9 +47,10 @@ class _Histogram:
 class _Served:
     """Everything that is counted per (provider, model)."""
 
-    __slots__ = ("cost_usd", "duration", "first_token", "input_tokens", "output_tokens")
+    __slots__ = ("answered", "cost_usd", "duration", "first_token", "input_tokens", "output_tokens")
 
     def __init__(self) -> None:
+        self.answered = 0
         self.duration = _Histogram(_DURATION_BOUNDS)
         self.first_token = _Histogram(_DURATION_BOUNDS)
         self.input_tokens = 0
@@ -76,20 +77,26 @@ class Metrics(Collector):
     def finished(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
         provider, model = record.provider, record.model
-        _add(self._requests, (provider, model, record.client, record.status, record.category))
-        if not provider:
-            return
-        _add(self._attempts, (provider, model, "answered"))
-        served = self._served.get((provider, model)) or self._new_served((provider, model))
-        duration_s = record.ended_at - record.started_at
-        served.duration.observe(duration_s)
-        if record.first_token_at is not None:
-            served.first_token.observe(record.first_token_at - record.started_at)
+        labels = (provider, model, record.client, record.status, record.category)
+        if labels in self._requests:
+            self._requests[labels] += 1
         else:
-            self._overhead.observe(max(0.0, duration_s - record.upstream_s))
-        if record.usage is not None:
-            served.input_tokens += record.usage.input_tokens
-            served.output_tokens += record.usage.output_tokens
+            _add(self._requests, labels)
+        if provider:
+            self._count_served(record, self._served.get((provider, model)) or self._new_served((provider, model)))
+
+    def _count_served(self, record: RequestRecord, served: _Served) -> None:
+        ms = record.ms
+        served.answered += 1
+        served.duration.observe(ms / 1000)
+        if record.first_token_ms is not None:
+            served.first_token.observe(record.first_token_ms / 1000)
+        else:
+            self._overhead.observe(max(0.0, ms - record.upstream_ms) / 1000)
+        usage = record.usage
+        if usage is not None:
+            served.input_tokens += usage.input_tokens
+            served.output_tokens += usage.output_tokens
         if record.cost_usd is not None:
             served.cost_usd += record.cost_usd
 
@@ -101,7 +108,11 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, as prometheus-client wants them."""
         yield _counter("keyrelay_requests", "Requests by outcome.", _REQUEST_LABELS, self._requests)
-        yield _counter("keyrelay_attempts", "Calls to providers by outcome.", _ATTEMPT_LABELS, self._attempts)
+        answered: dict[_Labels, int] = {
+            (*labels, "answered"): served.answered for labels, served in self._served.items()
+        }
+        attempts: dict[_Labels, int] = {**answered, **self._attempts}
+        yield _counter("keyrelay_attempts", "Calls to providers by outcome.", _ATTEMPT_LABELS, attempts)
         duration = HistogramMetricFamily(
             "keyrelay_request_duration_seconds", "From the request's first byte to the answer's last.", labels=_SERVED
         )

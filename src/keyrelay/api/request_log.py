@@ -1,24 +1,24 @@
 """One line per request and per failed attempt.
 
-Lines are built from fields that cannot hold a secret or a prompt, and written many at a time: a write per line would
-cost more than the rest of the request. The line of a request is the one piece of text that every request costs, so
-it is put together by hand.
+A line is a record's own JSON: records hold no secret and no prompt. Lines are written many at a time, because a
+write per line would cost more than the rest of the request.
 """
 
 import datetime as dt
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
 
+_FIRST_FAILURE_STATUS = 500
+
 Entry = tuple[float, RequestRecord, Attempt | None]
 """When, which request, and for a failed attempt that attempt."""
 
-_FIRST_FAILURE_STATUS = 500
-_MAX_QUOTED = 10_000
+_encoder = msgspec.json.Encoder()
 
 
 class RequestLog:
@@ -27,53 +27,46 @@ class RequestLog:
     def __init__(self, stream: TextIO | None = None, *, as_json: bool, redactor: Redactor) -> None:
         self._stream = stream or sys.stderr
         self._as_json = as_json
-        self._quoted = _Quoted()
         self._second = 0
         self._second_text = ""
         self.redactor = redactor
 
     def write(self, entries: list[Entry]) -> None:
         """Write a line for each entry."""
-        if entries:
-            self._stream.write("".join([self._line(*entry) for entry in entries]))
-            self._stream.flush()
+        if not entries:
+            return
+        lines = _encoder.encode_lines([self._line(*entry) for entry in entries]).decode()
+        if not self._as_json:
+            lines = "".join(map(_as_text, lines.splitlines()))
+        self._stream.write(lines)
+        self._stream.flush()
 
-    def _line(self, time_s: float, record: RequestRecord, attempt: Attempt | None) -> str:
-        text = self._request(time_s, record) if attempt is None else self._attempt(time_s, record, attempt)
-        return text if self._as_json else _as_text(text)
+    def _line(self, time_s: float, record: RequestRecord, attempt: Attempt | None) -> object:
+        if attempt is not None:
+            return self._attempt_line(time_s, record, attempt)
+        record.time = self._moment(time_s)
+        record.level = "info" if record.status < _FIRST_FAILURE_STATUS else "warning"
+        if not record.provider:  # a name that was served is known to be a name; this one is the caller's own words
+            record.model_asked = self.redactor.redact(record.model_asked)
+        return record
 
-    def _request(self, time_s: float, record: RequestRecord) -> str:
-        quoted, usage = self._quoted, record.usage
-        # The one field in a caller's own words; a name that was served is known to be a name.
-        asked = record.model_asked if record.provider else self.redactor.redact(record.model_asked)
-        return (
-            f'{{"time":"{self._moment(time_s)}","level":"{_level(record.status)}","event":"request",'
-            f'"request_id":"{record.id}","client":{quoted[record.client]},"operation":"{record.operation}",'
-            f'"model_asked":{quoted[asked]},"provider":{quoted[record.provider]},"key":{quoted[record.key]},'
-            f'"model":{quoted[record.model]},"status":{record.status},"category":{quoted[record.category]},'
-            f'"stream":{"true" if record.stream else "false"},"attempts":{len(record.attempts)},'
-            f'"ms":{(record.ended_at - record.started_at) * 1000:.1f},"upstream_ms":{record.upstream_s * 1000:.1f},'
-            f'"tokens_in":{usage.input_tokens if usage else 0},"tokens_out":{usage.output_tokens if usage else 0}}}\n'
-        )
-
-    def _attempt(self, time_s: float, record: RequestRecord, attempt: Attempt) -> str:
-        failure = attempt.failure
-        fields = {
-            "time": self._moment(time_s),
-            "level": "warning",
+    def _attempt_line(self, time_s: float, record: RequestRecord, attempt: Attempt) -> dict[str, Any]:
+        about = {
             "event": "attempt_failed",
             "request_id": record.id,
+            "time": self._moment(time_s),
+            "level": "warning",
             "client": record.client,
             "provider": attempt.provider,
             "key": attempt.key,
             "model": attempt.model,
-            "kind": failure.kind if failure else "",
-            "scope": failure.scope if failure else "",
-            "status": failure.status if failure else 0,
-            "message": self.redactor.redact(failure.message) if failure else "",
-            "ms": round(attempt.seconds * 1000, 1),
+            "ms": attempt.ms,
         }
-        return msgspec.json.encode(fields).decode() + "\n"
+        failure = attempt.failure
+        if failure is None:
+            return about
+        message = self.redactor.redact(failure.message)
+        return {**about, "kind": failure.kind, "scope": failure.scope, "status": failure.status, "message": message}
 
     def _moment(self, time_s: float) -> str:
         """The time in RFC 3339; the text of a second is made once."""
@@ -87,22 +80,9 @@ class RequestLog:
         return f"<RequestLog as {'JSON' if self._as_json else 'text'}>"
 
 
-class _Quoted(dict[str, str]):
-    """Text as JSON, made once for each of the few names that come again and again."""
-
-    def __missing__(self, text: str) -> str:
-        if len(self) >= _MAX_QUOTED:
-            self.clear()
-        quoted = self[text] = msgspec.json.encode(text).decode()
-        return quoted
-
-
-def _level(status: int) -> str:
-    return "info" if status < _FIRST_FAILURE_STATUS else "warning"
-
-
 def _as_text(line: str) -> str:
-    """A line for people: time, level and event, then what is not empty."""
-    fields = msgspec.json.decode(line, type=dict[str, str | int | float | bool])
+    """A line for people: time, level and event, then the rest; what is nested stays JSON."""
+    fields = msgspec.json.decode(line, type=dict[str, Any])
     head = f"{fields.pop('time')} {fields.pop('level'):7} {fields.pop('event'):14}"
-    return f"{head} {' '.join(f'{name}={value}' for name, value in fields.items() if value != '')}\n"
+    words = (f"{name}={_encoder.encode(value).decode().strip(chr(34))}" for name, value in fields.items())
+    return f"{head} {' '.join(words)}\n"

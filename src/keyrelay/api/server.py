@@ -9,20 +9,19 @@ draining) is uvicorn's, and so is every name that this module overrides.
 
 import asyncio
 import logging
-from functools import partial
 from http import HTTPStatus
-from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
-from uvicorn._types import ASGIReceiveEvent, HTTPScope
+from uvicorn._types import ASGIReceiveEvent, ASGIVersions, HTTPScope
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from keyrelay.api.answering import WHOLE_ANSWER, Head
+from keyrelay.api.answering import WHOLE_ANSWER
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
-_CLOSE = (b"connection", b"close")
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
+_CLOSE = b"connection: close\r\n"
+_ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 _logger = logging.getLogger("uvicorn.error")
 
 
@@ -56,20 +55,56 @@ class Signal:
 
 
 class GatewayCycle(RequestResponseCycle):
-    """One request and its answer."""
+    """One request and its answer. What hardly ever differs from the default stands in the class."""
 
+    logger = access_logger = _logger
+    access_log = False
+    disconnected = False
+    waiting_for_100_continue = False
+    more_body = True
     taken = False
+    response_started = False
+    response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+
+    def __init__(self, scope: HTTPScope, protocol: "GatewayProtocol", *, keep_alive: bool) -> None:
+        self.scope = scope
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.keep_alive = keep_alive
+        self.on_response = protocol.on_response_complete
+        self.default_headers = protocol.server_state.default_headers
+        self.message_event = Signal()  # type: ignore[assignment]  # all that is used of an Event
+        self.body = b""  # type: ignore[assignment]  # bytes: nearly every body comes in one piece
 
     async def receive(self) -> ASGIReceiveEvent:
         """The body, at once when all of it is there; then whatever uvicorn says."""
         if self.more_body or self.taken or self.disconnected or self.waiting_for_100_continue:
-            return await super().receive()
+            event = await super().receive()
+            self.body = b""  # type: ignore[assignment]
+            return event
         self.taken = True
         self.flow.resume_reading()
         self.message_event.clear()
         body = bytes(self.body)
-        self.body = bytearray()
+        self.body = b""  # type: ignore[assignment]
         return {"type": "http.request", "body": body, "more_body": False}
+
+    def write_whole(self, status: int, head: bytes, body: bytes) -> None:
+        """Send status, head (with its content-length) and body at once, and end the request."""
+        if self.disconnected:
+            return
+        if head.find(_CLOSE) >= 0:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            head += _CLOSE
+        self.response_started = self.response_complete = True
+        self.transport.write(b"%b%b\r\n%b" % (_STATUS_LINES[status], head, body))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -83,32 +118,47 @@ class GatewayProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self.headers = []
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         """Start the request's task, or queue it behind the one under way."""
         parser = self.parser
         version = parser.get_http_version()
         scope = self.scope = self._scope(version)
         previous = self.cycle
-        cycle = self.cycle = GatewayCycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=_logger,
-            access_logger=_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=cast("asyncio.Event", Signal()),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
+        cycle = GatewayCycle(scope, self, keep_alive=version != "1.0" and parser.should_keep_alive())
+        self.cycle = cycle
+        if self.expect_100_continue:
+            cycle.waiting_for_100_continue = True
         if scope["method"] != "HEAD":
-            scope["extensions"] = cast("Any", {WHOLE_ANSWER: partial(write_whole, cycle)})
+            scope["extensions"] = {WHOLE_ANSWER: cycle.write_whole}  # type: ignore[dict-item]  # ASGI allows any value
         if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body; stop reading while the application has not taken what is there."""
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body = cycle.body + body if cycle.body else body  # type: ignore[assignment]  # see GatewayCycle
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """Note that the body is there."""
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def _scope(self, version: str) -> HTTPScope:
         url = self.url
@@ -118,7 +168,7 @@ class GatewayProtocol(HttpToolsProtocol):
             path, raw_path, query = url.decode("ascii"), url, b""
         return {
             "type": "http",
-            "asgi": cast("Any", _ASGI),
+            "asgi": _ASGI,
             "http_version": version,
             "method": self.parser.get_method().decode("ascii"),
             "server": self.server,
@@ -180,26 +230,3 @@ def _parse(url: bytes) -> tuple[str, bytes, bytes]:
     parsed = httptools.parse_url(url)
     path = parsed.path.decode("ascii")
     return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
-
-
-def write_whole(cycle: RequestResponseCycle, status: int, head: Head, body: bytes) -> None:
-    """Send status, head (with its content-length) and body at once, and end the request.
-
-    Does what two calls of `RequestResponseCycle.send` would do. Raise ValueError for a head that would break the
-    framing.
-    """
-    if cycle.disconnected:
-        return
-    if _CLOSE in head:
-        cycle.keep_alive = False
-    elif not cycle.keep_alive:
-        head.append(_CLOSE)
-    lines = b"".join([b"%b: %b\r\n" % field for field in head])
-    if lines.count(b"\n") != len(head) or lines.find(b"\0") >= 0:
-        raise ValueError("a header field holds a line break")
-    cycle.response_started = cycle.response_complete = True
-    cycle.transport.write(b"%b%b\r\n%b" % (_STATUS_LINES[status], lines, body))
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.types import Receive, Send
 
-from keyrelay.api.answering import Head
+from keyrelay.api.answering import head_pairs
 
 TICK_S = 0.25
 
@@ -56,10 +56,10 @@ class Visit:
         self._loop = loop
         self._send = send
 
-    async def start(self, headers: Head) -> None:
+    async def start(self, head: bytes) -> None:
         """Send status 200 and the head of a stream."""
         self.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.start", "status": 200, "headers": head_pairs(head)})
 
     async def write(self, data: bytes) -> None:
         """Send a piece of a stream; waits for the caller to take what was written before."""

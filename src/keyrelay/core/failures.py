@@ -67,7 +67,7 @@ LIMIT_KINDS = frozenset({FailureKind.RATE, FailureKind.QUOTA})
 """Kinds that pass by waiting."""
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One failed attempt, classified.
 
     `until_s` is the epoch second at which the scope may serve again: None when nothing rests, infinity

@@ -1,6 +1,5 @@
 """Request ids: UUIDs of version 7, so that they sort by time."""
 
-_RANDOM_BITS = 74
 _LOW_BITS = 62
 
 

@@ -37,11 +37,11 @@ class Window(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if self.kind is WindowKind.ROLLING:
-            return f"{self.length_s:g}s"
+            return f"{self.length_s:.15g}s"
         return str(self.kind) if self.kind is WindowKind.ONCE else f"{self.kind}@{self.zone}"
 
 
-_ROLLING = re.compile(r"(\d+)([smhd])")
+_ROLLING = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

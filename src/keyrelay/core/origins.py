@@ -31,7 +31,11 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
     Raise ValueError, without repeating the URL (it may hold a secret), when it is not plain http or https,
     or carries user, query or fragment.
     """
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:
+        msg = "the host of a base URL is a name or an address"
+        raise ValueError(msg) from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         msg = "a base URL starts with http:// or https:// and a host"
         raise ValueError(msg)

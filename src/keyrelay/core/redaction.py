@@ -16,7 +16,7 @@ _SHORTEST_SECRET = 6
 _KEY_LIKE = re.compile(
     r"(?:\b(?:sk|pk|rk|kr|gsk|csk|xai|nvapi|pplx|hf|fw|sk-or|sk-ant)[-_][A-Za-z0-9_\-*]{6,}"
     r"|\bAIza[0-9A-Za-z_\-]{10,}|\bAQ\.[0-9A-Za-z_\-]{10,}"
-    r"|\bBearer\s+[A-Za-z0-9._~+/=\-]{6,}"
+    r"|\b(?i:Bearer)\s+[A-Za-z0-9._~+/=\-]{6,}"
     r"|\b[A-Za-z0-9]{2,8}-?[A-Za-z0-9]{0,8}\*{3,}[A-Za-z0-9]{0,8}"
     r"|(?<=[?&]key=)[^&\s\"']+"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@))"

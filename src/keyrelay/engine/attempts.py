@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope, ProviderError
-from keyrelay.core.records import Attempt
+from keyrelay.core.records import Attempt, milliseconds
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
 from keyrelay.engine.jobs import Job
@@ -82,8 +82,8 @@ class AttemptRunner:
             self._ledger.settle(reservation, job.amounts, self._clock.epoch_s())
             raise
         finally:
-            attempt.seconds = self._clock.monotonic_s() - started_at
-            job.record.upstream_s += attempt.seconds
+            attempt.ms = milliseconds(self._clock.monotonic_s() - started_at)
+            job.record.upstream_ms += attempt.ms
         now_s = self._clock.epoch_s()
         if isinstance(outcome, ProviderError):
             outcome = classifier.classify(outcome, self._moment(candidate, now_s))
@@ -95,7 +95,7 @@ class AttemptRunner:
             return outcome
         candidate.succeeded()
         if isinstance(outcome, WholeAnswer):
-            self._ledger.settle(reservation, used_amounts(outcome.usage, job.amounts), now_s)
+            self._ledger.settle(reservation, used_amounts(outcome.usage, job.amounts), now_s, arrived=True)
         return outcome
 
     async def _send(
@@ -119,13 +119,14 @@ class AttemptRunner:
         )
         if isinstance(answer, Fault):
             return fault_failure(answer)
-        now_s = self._clock.epoch_s()
-        self._ledger.answered(reservation, now_s)
         if answer.status != _OK:
+            now_s = self._clock.epoch_s()
+            self._ledger.answered(reservation, now_s)
             body = answer.body
             answer.close()
             return read_error(answer.status, body, answer.headers, now_s)
         if answer.streaming:
+            self._ledger.answered(reservation, self._clock.epoch_s())
             return await self._begin_stream(job, answer, min(first_byte_at, job.total_at), hide_usage=ask_usage)
         return self._read_whole(job, answer)
 

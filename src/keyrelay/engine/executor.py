@@ -83,7 +83,7 @@ class Executor:
     def _choose(self, job: Job) -> tuple[Candidate, Reservation] | None:
         now_s = self._clock.epoch_s()
         taken = self._chooser.choose(job, now_s)
-        if taken is not None:
+        if taken is not None and taken[0].tracked:
             note_use(taken[0], now_s)
         return taken
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from keyrelay.core.errors import CallerError
-from keyrelay.core.records import RequestRecord
+from keyrelay.core.records import RequestRecord, milliseconds
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
@@ -27,8 +27,6 @@ from keyrelay.routing.resolve import near_matches
 
 _PER_MILLION = 1_000_000
 _OK = 200
-
-Head = list[tuple[bytes, bytes]]
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -78,7 +76,7 @@ class Gateway:
 
     async def serve(
         self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes = NO_WISHES
-    ) -> tuple[Head, bytes] | None:
+    ) -> tuple[bytes, bytes] | None:
         """Head and body of a whole answer, or None when a stream has gone to the sink. Raise CallerError."""
         record.operation = request.operation
         record.model_asked = request.model
@@ -96,8 +94,9 @@ class Gateway:
 
     def finish(self, record: RequestRecord) -> None:
         """Write the request down; only the first call counts."""
-        if not record.ended_at:
-            record.ended_at = self._clock.monotonic_s()
+        if record.started_at:
+            record.ms = milliseconds(self._clock.monotonic_s() - record.started_at)
+            record.started_at = 0.0
             self._observer.finished(record)
 
     def _plan(self, name: str, wishes: Wishes) -> Plan:
@@ -106,17 +105,14 @@ class Gateway:
             raise unknown_model(self.pool, name)
         return plan.preferring(wishes.prefer, self._random) if wishes.prefer else plan
 
-    def _whole(self, job: Job, answer: WholeAnswer, candidate: Candidate, wishes: Wishes) -> tuple[Head, bytes]:
+    def _whole(self, job: Job, answer: WholeAnswer, candidate: Candidate, wishes: Wishes) -> tuple[bytes, bytes]:
         record = job.record
         record.usage = answer.usage or Usage(job.amounts.input_tokens, job.amounts.output_tokens, estimated=True)
         record.cost_usd = cost_usd(candidate, record.usage)
         body = answer.body
         if wishes.shape_whole is not None:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
-        head = self._head(record, candidate)
-        head.append((b"content-type", b"application/json"))
-        if record.cost_usd is not None:
-            head.append((b"x-keyrelay-cost-usd", b"%.8f" % record.cost_usd))
+        head = self._head(record, candidate, _WHOLE_HEAD)
         self.finish(record)
         return head, body
 
@@ -131,9 +127,8 @@ class Gateway:
         shape: StreamShape | None,
     ) -> None:
         record = job.record
-        record.first_token_at = self._clock.monotonic_s()
-        head = self._head(record, candidate)
-        head += _STREAM_HEAD
+        record.first_token_ms = milliseconds(self._clock.monotonic_s() - record.started_at)
+        head = self._head(record, candidate, _STREAM_HEAD)
 
         def settle() -> None:
             usage = record.usage
@@ -143,33 +138,32 @@ class Gateway:
 
         await self._relay.run(job, stream, candidate, sink=sink, head=head, shape=shape, settle=settle)
 
-    def _head(self, record: RequestRecord, candidate: Candidate) -> Head:
-        own_s = self._clock.monotonic_s() - record.started_at - record.upstream_s
-        return [
-            (b"x-request-id", record.id.encode()),
-            *answered_by(candidate),
-            (b"x-keyrelay-attempts", b"%d" % len(record.attempts)),
-            (b"x-keyrelay-overhead-ms", b"%.3f" % max(0.0, own_s * 1000)),
-        ]
+    def _head(self, record: RequestRecord, candidate: Candidate, rest: str) -> bytes:
+        """The lines of an answer's head, each with its line end; none of the values can hold one."""
+        if not self._settings.answer_headers:
+            return f"x-request-id: {record.id}\r\n{rest}".encode("ascii")
+        own_ms = (self._clock.monotonic_s() - record.started_at) * 1000 - record.upstream_ms
+        cost = "" if record.cost_usd is None else f"x-keyrelay-cost-usd: {record.cost_usd:.8f}\r\n"
+        return (
+            f"x-request-id: {record.id}\r\n{candidate.head_lines or _say(candidate)}{cost}"
+            f"x-keyrelay-attempts: {len(record.attempts)}\r\nx-keyrelay-overhead-ms: {max(0.0, own_ms):.3f}\r\n{rest}"
+        ).encode("ascii")
 
     def __repr__(self) -> str:
         return f"<Gateway {self.pool!r} {self._executor!r}>"
 
 
-_STREAM_HEAD: Head = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
+_WHOLE_HEAD = "content-type: application/json\r\n"
+_STREAM_HEAD = "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 
 
-def answered_by(candidate: Candidate) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that say who answered."""
-    return (
-        (b"x-keyrelay-provider", candidate.provider_id.encode("ascii", "replace")),
-        (b"x-keyrelay-model", candidate.model.encode("ascii", "replace")),
-        (b"x-keyrelay-key", candidate.key.label.encode("ascii", "replace")),
-    )
+def _say(candidate: Candidate) -> str:
+    """The lines that say who answered; made once for each candidate."""
+    names = (candidate.provider_id, candidate.model, candidate.key.label)
+    provider, model, key = ("".join(sign if " " <= sign <= "~" else "?" for sign in name) for name in names)
+    lines = f"x-keyrelay-provider: {provider}\r\nx-keyrelay-model: {model}\r\nx-keyrelay-key: {key}\r\n"
+    candidate.head_lines = lines
+    return lines
 
 
 def cost_usd(candidate: Candidate, usage: Usage) -> float | None:

@@ -178,7 +178,7 @@ def _attempts(record: RequestRecord) -> list[dict[str, Any]]:
             "model": attempt.model,
             "kind": attempt.failure.kind if attempt.failure else None,
             "status": attempt.failure.status if attempt.failure else 200,
-            "seconds": round(attempt.seconds, 3),
+            "ms": attempt.ms,
         }
         for attempt in record.attempts[:MAX_LISTED]
     ]

@@ -58,7 +58,7 @@ class Relay:
         candidate: Candidate,
         *,
         sink: Sink,
-        head: list[tuple[bytes, bytes]],
+        head: bytes,
         shape: StreamShape | None,
         settle: Callable[[], None],
     ) -> None:

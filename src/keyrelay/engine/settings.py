@@ -9,7 +9,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Deadlines in seconds and bounds.
 
     `first_byte_s`: a stream's first content. `answer_s`: a whole answer. `content_gap_s`: between two events with
-    content. `total_s`: the request from end to end, unless the caller names a shorter deadline.
+    content. `total_s`: the request from end to end, unless the caller names a shorter deadline. `answer_headers`:
+    whether answers say who gave them.
     """
 
     first_byte_s: float = 60.0
@@ -18,4 +19,5 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float = 600.0
     max_answer_bytes: int = 16 * 1024 * 1024
     max_event_bytes: int = 4 * 1024 * 1024
+    answer_headers: bool = True
     retry: RetrySettings = RetrySettings()

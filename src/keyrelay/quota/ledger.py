@@ -158,18 +158,24 @@ class LedgerBook:
                 window.advance(now_s)
             slots[index] = window.answered(slots[index], taken[unit], now_s)
 
-    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float) -> None:
+    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float, *, arrived: bool = False) -> None:
         """Correct the reservation to what was really used; `requests=0` gives the request back.
 
         A second call changes nothing. Settling alone does not say that the request has arrived: of a call that was
-        cancelled or cut off, bytes may still be under way.
+        cancelled or cut off, bytes may still be under way. With `arrived` it is `answered` in the same step.
         """
         if reservation.settled:
             return
         reservation.settled = True
-        self._steady(now_s)
+        now_s = self._steady(now_s)
         vector, taken = _vector(amounts), reservation.taken
+        arrives = arrived and not reservation.answered
+        reservation.answered = reservation.answered or arrived
         for (window, unit), slot in zip(reservation.takes, reservation.slots, strict=True):
+            if arrives:
+                if window.due_s <= now_s:
+                    window.advance(now_s)
+                slot = window.answered(slot, taken[unit], now_s)  # noqa: PLW2901 - where it is counted from now on
             window.settle(slot, taken[unit], vector[unit])
         reservation.taken = vector
         if reservation.probed:

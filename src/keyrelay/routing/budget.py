@@ -6,7 +6,6 @@ worse by everybody asking again.
 
 import msgspec
 
-_WINDOW_S = 10.0
 _SLICES = 10
 
 
@@ -35,7 +34,8 @@ class RetryBudget:
 
     def count_request(self, now_s: float) -> None:
         """Note a request that came in."""
-        self._roll(now_s)
+        if int(now_s) != self._slice:
+            self._roll(now_s)
         self._slice_requests[self._slice % _SLICES] += 1
         self._requests += 1
 
@@ -50,7 +50,7 @@ class RetryBudget:
         return True
 
     def _roll(self, now_s: float) -> None:
-        current = int(now_s * _SLICES / _WINDOW_S)
+        current = int(now_s)
         passed = current - self._slice
         if passed == 0:
             return

@@ -61,8 +61,10 @@ class Dropped(msgspec.Struct, frozen=True):
 class Candidate:
     """A key, for a model at its provider, with the states that decide whether it may serve.
 
-    `path` are the counts that it draws on, `credential` is its key as the transport sends it. `used` is a count of
-    uses that halves every minute, for `least_used`; `used_at_s` is when it was brought up to date.
+    `path` are the counts that it draws on, `credential` is its key as the transport sends it. `head_lines` is what an
+    answer's head says of it, made once by the engine. `used` is a count of
+    uses that halves every minute, kept when `least_used` has `tracked` it; `used_at_s` is when it was brought up to
+    date.
     """
 
     __slots__ = (
@@ -72,6 +74,7 @@ class Candidate:
         "cells",
         "circuits",
         "credential",
+        "head_lines",
         "id",
         "key",
         "model",
@@ -79,6 +82,7 @@ class Candidate:
         "proofs",
         "provider",
         "provider_id",
+        "tracked",
         "used",
         "used_at_s",
     )
@@ -93,6 +97,8 @@ class Candidate:
         self._clear_as_of = -1
         self.used = 0.0
         self.used_at_s = 0.0
+        self.tracked = False
+        self.head_lines = ""
         auth = provider.row.auth
         self.credential = (
             Credential(provider.origin, auth.header, auth.prefix, key.secret) if key.secret is not None else None

@@ -17,7 +17,7 @@ from keyrelay.routing.failure_table import GENERIC_FAILURES
 
 BACKOFF = "backoff"
 LONGEST_BACKOFF_S = 60.0
-_DURATION = re.compile(r"(\d+)([smhd])")
+_DURATION = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _HIGHEST_STRIKES = 16
 _UNCOUNTED_KINDS = frozenset(

@@ -23,6 +23,9 @@ class Stage:
         self.candidates = tuple(candidates)
         self.policy = POLICIES[policy]
         self.turn = turn
+        if policy is PolicyName.LEAST_USED:
+            for candidate in self.candidates:
+                candidate.tracked = True
 
     def order(self, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
         """Candidates in the order in which to try them; `random` returns a number in [0, 1)."""

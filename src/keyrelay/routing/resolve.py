@@ -1,8 +1,9 @@
 """From the name that a caller sends as `model` to targets in stages.
 
-A name is, in this order: a route; `provider/model`; a model that configured providers list, by name or alias; a
-name that a provider's prefixes claim (`gemini-1.0-pro`); any name at all for a server of the operator's own
-that lists no models. Only a route and the last-resort `fallback` put other models in the place of the one asked for.
+A name is, in this order: a route; `provider/model` when that provider lists the model; a model that configured
+providers list, by name or alias (`openai/gpt-oss-120b` is one of Groq's); any other `provider/model`; a name that a
+provider's prefixes claim (`gemini-1.0-pro`); any name at all for a server of the operator's own that lists no models.
+Only a route and the last-resort `fallback` put other models in the place of the one asked for.
 """
 
 import difflib
@@ -15,6 +16,7 @@ from keyrelay.core.configuration import PolicyName, Provider, Route, Snapshot, T
 AUTO = "auto"
 _NEAR_MATCHES = 3
 _MAX_COMPARED = 5000
+_GEMINI_FORM = "models/"
 
 
 class StageTargets(msgspec.Struct, frozen=True):
@@ -79,10 +81,11 @@ def _by_priority(snapshot: Snapshot, targets: tuple[Target, ...]) -> tuple[Stage
 
 def _named_targets(snapshot: Snapshot, name: str) -> tuple[Target, ...]:
     provider_id, slash, model = name.partition("/")
-    if slash and model and provider_id in snapshot.providers:
-        return (Target(provider_id, canonical_model(snapshot.providers[provider_id], model)),)
+    named = snapshot.providers.get(provider_id) if model else None
     providers = snapshot.providers.values()
     listed = [provider for provider in providers if _lists(provider, name)]
+    if named is not None and (not listed or _lists(named, model)):
+        return (Target(provider_id, canonical_model(named, model)),)
     if not listed:
         listed = [provider for provider in providers if _claims(provider, name)]
     if not listed and slash:  # routers name models org/model
@@ -97,14 +100,14 @@ def _lists(provider: Provider, name: str) -> bool:
 
 
 def _claims(provider: Provider, name: str) -> bool:
-    return any(name.startswith(prefix) for prefix in provider.row.model_prefixes)
+    return name.removeprefix(_GEMINI_FORM).startswith(provider.row.model_prefixes)
 
 
 def canonical_model(provider: Provider, name: str) -> str:
     """The provider's own name of a model that may be given by an alias, or by Gemini's `models/` form."""
     if name in provider.models:
         return name
-    bare = name.removeprefix("models/")
+    bare = name.removeprefix(_GEMINI_FORM)
     if bare in provider.models:
         return bare
     for row in provider.models.values():

@@ -25,9 +25,9 @@ class MemoryLedger:
         """Take `amounts` from every limit at once, or from none."""
         return self._book.reserve(path, amounts, now_s, beyond_belief=beyond_belief)
 
-    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float) -> None:
+    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float, *, arrived: bool = False) -> None:
         """Correct the reservation to what was really used. A second call changes nothing."""
-        self._book.settle(_own(reservation), amounts, now_s)
+        self._book.settle(_own(reservation), amounts, now_s, arrived=arrived)
 
     def answered(self, reservation: Reservation, now_s: float) -> None:
         """Note that the provider has seen the request by now. A second call changes nothing."""

@@ -12,29 +12,24 @@ import msgspec
 
 from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import ProviderError
+from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.hints import clamp, header_hint, parse_wait, prose_hint
 
 _MAX_MESSAGE = 1000
 _MAX_BODY = 256 * 1024
 _MAX_CODES = 16
-_TAGS = re.compile(r"<[^>]{0,500}>")
+_MAX_CODE = 100
+_TAGS = re.compile(r"<[^<>]{0,500}>")
 _SPACES = re.compile(r"\s+")
+_STATUS = re.compile(r"[45][0-9][0-9]")
 _CODE_NAMES = ("code", "type", "status", "reason", "error_code", "error_type", "error_key")
-_DETAIL_NAMES = ("limit_source", "provider_code", "quotaMetric")
+_DETAIL_NAMES = ("limit_source", "provider_code")
 
 
 def read_error(status: int, body: bytes, headers: Mapping[str, str], now_s: float) -> ProviderError:
     """Read an error answer of any provider. Never raises: a page of HTML or nothing at all is an answer too."""
     decoded = _decode(body[:_MAX_BODY])
-    if decoded is None:
-        text = _SPACES.sub(" ", _TAGS.sub(" ", body[:_MAX_BODY].decode(errors="replace"))).strip()
-        return ProviderError(
-            status=status,
-            message=text[:_MAX_MESSAGE],
-            hint_s=header_hint(headers, now_s),
-            should_retry=_should_retry(headers),
-        )
-    outer = _first_object(decoded)
+    outer = _first_object(_page_text(body[:_MAX_BODY]) if decoded is None else decoded)
     inner = _first_object(outer.get("error", outer.get("errors", outer.get("detail", outer))))
     message = _message(outer, inner)
     details, hint_s = _details(inner, now_s)
@@ -55,16 +50,20 @@ def embedded_status(data: bytes) -> int:
     outer = _first_object(_decode(data) or {})
     inner = _first_object(outer.get("error", outer))
     for candidate in (inner.get("code"), inner.get("status"), outer.get("status_code"), inner.get("status_code")):
-        number = int(candidate) if isinstance(candidate, str) and candidate.isdecimal() else candidate
-        if isinstance(number, int) and 400 <= number < 600:  # noqa: PLR2004 HTTP's error statuses
-            return number
+        if _STATUS.fullmatch(str(candidate) if isinstance(candidate, int | str) else ""):
+            return int(candidate)
     return 502
+
+
+def _page_text(body: bytes) -> str:
+    """The words of a page of HTML, or of whatever else is no JSON."""
+    return _SPACES.sub(" ", _TAGS.sub(" ", body.decode(errors="replace"))).strip()
 
 
 def _decode(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
 
 
@@ -94,7 +93,7 @@ def _codes(outer: dict[str, Any], inner: dict[str, Any]) -> Iterator[str]:
         for name in _CODE_NAMES:
             value = holder.get(name)
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-                yield str(value).lower()
+                yield str(value).lower()[:_MAX_CODE]
 
 
 def _objects_below(inner: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -110,21 +109,24 @@ def _details(inner: dict[str, Any], now_s: float) -> tuple[str, float | None]:
     hint_s: float | None = None
     for holder in _objects_below(inner):
         words += [str(holder[name]) for name in _DETAIL_NAMES if isinstance(holder.get(name), str)]
-        for violation in holder.get("violations") or ():
+        violations = holder.get("violations")
+        for violation in violations if isinstance(violations, list) else ():
             if isinstance(violation, dict):
                 words.append(f"{violation.get('quotaId', '')}={violation.get('quotaValue', '')}")
-        wait = holder.get("retryDelay") or _nested(holder, "headers", "X-RateLimit-Reset")
-        if isinstance(wait, str) and hint_s is None:
-            wait_s = parse_wait(wait, now_s)
-            hint_s = None if wait_s is None else clamp(wait_s)
+        if hint_s is None:
+            hint_s = _detail_hint(holder, now_s)
     return " ".join(words)[:_MAX_MESSAGE], hint_s
 
 
-def _nested(holder: dict[str, Any], *names: str) -> object:
-    value: object = holder
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+def _detail_hint(holder: dict[str, Any], now_s: float) -> float | None:
+    """The wait in Gemini's RetryInfo or OpenRouter's metadata."""
+    headers = holder.get("headers")
+    reset = headers.get("X-RateLimit-Reset") if isinstance(headers, dict) else None
+    for wait in (holder.get("retryDelay"), holder.get("resets_at"), reset):
+        wait_s = parse_wait(str(wait), now_s) if isinstance(wait, str | int | float) else None
+        if wait_s is not None:
+            return clamp(wait_s)
+    return None
 
 
 def _should_retry(headers: Mapping[str, str]) -> bool | None:

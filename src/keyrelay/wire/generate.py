@@ -13,15 +13,19 @@ import msgspec
 from keyrelay.core.errors import CallerError
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
-from keyrelay.wire.body import field, read_members
+from keyrelay.wire.body import JSON_ERRORS, field, read_members
 from keyrelay.wire.openai import decode_request
 from keyrelay.wire.sse import EventSplitter, event_data
 
 _PASSED_ON = ("temperature", "max_tokens", "top_p", "stop", "seed", "stream")
 
 
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
 class _Message(msgspec.Struct):
-    content: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Choice(msgspec.Struct):
@@ -35,6 +39,7 @@ class _Chat(msgspec.Struct):
 
 
 _chat = msgspec.json.Decoder(_Chat)
+_content = msgspec.json.Decoder(str | list[_Part] | None)
 
 
 def decode_request_generate(body: bytes, *, max_depth: int) -> CallRequest:
@@ -58,8 +63,7 @@ def decode_request_generate(body: bytes, *, max_depth: int) -> CallRequest:
 def encode_answer_generate(body: bytes, *, provider: str, model: str, usage: Usage | None) -> bytes:
     """Turn a chat completion into the short answer."""
     choice = _first_choice(body)
-    text = choice.message.content if choice.message else None
-    return msgspec.json.encode({"text": text or "", **_about(provider, model, usage, choice.finish_reason)})
+    return msgspec.json.encode({"text": _text(choice.message), **_about(provider, model, usage, choice.finish_reason)})
 
 
 def _about(provider: str, model: str, usage: Usage | None, finish_reason: str | None) -> dict[str, Any]:
@@ -79,9 +83,20 @@ def _about(provider: str, model: str, usage: Usage | None, finish_reason: str | 
 def _first_choice(data: bytes) -> _Choice:
     try:
         choices = _chat.decode(data).choices
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except JSON_ERRORS:
         choices = []
     return choices[0] if choices else _Choice()
+
+
+def _text(message: _Message | None) -> str:
+    """The words of a message: its content, or the texts in it (Mistral puts thoughts beside them)."""
+    if message is None:
+        return ""
+    try:
+        content = _content.decode(message.content)
+    except JSON_ERRORS:
+        return ""
+    return "".join(part.text for part in content) if isinstance(content, list) else content or ""
 
 
 class GenerateStream:
@@ -106,7 +121,7 @@ class GenerateStream:
             return b"data: " + msgspec.json.encode(last) + b"\n\ndata: [DONE]\n\n"
         choice = _first_choice(data)
         self._finish_reason = choice.finish_reason or self._finish_reason
-        text = choice.delta.content if choice.delta else None
+        text = _text(choice.delta)
         return b"data: " + msgspec.json.encode({"text": text}) + b"\n\n" if text else b""
 
     def __repr__(self) -> str:

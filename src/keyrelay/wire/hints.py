@@ -20,10 +20,12 @@ _DURATION = re.compile(
     r"(?:(?P<ms>\d+(?:\.\d+)?)ms)?(?:(?P<us>\d+(?:\.\d+)?)[uµ]s)?"
 )
 _UNIT_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 0.000001}
+# What follows must not make it the beginning of a date or a range.
 _PROSE = re.compile(
-    r"(?:try again|retry|reset)[a-z ]{0,20}? (?:in|after) (?P<wait>\d[\d.]*(?:[a-zµ]|\d|\.)*)", re.IGNORECASE
+    r"(?:try again|retry|reset)[a-z ]{0,20}? (?:in|after) (?P<wait>\d[\d.a-zµ]*)(?![-:/\w])", re.IGNORECASE
 )
-_SECONDS_WORD = re.compile(r"(\d+(?:\.\d+)?) ?sec")
+_WORDS = re.compile(r"(\d+(?:\.\d+)?) ?(millisecond|second|sec|minute|min|hour|day)s?\b", re.IGNORECASE)
+_WORD_S = {"millisecond": 0.001, "second": 1.0, "sec": 1.0, "minute": 60.0, "min": 60.0, "hour": 3600.0, "day": 86400.0}
 _EXHAUSTED = ("0", "0.0")
 
 
@@ -93,13 +95,12 @@ def _reset_hint(headers: Mapping[str, str], now_s: float) -> float | None:
 
 
 def prose_hint(message: str) -> float | None:
-    """The wait that a sentence asks for: `Please try again in 7m12.5s`, `retry in 45.57s`, `after 20 seconds`."""
+    """The wait that a sentence asks for: `Please try again in 7m12.5s`, `retry in 45.57s`, `retry after 2 minutes`."""
     match = _PROSE.search(message)
     if match is None:
         return None
-    words = match["wait"].rstrip(".")
-    wait_s = parse_wait(words, 0.0)
-    if wait_s is None:
-        number = _SECONDS_WORD.match(message[match.start("wait") :])
-        return clamp(float(number[1])) if number else None
-    return clamp(wait_s)
+    words = _WORDS.match(message, match.start("wait"))
+    if words is not None:
+        return clamp(float(words[1]) * _WORD_S[words[2].lower()])
+    wait_s = parse_wait(match["wait"].rstrip("."), 0.0)
+    return None if wait_s is None else clamp(wait_s)

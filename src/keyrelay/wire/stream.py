@@ -95,6 +95,8 @@ class StreamReader:
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go to the caller now. After `end` has left OPEN nothing more is read or passed on."""
+        if self.end is not StreamEnd.OPEN:
+            return b""
         try:
             events = self._splitter.feed(chunk)
         except EventTooLargeError as error:
@@ -102,7 +104,7 @@ class StreamReader:
         return self._pass_on(events)
 
     def close(self) -> bytes:
-        """Take what a body without its last empty line left over; call once, when the body has ended cleanly."""
+        """What a body without its last empty line left over; call once, when the body has ended cleanly."""
         rest = self._splitter.rest()
         return self._pass_on([rest + b"\n\n"]) if rest and self.end is StreamEnd.OPEN else b""
 
@@ -112,7 +114,7 @@ class StreamReader:
 
     def _pass_on(self, events: list[bytes]) -> bytes:
         committed = self.committed
-        if len(events) == 1 and committed and self.end is StreamEnd.OPEN:
+        if len(events) == 1 and committed:
             event = events[0]
             return event if self._read(event) else b""
         passed = []

@@ -1,0 +1,69 @@
+import datetime as dt
+from typing import get_args
+
+import msgspec
+import pytest
+
+from keyrelay.core.providers import (
+    OPERATIONS,
+    AuthRow,
+    FailureRow,
+    Operation,
+    PathsRow,
+    ProviderRow,
+    QuirksRow,
+    Row,
+    StreamRow,
+)
+
+SMALLEST = {
+    "id": "x",
+    "name": "X",
+    "base_url": "https://x/v1",
+    "verified_at": "2026-11-21",
+    "priority": 1,
+}
+
+
+def test_the_smallest_row_is_an_openai_compatible_provider() -> None:
+    row = msgspec.convert(SMALLEST, ProviderRow)
+    assert row.verified_at == dt.date(2026, 11, 21)
+    assert row.auth == AuthRow(header="authorization", prefix="Bearer ", optional=False)
+    assert row.paths == PathsRow(chat="/chat/completions", completions="", embeddings="", models="/models")
+    assert row.stream == StreamRow(usage="include_usage", terminator="done")
+    assert row.quirks == QuirksRow()
+    assert (row.enabled, row.day_zone, row.open_models, row.local) == (True, "UTC", False, False)
+
+
+def test_the_operations_are_those_of_the_type() -> None:
+    assert get_args(Operation) == OPERATIONS
+    assert set(OPERATIONS) <= set(PathsRow.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"priorty": 2},
+        {"auth": {"heder": "x"}},
+        {"stream": {"terminator": "maybe"}},
+        {"failures": [{"kind": "auth"}]},
+        {"failures": [{"kind": "sulking", "scope": "key"}]},
+        {"limits": [{"unit": "requests", "amount": "many", "window": "60s"}]},
+        {"models": [{"id": "m", "capabilities": ["telepathy"]}]},
+    ],
+)
+def test_what_a_row_does_not_know_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({**SMALLEST, **wrong}, ProviderRow)
+
+
+def test_rows_do_not_change_after_they_are_made() -> None:
+    row = msgspec.convert(SMALLEST, ProviderRow)
+    with pytest.raises(AttributeError, match="immutable"):
+        row.priority = 2  # type: ignore[misc]
+
+
+def test_every_row_refuses_unknown_fields() -> None:
+    assert len(Row.__subclasses__()) > 8
+    assert all(row.__struct_config__.forbid_unknown_fields for row in Row.__subclasses__())
+    assert FailureRow.__struct_config__.frozen
