@@ -32,6 +32,9 @@ from keyrelay.upstream.catalogue import load_catalogue
 
 CLIENT_SECRET = "b1946ac92492d2347c6235b4d2611184"
 CLIENT = "tests"
+_PATIENCE_S = 30.0
+"""Longer than anything may take: a test that hangs says where."""
+
 COUNTED = frozenset({"chat", "completions", "embeddings"})
 _GREETING = re.compile(r"^keyrelay \S+ at (http://\S+:(\d+)/v1)", re.MULTILINE)
 
@@ -60,7 +63,7 @@ async def simulated(scenario: Scenario | None = None) -> AsyncIterator[Simulator
     try:
         yield simulator
     finally:
-        await simulator.stop()
+        await asyncio.wait_for(simulator.stop(), _PATIENCE_S)
 
 
 def calls_of(simulator: Simulator) -> list[Call]:
@@ -176,7 +179,7 @@ async def embedded(environ: Mapping[str, str], directory: Path) -> AsyncIterator
         yield Embedded(listener.getsockname()[1], application, log)
     finally:
         server.stopping.set()
-        await task
+        await asyncio.wait_for(task, _PATIENCE_S)
 
 
 class Process(Gateway):
@@ -313,8 +316,9 @@ class Caller:
     async def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(self._writer.wait_closed(), 1.0)
+            self._writer.transport.abort()
             self._reader = self._writer = None
 
     async def streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -351,7 +355,8 @@ class Caller:
         reader, writer = await self.streams()
         started_at = time.monotonic()
         writer.write(data)
-        reply = await read_reply(reader, started_at, head_only=head_only)
+        async with asyncio.timeout(_PATIENCE_S):
+            reply = await read_reply(reader, started_at, head_only=head_only)
         if not reply.whole or reply.headers.get("connection") == "close":
             await self.close()
         return reply

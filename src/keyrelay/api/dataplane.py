@@ -85,7 +85,7 @@ class DataPlane:
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, *, decode: Decode, generate: bool) -> None:
         record = self._record()
-        visit = self.visits.enter(receive, send)
+        visit = self.visits.enter(scope, receive, send)
         try:
             reply = await self._serve(scope, visit, record, decode=decode, generate=generate)
             if reply is not None:

@@ -17,7 +17,7 @@ from uvicorn._types import ASGIReceiveEvent, ASGIVersions, HTTPScope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from keyrelay.api.answering import WHOLE_ANSWER
+from keyrelay.api.answering import DIRECT
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 _CLOSE = b"connection: close\r\n"
@@ -106,6 +106,21 @@ class GatewayCycle(RequestResponseCycle):
             self.transport.close()
         self.on_response()
 
+    async def write_piece(self, data: bytes, *, more: bool = True) -> None:
+        """Send a piece of a chunked answer whose head has gone out; wait while the caller does not take it."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        self.transport.write(chunk if more else chunk + b"0\r\n\r\n")
+        if not more:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.transport.close()
+            self.on_response()
+
 
 class GatewayProtocol(HttpToolsProtocol):
     """One connection of a caller."""
@@ -136,7 +151,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.expect_100_continue:
             cycle.waiting_for_100_continue = True
         if scope["method"] != "HEAD":
-            scope["extensions"] = {WHOLE_ANSWER: cycle.write_whole}  # type: ignore[dict-item]  # ASGI allows any value
+            scope["extensions"] = {DIRECT: cycle}  # type: ignore[dict-item]  # ASGI allows any value
         if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:

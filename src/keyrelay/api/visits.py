@@ -7,11 +7,10 @@ moment, for callers who have gone: then the request's task is cancelled, and wit
 
 import asyncio
 from enum import StrEnum
-from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import head_pairs
+from keyrelay.api.answering import DirectAnswer, direct_answer, head_pairs
 
 TICK_S = 0.25
 
@@ -31,7 +30,9 @@ class Visit:
     """
 
     __slots__ = (
+        "_direct",
         "_loop",
+        "_scope",
         "_send",
         "ended",
         "finished",
@@ -44,7 +45,11 @@ class Visit:
         "writing_since",
     )
 
-    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a visit begins inside a task")
         self.task = task
         self.receive = receive
         self.since = self.reading_since = loop.time()
@@ -55,23 +60,32 @@ class Visit:
         self.watcher: asyncio.Task[None] | None = None
         self._loop = loop
         self._send = send
+        self._scope = scope
+        self._direct: DirectAnswer | None = None
 
     async def start(self, head: bytes) -> None:
         """Send status 200 and the head of a stream."""
         self.started = True
+        self._direct = direct_answer(self._scope)
         await self._send({"type": "http.response.start", "status": 200, "headers": head_pairs(head)})
 
     async def write(self, data: bytes) -> None:
         """Send a piece of a stream; waits for the caller to take what was written before."""
         self.writing_since = self._loop.time()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if self._direct is not None:
+            await self._direct.write_piece(data)
+        else:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self.writing_since = 0.0
 
     async def end(self, data: bytes) -> None:
         """Send the last piece of a stream."""
         self.finished = True
         self.writing_since = self._loop.time()
-        await self._send({"type": "http.response.body", "body": data})
+        if self._direct is not None:
+            await self._direct.write_piece(data, more=False)
+        else:
+            await self._send({"type": "http.response.body", "body": data})
 
     def cut(self, reason: Ended) -> None:
         """Cancel the request for this reason."""
@@ -98,16 +112,13 @@ class Visits:
     def __len__(self) -> int:
         return len(self._present)
 
-    def enter(self, receive: Receive, send: Send) -> Visit:
+    def enter(self, scope: Scope, receive: Receive, send: Send) -> Visit:
         """Note a request that is about to read its body; call in its own task."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a visit begins inside a task")
-        visit = Visit(task, loop, receive, send)
+        visit = Visit(scope, receive, send)
         self._present.add(visit)
         if not self._ticking:
             self._ticking = True
+            loop = asyncio.get_running_loop()
             loop.call_later(TICK_S, self._tick, loop)
         return visit
 

@@ -7,13 +7,17 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.output import note, print_json, print_table
 
-app = typer.Typer(help="Make, list and remove clients: the applications that may call Keyrelay.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make, list and remove clients: the applications that may call Keyrelay.",
+    short_help="Make, list and remove the applications that may call.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
 def new(
     ctx: typer.Context,
-    label: Annotated[str | None, typer.Argument(metavar="[LABEL]", help="Name of the application.")] = None,
+    label: Annotated[str | None, typer.Argument(metavar="LABEL", help="Name of the application.")] = None,
     *,
     data_dir: options.DataDirOption = None,
 ) -> None:
@@ -39,7 +43,7 @@ def _free_label(taken: set[str]) -> str:
     return next(label for number in range(1, len(taken) + 2) if (label := f"client-{number}") not in taken)
 
 
-@app.command("list")
+@app.command("list", short_help="List the clients in the data directory.")
 def list_(ctx: typer.Context, *, data_dir: options.DataDirOption = None, json: options.JsonOption = False) -> None:
     """List the clients in the data directory; those of CLIENT_API_KEYS_MAP stand in `keyrelay config show`.
 

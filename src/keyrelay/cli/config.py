@@ -37,7 +37,7 @@ def show(
     print_warnings(configuration.warnings)
 
 
-@app.command()
+@app.command(short_help="Read the configuration and report every problem.")
 def check(
     ctx: typer.Context,
     *,

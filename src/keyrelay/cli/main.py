@@ -135,7 +135,7 @@ def _up(overrides: "Overrides", *, no_demo: bool) -> int:
     return run(configuration)
 
 
-@app.command()
+@app.command(short_help="Start the gateway with simulated providers.")
 def demo(
     ctx: typer.Context,
     *,
@@ -156,17 +156,27 @@ def demo(
     raise typer.Exit(run_demo(configuration))
 
 
-@app.command()
+@app.command(short_help="Start simulated providers alone.")
 def simulator(
     *,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port; 0 takes a free one.")] = 8788,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
+    ] = 8788,
+    seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", help="Seed of everything random.")] = 0,
     scenario: Annotated[
-        Path | None, typer.Option("--scenario", metavar="FILE", exists=True, dir_okay=False, help="Faults to play.")
+        Path | None,
+        typer.Option(
+            "--scenario",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Keys, limits, faults and latencies, as .toml or .json; see docs/simulator.md.",
+        ),
     ] = None,
     provider: Annotated[
-        list[str] | None, typer.Option("--provider", metavar="ID", help="Provider to simulate; may be repeated.")
+        list[str] | None,
+        typer.Option("--provider", metavar="ID", help="Provider to simulate; may be repeated. Without it, all."),
     ] = None,
 ) -> None:
     """Start simulated providers alone, to point another gateway or a test at.
@@ -175,7 +185,7 @@ def simulator(
     Examples:
       keyrelay simulator
       keyrelay simulator --provider groq --provider gemini --seed 7
-      keyrelay simulator --scenario faults.toml --port 9100
+      keyrelay simulator --scenario scenario.toml --port 9100
     """
     from keyrelay.cli.simulation import run_simulator
 

@@ -13,17 +13,25 @@ if TYPE_CHECKING:
     from keyrelay.configuration import Configuration
     from keyrelay.settings import Settings
 
-HostOption = Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")]
-PortOption = Annotated[
-    str | None, typer.Option("--port", metavar="PORT", help="Port to listen on; 0 takes a free one.")
+HostOption = Annotated[
+    str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on, by default 127.0.0.1.")
 ]
-ConfigOption = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Configuration file.")]
-EnvFileOption = Annotated[str | None, typer.Option("--env-file", metavar="FILE", help="File of environment variables.")]
-DataDirOption = Annotated[str | None, typer.Option("--data-dir", metavar="DIRECTORY", help="Directory of kept data.")]
+PortOption = Annotated[
+    str | None, typer.Option("--port", metavar="PORT", help="Port to listen on, by default 8787; 0 takes a free one.")
+]
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="Configuration file, by default keyrelay.toml.")
+]
+EnvFileOption = Annotated[
+    str | None, typer.Option("--env-file", metavar="FILE", help="File of environment variables, by default .env.")
+]
+DataDirOption = Annotated[str | None, typer.Option("--data-dir", metavar="DIRECTORY", help="Where clients are kept.")]
 LogLevelOption = Annotated[
     str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 ]
-LogFormatOption = Annotated[str | None, typer.Option("--log-format", metavar="FORM", help="auto, json or text.")]
+LogFormatOption = Annotated[
+    str | None, typer.Option("--log-format", metavar="FORM", help="auto (text on a terminal, else json), json or text.")
+]
 NoDemoOption = Annotated[
     bool, typer.Option("--no-demo", help="Without a provider, stop instead of starting the demonstration.")
 ]

@@ -21,8 +21,7 @@ from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_warnings
 from keyrelay.configuration import Configuration, FirstRun, ensure_client, with_clients
 
-_COLLECT_AFTER = 20_000
-"""Container objects made, less those gone, before the collector looks at the young ones."""
+_COLLECT_EVERY_S = 10.0
 
 
 class GatewayServer(uvicorn.Server):
@@ -78,7 +77,7 @@ async def serve(configuration: Configuration, greet: Callable[[str], None]) -> i
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     application = compose(configuration)
     _quiet_libraries()
-    _calm_collector()
+    _calm_collector(asyncio.get_running_loop())
     config = uvicorn.Config(
         application,
         http=GatewayProtocol,
@@ -114,11 +113,21 @@ def _bind(host: str, port: int) -> socket.socket | None:
     return bound
 
 
-def _calm_collector() -> None:
-    """Requests make hardly any reference cycles: what is there at the start need not be looked through each time."""
+def _calm_collector(loop: asyncio.AbstractEventLoop) -> None:
+    """Collect reference cycles by the clock.
+
+    Requests make hardly any, and looking for them after every so many
+    objects costs a twentieth of all the time. What is there at the start is never looked through again.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 50)
+    gc.disable()
+
+    def collect() -> None:
+        gc.collect()
+        loop.call_later(_COLLECT_EVERY_S, collect)
+
+    loop.call_later(_COLLECT_EVERY_S, collect)
 
 
 def _quiet_libraries() -> None:
@@ -129,16 +138,22 @@ def _quiet_libraries() -> None:
 
 def _greet(configuration: Configuration, first_run: FirstRun, base_url: str) -> None:
     snapshot = configuration.snapshot
-    keys = len(snapshot.keys)
-    names = ", ".join(sorted(snapshot.providers))
-    note(f"keyrelay {__version__} at {base_url}  ({len(snapshot.providers)} providers, {keys} keys: {names})")
+    counts = f"{_counted(len(snapshot.providers), 'provider')}, {_counted(len(snapshot.keys), 'key')}"
+    note(f"keyrelay {__version__} at {base_url}  ({counts}: {', '.join(sorted(snapshot.providers))})")
     if first_run.secret is not None:
         note(f"client secret, shown only now: {first_run.secret.reveal()}")
+    else:
+        callers = _counted(len(snapshot.clients), "client")
+        note(f"{callers} may call, with secrets known before; `keyrelay clients new` makes another")
     if first_run.notice:
         note(first_run.notice)
-    secret = first_run.secret.reveal() if first_run.secret else "$KEYRELAY_SECRET"
+    secret = first_run.secret.reveal() if first_run.secret else "<client secret>"
     note(f"try it:  {curl_line(base_url, secret)}")
     note(f"docs at {base_url.removesuffix('/v1')}/docs")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def curl_line(base_url: str, secret: str) -> str:

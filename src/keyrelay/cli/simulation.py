@@ -29,7 +29,7 @@ _REQUESTS_PER_S = 2.0
 _MOST_REQUESTS = 50_000
 _LONGEST_TRAFFIC_S = 24 * 3600.0
 
-FIRST_KEY = "echo 'GROQ_API_KEY=<your key>' >> .env && keyrelay"
+FIRST_KEY = "echo 'GROQ_API_KEY=<your key>' >> .env"
 
 
 def run_demo(configuration: Configuration) -> int:
@@ -84,7 +84,7 @@ def _demo_configuration(configuration: Configuration, port: int, clients: dict[s
 def _greet(base_url: str, secret: Secret) -> None:
     note(f"keyrelay {__version__} at {base_url}")
     note("DEMO: no key is configured. Providers, answers and traffic are simulated; nothing leaves this machine.")
-    note(f"add a first real key:  {FIRST_KEY}")
+    note(f"add a first real key, then start again:  {FIRST_KEY}")
     note(f"client secret of this run: {secret.reveal()}")
     note(f"try it:  {curl_line(base_url, secret.reveal())}")
     note(f"docs at {base_url.removesuffix('/v1')}/docs")

@@ -56,7 +56,7 @@ class Chooser:
     def has_sound_candidate(self, job: Job, now_s: float) -> bool:
         """Whether somebody untried is left whose provider and key show no sign of failing."""
         return any(
-            not any(circuit.suspect for circuit in candidate.circuits) and not gate(candidate, now_s)
+            not any(circuit.suspect for circuit in candidate.circuits) and may_soon_serve(candidate, now_s)
             for stage in job.plan.stages
             for candidate in stage.candidates
             if candidate not in job.tried and candidate.provider_id not in job.avoided and not unfit(candidate, job)
@@ -73,6 +73,12 @@ class Chooser:
 
     def __repr__(self) -> str:
         return f"<Chooser over {self._ledger!r}>"
+
+
+def may_soon_serve(candidate: Candidate, now_s: float) -> bool:
+    """Whether a candidate may be tried now, or as soon as it is known whether its key works."""
+    dropped = gate(candidate, now_s)
+    return dropped is None or dropped.reason is DropReason.UNPROVEN
 
 
 def unfit(candidate: Candidate, job: Job) -> Dropped | None:

@@ -88,13 +88,15 @@ class Executor:
         return taken
 
     async def _choose_later(self, job: Job) -> tuple[Candidate, Reservation]:
-        """Nobody is free: ask a failing provider again, wait for a first try to end, test a belief, or give up."""
+        """Nobody is free: wait for a first try to end, ask a failing provider again, test a belief, or give up."""
         while True:
             now_s = self._clock.epoch_s()
-            taken = self._chooser.choose_again(job, now_s) if job.faults else None
+            unproven = {candidate for candidate, drop in job.drops.items() if drop.reason is DropReason.UNPROVEN}
+            hopeful = any(candidate.provider_id not in job.avoided for candidate in unproven)
+            taken = self._chooser.choose_again(job, now_s) if job.faults and not hopeful else None
             if taken is not None:
                 return taken
-            if not any(drop.reason is DropReason.UNPROVEN for drop in job.drops.values()):
+            if not unproven:
                 taken = self._chooser.choose_beyond_belief(job, now_s)
                 if taken is not None:
                     return taken

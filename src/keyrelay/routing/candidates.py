@@ -188,10 +188,13 @@ class Candidate:
         provider_circuit, key_circuit = self.circuits
         if failure.scope is FailureScope.PROVIDER:
             provider_circuit.failed(now_s, f"{failure.kind}: {failure.message}", random)
-        if failure.kind is FailureKind.NETWORK or failure.scope is not FailureScope.PROVIDER:
+        if not failure.reached or failure.scope is not FailureScope.PROVIDER:
             key_circuit.release()
         else:
             key_circuit.failed(now_s, f"{failure.kind}: {failure.message}", random)
+        cell = self._cell_of.get(failure.scope)
+        if cell is not None and failure.until_s is not None:  # one model of the provider is overloaded
+            cell.rest(failure.until_s, failure)
         self._stop_trying()
 
     def released(self) -> None:
@@ -236,6 +239,8 @@ def _resting(cell: Cell) -> Dropped:
         reason = DropReason.DEAD
     elif failure.kind in {FailureKind.QUOTA, FailureKind.BILLING}:
         reason = DropReason.EXHAUSTED
+    elif failure.kind in FAULT_KINDS:
+        reason = DropReason.CIRCUIT_OPEN
     else:
         reason = DropReason.RESTING
     return Dropped(reason, f"{failure.kind}: {failure.message}", cell.until_s, failure.kind)

@@ -249,6 +249,8 @@ def read_answer(operation: Operation, body: bytes) -> AnswerReading:
     """Read a 200's body. An `error` member, an empty one, or one without choices is a failure, not a success."""
     try:
         answer = _answer.decode(body)
+        if not body.isascii():
+            body.decode()  # values that are skipped over are not looked into
     except JSON_ERRORS:
         return AnswerReading(problem="the answer is not the JSON object that was expected")
     if bytes(answer.error) not in NOTHING:

@@ -150,6 +150,8 @@ class StreamReader:
             return True
         try:
             chunk = _chunk.decode(data)
+            if not data.isascii():
+                data.decode()  # values that are skipped over are not looked into
         except JSON_ERRORS:
             self._stop(StreamEnd.MALFORMED, "an event is not the JSON that was expected", data)
             return False
