@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ DOWN = ["500", "503", "529", "refuse", "rst_before_head", "half_head", "malforme
 async def test_everything_is_down(tmp_path: Path, fault: str, stream: bool) -> None:
     plan = ProviderPlan(limits=(), faults={fault: 1.0})
     async with simulated(Scenario(providers={"groq": plan, "openai": plan})) as simulator:
-        async with embedded(environment(simulator, KEYS, **FAST, **PRICES), tmp_path) as gateway:
+        environ = environment(simulator, KEYS, **FAST, **PRICES)
+        async with embedded(environ, tmp_path) as gateway:
             replies = await load(gateway.port, (chat_bytes(stream=stream) for _ in range(40)), concurrency=4)
             for reply in replies:
                 assert reply.status in {502, 503}, reply.body
@@ -51,7 +53,8 @@ async def test_everything_is_down(tmp_path: Path, fault: str, stream: bool) -> N
 async def test_dead_keys_only(tmp_path: Path) -> None:
     plan = ProviderPlan(accept_unknown_keys=False, limits=())
     async with simulated(Scenario(providers={"groq": plan, "openai": plan})) as simulator:
-        async with embedded(environment(simulator, KEYS, **FAST, **PRICES), tmp_path) as gateway:
+        environ = environment(simulator, KEYS, **FAST, **PRICES)
+        async with embedded(environ, tmp_path) as gateway:
             replies = await load(gateway.port, (chat_bytes() for _ in range(30)), concurrency=8)
             assert {reply.status for reply in replies} == {503}
             assert {reply.headers["x-should-retry"] for reply in replies} == {"false"}
@@ -69,7 +72,7 @@ UNREACHABLE = {
 
 
 @contextlib.contextmanager
-def full_listener() -> "contextlib.AbstractContextManager[int]":  # type: ignore[misc]
+def full_listener() -> Iterator[int]:
     """A port whose queue is full, so that connecting to it hangs."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
@@ -80,7 +83,7 @@ def full_listener() -> "contextlib.AbstractContextManager[int]":  # type: ignore
             waiting.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 waiting.connect(listener.getsockname())
-        yield listener.getsockname()[1]  # type: ignore[misc]
+        yield listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("name", UNREACHABLE)
@@ -88,7 +91,7 @@ async def test_a_provider_that_cannot_be_reached(tmp_path: Path, name: str) -> N
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = taken.getsockname()[1]
     async with simulated() as simulator:
-        with full_listener() as full:  # type: ignore[attr-defined]
+        with full_listener() as full:
             plain = simulator.address.rpartition(":")[2]
             url = UNREACHABLE[name].format(closed=closed, plain=plain, full=full)
             environ = environment(simulator, KEYS, **FAST, **PRICES) | {"GROQ_BASE_URL": url, "GROQ_PRIORITY": "0"}
@@ -170,7 +173,7 @@ class TestTheCallerLeaves:
                 await writer.wait_closed()
                 await until(simulator.judge.disconnects, "the simulator sees the disconnect", 5.0)
                 assert simulator.judge.disconnects()[0].at_mono_s - left_at < 1.0
-                await until(lambda: gateway.lines(), "the request has been written down")
+                await until(gateway.lines, "the request has been written down")
                 line = gateway.lines()[0]
                 assert line["category"] == "caller_gone"
                 assert len(gateway.lines()) == 1

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from urllib.parse import unquote
 
 import httptools
-from uvicorn._types import ASGIReceiveEvent, ASGIVersions, HTTPScope
+from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGIVersions, HTTPScope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -54,6 +54,10 @@ class Signal:
                 self._waiter = None
 
 
+def _nothing() -> None:
+    """What is left to do when a response is complete and everything has been done."""
+
+
 class GatewayCycle(RequestResponseCycle):
     """One request and its answer. What hardly ever differs from the default stands in the class."""
 
@@ -77,6 +81,32 @@ class GatewayCycle(RequestResponseCycle):
         self.default_headers = protocol.server_state.default_headers
         self.message_event = Signal()  # type: ignore[assignment]  # all that is used of an Event
         self.body = b""  # type: ignore[assignment]  # bytes: nearly every body comes in one piece
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Run the application for this request; what it lets through is logged and answered with 500, as uvicorn does.
+
+        In the end nothing points back from here: a scope that holds its cycle would wait for the garbage collector.
+        """
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            self.transport.close()
+        except BaseException as error:
+            _logger.exception("Exception in ASGI application", exc_info=error)
+            await self._fail()
+        else:
+            if not (self.response_complete or self.disconnected):
+                _logger.error("The application returned without completing its response.")
+                await self._fail()
+        finally:
+            self.on_response = _nothing
+            self.scope.pop("extensions", None)
+
+    async def _fail(self) -> None:
+        if self.response_started:
+            self.transport.close()
+        else:
+            await self.send_500_response()
 
     async def receive(self) -> ASGIReceiveEvent:
         """The body, at once when all of it is there; then whatever uvicorn says."""

@@ -32,7 +32,9 @@ class Redactor:
         forms = {form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
         self._count = len(forms)
         longest_first = sorted(forms, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        # Whatever the case: error codes are read in lower case, and a provider may put anything there.
+        known = "|".join(map(re.escape, longest_first))
+        self._known = re.compile(known, re.IGNORECASE) if known else None
 
     def redact(self, text: str) -> str:
         """The text without anything that is, or looks like, a secret."""

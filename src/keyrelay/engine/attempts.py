@@ -88,7 +88,8 @@ class AttemptRunner:
         if isinstance(outcome, ProviderError):
             outcome = classifier.classify(outcome, self._moment(candidate, now_s))
         if isinstance(outcome, Failure):
-            outcome = msgspec.structs.replace(outcome, message=self.redactor.redact(outcome.message))
+            message, code = map(self.redactor.redact, (outcome.message, outcome.code))
+            outcome = msgspec.structs.replace(outcome, message=message, code=code)
             attempt.failure = outcome
             self._ledger.settle(reservation, _failed_amounts(outcome, job.amounts), now_s)
             candidate.failed(outcome, now_s, self._random)

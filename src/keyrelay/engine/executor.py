@@ -122,6 +122,7 @@ class Executor:
     async def _recover(self, job: Job, candidate: Candidate, failure: Failure) -> None:
         recovery = recover(failure)
         if recovery is Recovery.GIVE_UP:
+            job.record.category = failure.kind  # a provider's own code would be a label without bounds
             raise caller_fault(failure, job)
         if recovery is Recovery.OTHER_MODEL:
             job.small_models.add(candidate.model)

@@ -19,7 +19,7 @@ from keyrelay.core.providers import ModelRow
 from keyrelay.quota.limits import limits_on_path
 from keyrelay.quota.values import Refusal
 from keyrelay.routing.circuit import Circuit
-from keyrelay.routing.health import Cell, Health, Proof, cell_names
+from keyrelay.routing.health import Health, Proof, cell_names
 
 _UNPROVING_KINDS = frozenset(
     {FailureKind.AUTH, FailureKind.BILLING, FailureKind.QUOTA, FailureKind.RATE, FailureKind.PERMISSION}
@@ -180,22 +180,24 @@ class Candidate:
                 proof.settle(proven=False)
             elif not proof.proven:
                 proof.settle(proven=failure.kind in CALLER_KINDS)
-        cell = self._cell_of.get(failure.scope)
-        if cell is not None and failure.until_s is not None:
-            cell.rest(failure.until_s, failure)
+        self._rest(failure)
 
     def _fault(self, failure: Failure, now_s: float, random: Callable[[], float]) -> None:
         provider_circuit, key_circuit = self.circuits
         if failure.scope is FailureScope.PROVIDER:
             provider_circuit.failed(now_s, f"{failure.kind}: {failure.message}", random)
+        else:  # one model of the provider is overloaded
+            self._rest(failure)
         if not failure.reached or failure.scope is not FailureScope.PROVIDER:
             key_circuit.release()
         else:
             key_circuit.failed(now_s, f"{failure.kind}: {failure.message}", random)
-        cell = self._cell_of.get(failure.scope)
-        if cell is not None and failure.until_s is not None:  # one model of the provider is overloaded
-            cell.rest(failure.until_s, failure)
         self._stop_trying()
+
+    def _rest(self, failure: Failure) -> None:
+        cell = self._cell_of.get(failure.scope)
+        if cell is not None and failure.until_s is not None:
+            cell.rest(failure.until_s, failure)
 
     def released(self) -> None:
         """Note that an attempt ended without an outcome: the caller left, or it was never sent."""
@@ -218,8 +220,8 @@ def gate(candidate: Candidate, now_s: float) -> Dropped | None:
     if candidate.clear:
         return None
     for cell in candidate.cells:
-        if cell.until_s > now_s:
-            return _resting(cell)
+        if cell.until_s > now_s and cell.failure is not None:
+            return _resting(cell.until_s, cell.failure)
     for circuit in candidate.circuits:
         if not circuit.admits(now_s):
             text = f"{circuit.name} keeps failing: {circuit.reason}"
@@ -231,11 +233,8 @@ def gate(candidate: Candidate, now_s: float) -> Dropped | None:
     return None
 
 
-def _resting(cell: Cell) -> Dropped:
-    failure = cell.failure
-    if failure is None:
-        return Dropped(DropReason.RESTING, "", cell.until_s)
-    if math.isinf(cell.until_s):
+def _resting(until_s: float, failure: Failure) -> Dropped:
+    if math.isinf(until_s):
         reason = DropReason.DEAD
     elif failure.kind in {FailureKind.QUOTA, FailureKind.BILLING}:
         reason = DropReason.EXHAUSTED
@@ -243,7 +242,7 @@ def _resting(cell: Cell) -> Dropped:
         reason = DropReason.CIRCUIT_OPEN
     else:
         reason = DropReason.RESTING
-    return Dropped(reason, f"{failure.kind}: {failure.message}", cell.until_s, failure.kind)
+    return Dropped(reason, f"{failure.kind}: {failure.message}", until_s, failure.kind)
 
 
 def limited(refusal: Refusal) -> Dropped:

@@ -5,6 +5,7 @@ stays open longer each time it opens again, within a bound, and the end is jitte
 not come back at once. When it is half open exactly one probe passes.
 """
 
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -48,7 +49,7 @@ class Circuit:
         self._bad = 0
         self._counted_since_s = 0.0
         self._openings = 0
-        self._probe_since_s = 0.0
+        self._probe_since_s = -math.inf
         self.open_until_s = 0.0
         self.reason = ""
 
@@ -75,7 +76,7 @@ class Circuit:
 
     def release(self) -> None:
         """Note that a request ended without saying anything about the provider (the caller left)."""
-        self._probe_since_s = 0.0
+        self._probe_since_s = -math.inf
 
     def succeeded(self) -> None:
         """Note an answer, whatever it said: the provider is there."""
@@ -83,7 +84,7 @@ class Circuit:
         self._good += 1
         if self._openings:
             self._openings = 0
-            self._probe_since_s = 0.0
+            self._probe_since_s = -math.inf
             self._bad = self._good = 0
             self.reason = ""
 
@@ -102,7 +103,7 @@ class Circuit:
         self._openings += 1
         base_s = min(self._settings.open_s * self._openings, self._settings.open_max_s)
         self.open_until_s = now_s + base_s * (1 + _JITTER * (2 * random - 1))
-        self._probe_since_s = 0.0
+        self._probe_since_s = -math.inf
         self.reason = reason
 
     def _roll(self, now_s: float) -> None:

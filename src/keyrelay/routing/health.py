@@ -60,24 +60,24 @@ class Proof:
     def __init__(self, name: str, *, proven: bool = False) -> None:
         self.name = name
         self.proven = proven
-        self.trying_since_s = 0.0
+        self.trying_since_s: float | None = None
 
     def admits(self, now_s: float) -> bool:
         """Whether a request may pass: proven, or nobody is finding out, or it is taking too long to be a refusal."""
-        return self.proven or not self.trying_since_s or now_s - self.trying_since_s >= PRESUMED_GOOD_S
+        return self.proven or self.trying_since_s is None or now_s - self.trying_since_s >= PRESUMED_GOOD_S
 
     def begin(self, now_s: float) -> None:
         """Note that a request passes; the first one since a refusal finds out."""
-        if not self.proven and not self.trying_since_s:
+        if not self.proven and self.trying_since_s is None:
             self.trying_since_s = now_s
 
     def settle(self, *, proven: bool) -> None:
         """Note what was found out."""
         self.proven = proven
-        self.trying_since_s = 0.0
+        self.trying_since_s = None
 
     def __repr__(self) -> str:
-        state = "proven" if self.proven else "being tried" if self.trying_since_s else "untried"
+        state = "proven" if self.proven else "untried" if self.trying_since_s is None else "being tried"
         return f"<Proof {self.name} {state}>"
 
 
@@ -142,4 +142,5 @@ def cell_names(provider_id: str, account: str, label: str, model: str) -> dict[F
         FailureScope.ACCOUNT: f"account:{provider_id}/{account}",
         FailureScope.PAIR: f"pair:{provider_id}/{account}:{model}",
         FailureScope.MODEL: f"model:{provider_id}:{model}",
+        FailureScope.PROVIDER: f"provider:{provider_id}",
     }

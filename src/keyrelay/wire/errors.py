@@ -50,8 +50,9 @@ def embedded_status(data: bytes) -> int:
     outer = _first_object(_decode(data) or {})
     inner = _first_object(outer.get("error", outer))
     for candidate in (inner.get("code"), inner.get("status"), outer.get("status_code"), inner.get("status_code")):
-        if _STATUS.fullmatch(str(candidate) if isinstance(candidate, int | str) else ""):
-            return int(candidate)
+        text = str(candidate) if isinstance(candidate, int | str) else ""
+        if _STATUS.fullmatch(text):
+            return int(text)
     return 502
 
 

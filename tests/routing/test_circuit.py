@@ -1,0 +1,208 @@
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyrelay.routing.circuit import Circuit, CircuitSettings
+from tests.routing.helpers import NOW_S, half
+
+
+def circuit(**settings: float) -> Circuit:
+    return Circuit("provider:groq", CircuitSettings(**settings))  # type: ignore[arg-type]
+
+
+def fail(one: Circuit, times: int = 1, now_s: float = NOW_S, chance: Callable[[], float] = half) -> None:
+    for _ in range(times):
+        one.failed(now_s, "timeout: slow", chance)
+
+
+def opened(**settings: float) -> Circuit:
+    one = circuit(**settings)
+    fail(one, 5)
+    return one
+
+
+def test_a_new_circuit_lets_everything_pass() -> None:
+    one = circuit()
+    assert (one.closed, one.suspect, one.admits(0.0), one.admits(NOW_S)) == (True, False, True, True)
+    assert repr(one) == "<Circuit provider:groq closed>"
+
+
+class TestOpening:
+    def test_after_some_failures_in_a_row(self) -> None:
+        one = circuit()
+        fail(one, 4)
+        assert (one.closed, one.suspect, one.admits(NOW_S)) == (True, True, True)
+        fail(one)
+        assert (one.closed, one.suspect, one.admits(NOW_S)) == (False, True, False)
+        assert (one.reason, one.open_until_s) == ("timeout: slow", NOW_S + 30)
+        assert repr(one) == f"<Circuit provider:groq open until {NOW_S + 30:.1f} (opening 1)>"
+
+    def test_an_answer_begins_the_row_anew(self) -> None:
+        one = circuit()
+        for _ in range(3):
+            fail(one, 4, NOW_S)
+            one.succeeded()
+            one.succeeded()
+        assert (one.closed, one.suspect) == (True, False)
+
+    def test_two_failures_in_a_row_make_it_suspect(self) -> None:
+        one = circuit()
+        fail(one)
+        assert not one.suspect
+        fail(one)
+        assert one.suspect
+        one.succeeded()
+        assert not one.suspect
+
+    @pytest.mark.parametrize(("good_first", "opens"), [(9, True), (10, True), (11, False)])
+    def test_when_half_of_twenty_within_ten_seconds_failed(self, *, good_first: int, opens: bool) -> None:
+        one = circuit()
+        fail(one, 1, NOW_S)
+        for _ in range(good_first):
+            one.succeeded()
+        for second in range(9):
+            assert one.closed
+            one.succeeded() if second == 0 and good_first == 9 else None
+            fail(one, 1, NOW_S + second)
+            if second < 8:
+                one._in_a_row = 0  # the row is another test's subject
+        assert one.closed is not opens
+
+    def test_the_same_number_over_a_longer_time_does_not_open_it(self) -> None:
+        one = circuit()
+        for step in range(40):
+            fail(one, 1, NOW_S + step)
+            one.succeeded()
+        assert not one.closed  # one in a second and half of them bad: twenty within ten seconds
+        slow = circuit()
+        for step in range(40):
+            fail(slow, 1, NOW_S + 1.2 * step)
+            slow.succeeded()
+        assert slow.closed
+
+    def test_old_answers_do_not_outweigh_new_failures(self) -> None:
+        one = circuit(failures=100)
+        for _ in range(1000):
+            one.succeeded()
+        fail(one, 20)
+        assert not one.closed
+
+    def test_when_the_clock_goes_back_it_counts_anew(self) -> None:
+        one = circuit(failures=100)
+        fail(one, 19, NOW_S)
+        fail(one, 1, NOW_S - 1)
+        assert one.closed
+
+
+class TestHalfOpen:
+    def test_exactly_one_probe_passes(self) -> None:
+        one = opened()
+        assert not one.admits(NOW_S + 29.9)
+        assert one.admits(NOW_S + 30)
+        one.begin(NOW_S + 30)
+        assert not one.admits(NOW_S + 30)
+        assert not one.admits(NOW_S + 149)
+
+    def test_a_probe_that_is_never_heard_of_again_blocks_for_two_minutes(self) -> None:
+        one = opened()
+        one.begin(NOW_S + 30)
+        assert one.admits(NOW_S + 150)
+
+    def test_its_answer_closes_the_circuit(self) -> None:
+        one = opened()
+        one.begin(NOW_S + 30)
+        one.succeeded()
+        assert (one.closed, one.suspect, one.reason) == (True, False, "")
+        assert one.admits(NOW_S + 30)
+        fail(one, 4, NOW_S + 31)
+        assert one.closed  # and everything counts anew
+
+    def test_its_failure_opens_it_for_longer_up_to_a_bound(self) -> None:
+        one = opened()
+        now_s, waits = NOW_S, []
+        for _ in range(12):
+            waits.append(round(one.open_until_s - now_s))
+            now_s = one.open_until_s
+            one.begin(now_s)
+            fail(one, 1, now_s)
+            assert not one.admits(now_s)
+        assert waits == [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300]
+
+    def test_after_an_answer_the_first_wait_is_short_again(self) -> None:
+        one = opened()
+        fail(one, 1, NOW_S + 30)
+        one.succeeded()
+        fail(one, 5, NOW_S + 100)
+        assert one.open_until_s == NOW_S + 130
+
+    def test_a_probe_that_ended_without_a_word_lets_the_next_one_pass(self) -> None:
+        one = opened()
+        one.begin(NOW_S + 30)
+        one.release()
+        assert one.admits(NOW_S + 30)
+
+    def test_failures_of_requests_sent_before_it_opened_do_not_prolong_it(self) -> None:
+        one = opened()
+        fail(one, 10, NOW_S + 20)
+        assert (one.open_until_s, repr(one).endswith("(opening 1)>")) == (NOW_S + 30, True)
+
+    def test_bug_on_a_clock_that_begins_at_nought_no_probe_passed_for_two_minutes(self) -> None:
+        one = circuit()
+        fail(one, 5, 1.0)
+        assert one.admits(31.0)
+
+
+def test_a_closed_circuit_does_not_mind_beginnings_and_releases() -> None:
+    one = circuit()
+    one.begin(NOW_S)
+    assert one.admits(NOW_S)
+    one.release()
+    assert one.admits(NOW_S)
+
+
+@pytest.mark.parametrize(("chance", "wait_s"), [(0.0, 24.0), (0.5, 30.0), (0.999999, 36.0)])
+def test_the_end_is_spread_by_a_fifth(chance: float, wait_s: float) -> None:
+    one = circuit()
+    fail(one, 5, chance=lambda: chance)
+    assert one.open_until_s - NOW_S == pytest.approx(wait_s, abs=0.001)
+
+
+def test_a_random_number_is_drawn_only_when_it_opens() -> None:
+    one = circuit()
+
+    def refuse() -> float:
+        raise AssertionError
+
+    fail(one, 4, chance=refuse)
+    with pytest.raises(AssertionError):
+        fail(one, 1, chance=refuse)
+
+
+def test_the_numbers_are_settings() -> None:
+    one = circuit(failures=1, open_s=10.0, open_max_s=15.0)
+    fail(one)
+    assert one.open_until_s == NOW_S + 10
+    fail(one, 1, NOW_S + 10)
+    assert one.open_until_s == NOW_S + 25
+
+
+@given(st.lists(st.sampled_from(["failed", "succeeded", "begin", "release"]), max_size=60), st.integers(0, 1000))
+def test_whatever_happens_it_lets_somebody_pass_in_the_end(events: list[str], seed: int) -> None:
+    one, draw = circuit(), random.Random(seed)
+    now_s = NOW_S
+    for event in events:
+        now_s += draw.random() * 20
+        if event == "failed":
+            fail(one, 1, now_s, draw.random)
+        elif event == "succeeded":
+            one.succeeded()
+        elif event == "begin" and one.admits(now_s):
+            one.begin(now_s)
+            assert one.closed or not one.admits(now_s)
+        elif event == "release":
+            one.release()
+    assert one.open_until_s <= now_s + 360
+    assert one.admits(now_s + 500)
