@@ -32,6 +32,10 @@ def test_no_known_secret_is_left(secret: str, around: str) -> None:
     assert secret not in redacted.replace(MASK, "\0")
 
 
+def test_a_known_secret_is_taken_out_whatever_its_case() -> None:
+    assert Redactor(["HunTer2"]).redact("code: hunter2") == f"code: {MASK}"
+
+
 def test_the_longest_secret_goes_first() -> None:
     assert Redactor(["secret", "secret-of-mine"]).redact("secret-of-mine") == MASK
 

@@ -60,7 +60,7 @@ async def test_everyone_is_answered_and_no_limit_is_crossed(tmp_path: Path, requ
         bodies = (chat_bytes(text=f"Request {number}") for number in range(requests))
         began_at = time.monotonic()
         replies = await load(gateway.port, bodies, concurrency=CONCURRENCY)
-        seconds = time.monotonic() - began_at
+        assert time.monotonic() - began_at < 55, "all within one minute, so that the minute limits are felt"
         calls = calls_of(simulator)
         by_provider = Counter(call.provider for call in calls)
 

@@ -12,7 +12,6 @@ import logging
 from http import HTTPStatus
 from urllib.parse import unquote
 
-import httptools
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGIVersions, HTTPScope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -90,9 +89,10 @@ class GatewayCycle(RequestResponseCycle):
         try:
             await app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
-            self.transport.close()
-        except BaseException as error:
-            _logger.exception("Exception in ASGI application", exc_info=error)
+            # A caller who does not take what is written would keep a connection that is only closed for ever.
+            (self.transport.close if self.response_complete else self.transport.abort)()
+        except Exception:
+            _logger.exception("Exception in ASGI application")
             await self._fail()
         else:
             if not (self.response_complete or self.disconnected):
@@ -271,7 +271,9 @@ class GatewayProtocol(HttpToolsProtocol):
 
 
 def _parse(url: bytes) -> tuple[str, bytes, bytes]:
-    """Path as text, path as sent, query. A URL that is none makes the parser answer 400."""
-    parsed = httptools.parse_url(url)
-    path = parsed.path.decode("ascii")
-    return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
+    """Path as text, path as sent, query; of an absolute URL, as proxies get them, what is behind its authority."""
+    whole = url.partition(b"#")[0]
+    if not whole.startswith(b"/") and whole.find(b"://") > 0:
+        whole = b"/" + whole.partition(b"://")[2].partition(b"/")[2]
+    raw_path, _, query = whole.partition(b"?")
+    return unquote(raw_path.decode("ascii")), raw_path, query
