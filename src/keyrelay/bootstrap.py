@@ -45,7 +45,7 @@ def compose(configuration: Configuration) -> Application:
     redactor = Redactor(secrets_of(configuration))
     pool = Pool(configuration.snapshot, Health(_circuit_settings(settings)))
     metrics = Metrics(pool, clock.epoch_s)
-    watchers = Watchers(metrics, RequestLog(as_json=logs_json(settings), redactor=redactor), clock.epoch_s)
+    watchers = Watchers(metrics, open_log(configuration), clock.epoch_s)
     transport = HttpTransport(_transport_settings(settings))
     gateway = Gateway(
         pool,
@@ -73,6 +73,13 @@ def compose(configuration: Configuration) -> Application:
         on_start=start,
         on_stop=stop,
     )
+
+
+def open_log(configuration: Configuration) -> RequestLog:
+    """The log as the settings want it."""
+    settings = configuration.settings
+    redactor = Redactor(secrets_of(configuration))
+    return RequestLog(as_json=logs_json(settings), redactor=redactor, least=settings.log_level)
 
 
 def secrets_of(configuration: Configuration) -> list[str]:

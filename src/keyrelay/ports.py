@@ -62,6 +62,10 @@ class UpstreamAnswer(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Let go of an answer whose last event has been read; the connection may be used again once its body ends."""
+        ...
+
     def close(self) -> None:
         """Let go of the answer; drops the connection unless the answer has ended."""
         ...

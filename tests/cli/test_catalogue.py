@@ -22,7 +22,7 @@ def test_providers_as_json(keyrelay: Keyrelay) -> None:
 
 def test_models_are_those_of_the_providers_in_use(keyrelay: Keyrelay) -> None:
     ended = keyrelay("models", "list", GROQ_MODELS="my/model", **KEYS)
-    assert ended.out.splitlines()[1].split() == ["groq/my/model", "-", "-", "-", "chat"]
+    assert ended.out.splitlines()[1].split() == ["groq/my/model", "-", "-", "-", "-"]
     assert all(line.startswith(("MODEL", "groq/")) for line in ended.out.splitlines())
 
 

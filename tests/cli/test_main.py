@@ -98,17 +98,20 @@ class TestWhatIsStarted:
 
     STAND_IN = (
         "import sys, types\n"
-        "def run(configuration, *, demo):\n"
-        "    print('run', sorted(configuration.snapshot.providers), demo, configuration.settings.port)\n"
+        "def run(configuration):\n"
+        "    print('run', sorted(configuration.snapshot.providers), configuration.settings.port)\n"
         "    return 7\n"
+        "def run_demo(configuration):\n"
+        "    print('demo', configuration.settings.port)\n"
+        "    return 9\n"
         "def run_simulator(**options):\n"
         "    print('simulator', options)\n"
         "    return 8\n"
-        "def interrupted(configuration, *, demo):\n"
+        "def interrupted(configuration):\n"
         "    raise KeyboardInterrupt\n"
         "serving = sys.modules['keyrelay.cli.serving'] = types.ModuleType('serving')\n"
         "simulation = sys.modules['keyrelay.cli.simulation'] = types.ModuleType('simulation')\n"
-        "serving.run, simulation.run_simulator = run, run_simulator\n"
+        "serving.run, simulation.run_demo, simulation.run_simulator = run, run_demo, run_simulator\n"
         "from keyrelay.cli.main import main\n"
     )
 
@@ -128,14 +131,14 @@ class TestWhatIsStarted:
     @pytest.mark.parametrize("arguments", [(), ("up",)])
     def test_with_a_provider(self, arguments: tuple[str, ...], keyrelay: Keyrelay) -> None:
         code, out = self.start(keyrelay, *arguments, GROQ_API_KEY="gsk_0123456789abcdef", PORT="9")
-        assert (code, out) == (7, "run ['groq'] False 9")
+        assert (code, out) == (7, "run ['groq'] 9")
 
     def test_without_a_provider_it_is_the_demonstration(self, keyrelay: Keyrelay) -> None:
-        assert self.start(keyrelay) == (7, "run [] True 8787")
+        assert self.start(keyrelay) == (9, "demo 8787")
 
     def test_demo(self, keyrelay: Keyrelay) -> None:
         code, out = self.start(keyrelay, "demo", "--port", "0", GROQ_API_KEY="gsk_0123456789abcdef")
-        assert (code, out) == (7, "run ['groq'] True 0")
+        assert (code, out) == (9, "demo 0")
 
     def test_simulator(self, keyrelay: Keyrelay) -> None:
         (keyrelay.directory / "faults.toml").write_text("")

@@ -56,7 +56,7 @@ def test_what_each_variable_means_at_the_providers_of_the_catalogue(provider_id:
             "1 tokens per month@UTC for (account)",
         ),
         ((limit_row(Unit.REQUESTS, "month@UTC"), limit_row(Unit.TOKENS, "once")), "1 tokens per once for (account)"),
-        ((limit_row(Unit.INPUT_TOKENS, "30d"),), "1 input_tokens per 2.592e+06s for (account)"),
+        ((limit_row(Unit.INPUT_TOKENS, "30d"),), "1 input_tokens per 2592000s for (account)"),
     ],
 )
 def test_limit_counts_in_the_rows_longest_period(limits: tuple[LimitRow, ...], text: str) -> None:

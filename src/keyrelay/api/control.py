@@ -84,6 +84,7 @@ def _add_docs(app: FastAPI) -> None:
             swagger_js_url=_ASSET_PATH + "swagger-ui-bundle.js",
             swagger_css_url=_ASSET_PATH + "swagger-ui.css",
             swagger_favicon_url=icon,
+            swagger_ui_parameters={"validatorUrl": None},  # else it would ask a service elsewhere
         )
 
     @app.get("/redoc", include_in_schema=False)

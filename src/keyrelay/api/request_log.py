@@ -5,15 +5,22 @@ write per line would cost more than the rest of the request.
 """
 
 import datetime as dt
+import logging
 import sys
 from typing import Any, TextIO
 
 import msgspec
 
+from keyrelay.core.failures import FAULT_KINDS
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
 
 _FIRST_FAILURE_STATUS = 500
+
+LEVELS = ("debug", "info", "warning", "error")
+"""From the least severe on; the settings know the same names."""
+
+_INFO, _WARNING = 1, 2
 
 Entry = tuple[float, RequestRecord, Attempt | None]
 """When, which request, and for a failed attempt that attempt."""
@@ -21,11 +28,25 @@ Entry = tuple[float, RequestRecord, Attempt | None]
 _encoder = msgspec.json.Encoder()
 
 
+class LibraryMessages(logging.Handler):
+    """Brings what libraries log (uvicorn's errors, asyncio's complaints) into the same log, redacted."""
+
+    def __init__(self, log: "RequestLog") -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message, with its traceback if it has one."""
+        level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
+        self._log.write_message(record.created, level if level in LEVELS else "info", self.format(record), record.name)
+
+
 class RequestLog:
     """Writes to a stream, as JSON or as text."""
 
-    def __init__(self, stream: TextIO | None = None, *, as_json: bool, redactor: Redactor) -> None:
+    def __init__(self, stream: TextIO | None = None, *, as_json: bool, redactor: Redactor, least: str = "info") -> None:
         self._stream = stream or sys.stderr
+        self._least = LEVELS.index(least)
         self._as_json = as_json
         self._second = 0
         self._second_text = ""
@@ -33,19 +54,31 @@ class RequestLog:
 
     def write(self, entries: list[Entry]) -> None:
         """Write a line for each entry."""
-        if not entries:
-            return
-        lines = _encoder.encode_lines([self._line(*entry) for entry in entries]).decode()
+        lines = _encoder.encode_lines([line for entry in entries if (line := self._line(*entry))]).decode()
+        if lines:
+            self._write(lines)
+
+    def write_message(self, time_s: float, level: str, message: str, source: str) -> None:
+        """Write what a library has to say, without its secrets."""
+        if LEVELS.index(level) >= self._least:
+            fields = {"event": "message", "time": self._moment(time_s), "level": level, "source": source}
+            self._write(_encoder.encode_lines([{**fields, "message": self.redactor.redact(message)}]).decode())
+
+    def _write(self, lines: str) -> None:
         if not self._as_json:
             lines = "".join(map(_as_text, lines.splitlines()))
         self._stream.write(lines)
         self._stream.flush()
 
     def _line(self, time_s: float, record: RequestRecord, attempt: Attempt | None) -> object:
+        """What to encode; None when it is below the least level."""
         if attempt is not None:
-            return self._attempt_line(time_s, record, attempt)
+            return self._attempt_line(time_s, record, attempt) if self._least <= _WARNING else None
+        broken = record.status >= _FIRST_FAILURE_STATUS or record.category in FAULT_KINDS
+        record.level = LEVELS[_WARNING] if broken else LEVELS[_INFO]
+        if self._least > (_WARNING if broken else _INFO):
+            return None
         record.time = self._moment(time_s)
-        record.level = "info" if record.status < _FIRST_FAILURE_STATUS else "warning"
         if not record.provider:  # a name that was served is known to be a name; this one is the caller's own words
             record.model_asked = self.redactor.redact(record.model_asked)
         return record

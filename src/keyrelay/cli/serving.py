@@ -15,8 +15,9 @@ import uvicorn
 
 from keyrelay import __version__
 from keyrelay.api.app import Application
+from keyrelay.api.request_log import LibraryMessages
 from keyrelay.api.server import GatewayProtocol
-from keyrelay.bootstrap import compose
+from keyrelay.bootstrap import compose, open_log
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_warnings
 from keyrelay.configuration import Configuration, FirstRun, ensure_client, with_clients
@@ -76,7 +77,7 @@ async def serve(configuration: Configuration, greet: Callable[[str], None]) -> i
     port = bound.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     application = compose(configuration)
-    _quiet_libraries()
+    _listen_to_libraries(configuration)
     _calm_collector(asyncio.get_running_loop())
     config = uvicorn.Config(
         application,
@@ -130,10 +131,11 @@ def _calm_collector(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(_COLLECT_EVERY_S, collect)
 
 
-def _quiet_libraries() -> None:
-    """Uvicorn's own lines repeat ours; its warnings and errors still come through."""
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
+def _listen_to_libraries(configuration: Configuration) -> None:
+    """Libraries' warnings and errors go into our log, where secrets are taken out; what they say below is noise."""
+    root = logging.getLogger()
+    root.handlers = [LibraryMessages(open_log(configuration))]
+    root.setLevel(logging.WARNING)
 
 
 def _greet(configuration: Configuration, first_run: FirstRun, base_url: str) -> None:

@@ -16,6 +16,7 @@ SUFFIXES: Mapping[str, str] = {
     "BASE_URL": "Address of the API, in the form that the provider's official SDK takes.",
     "ENABLED": "`false` leaves the provider out, `true` takes one in that is off or needs no key.",
     "PRIORITY": "Whole number from 0; the lowest is tried first.",
+    "WEIGHT": "Number above 0, for each of its keys: their share of the requests under the policy `weighted`.",
     "TIER": "`free`, `paid` or `unknown`: whether the catalogue's free-tier limits hold.",
     "MODELS": "Comma list of models to add; the first becomes the default model.",
     **{suffix: f"Firm limit: {text}." for suffix, text in operator_limits.SUFFIXES.items()},

@@ -134,10 +134,14 @@ class _Reader:
             models=models,
             default_model=default.value,
         )
-        values = effective_values(provider, place=place, tier=tier, priority=priority, default=default, limits=limits)
-        return Assembled(
-            provider, tuple(each.key for each in keys), (*values, *(each.shown for each in keys)), place.source
+        weight = self._weight(prefix)
+        values = (
+            *effective_values(provider, place=place, tier=tier, priority=priority, default=default, limits=limits),
+            EffectiveValue(f"providers.{row.id}.weight", f"{weight.value:g}", weight.source),
+            *(each.shown for each in keys),
         )
+        weighted = tuple(msgspec.structs.replace(each.key, weight=weight.value) for each in keys)
+        return Assembled(provider, weighted, values, place.source)
 
     def _tier(self, prefix: str) -> Sourced[Tier]:
         found = self._environment.find(f"{prefix}_TIER")
@@ -159,6 +163,17 @@ class _Reader:
             self._findings.problem(found.source, f"is not {expected}.", "The lowest number is tried first.")
         return Sourced(number, found.source)
 
+    def _weight(self, prefix: str) -> Sourced[float]:
+        found = self._environment.find(f"{prefix}_WEIGHT")
+        if found is None:
+            return Sourced(1.0, DEFAULT)
+        number = float(found.text) if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", found.text, re.ASCII) else 0.0
+        if not number:
+            self._findings.problem(
+                found.source, "is not a number above 0.", "Twice the weight gets twice the requests under `weighted`."
+            )
+        return Sourced(number or 1.0, found.source)
+
     def _models(self, row: ProviderRow, prefix: str) -> tuple[dict[str, ModelRow], Sourced[str]]:
         """The row's models with the operator's before them, and the default model."""
         listed = {model.id: model for model in row.models}
@@ -168,7 +183,7 @@ class _Reader:
         if found is None or not names:
             return listed, Sourced(row.default_model, CATALOGUE)
         added = [aliases.get(name, name) for name in names]
-        models = {name: listed.get(name, ModelRow(id=name)) for name in added}
+        models = {name: listed.get(name, ModelRow(id=name, capabilities=())) for name in added}
         return models | listed, Sourced(added[0], found.source)
 
     def _model_names(self, found: Found) -> tuple[str, ...]:

@@ -80,7 +80,10 @@ class LimitRow(Row, frozen=True):
 
 
 class ModelRow(Row, frozen=True):
-    """One model. Prices are list prices in USD per million tokens, base tier, as `price_source` gave them."""
+    """One model; without `capabilities` nothing is known of what it can do.
+
+    Prices are list prices in USD per million tokens, base tier, as `price_source` gave them.
+    """
 
     id: str
     aliases: tuple[str, ...] = ()

@@ -6,6 +6,9 @@ from keyrelay.core.failures import Failure
 from keyrelay.core.providers import Operation
 from keyrelay.core.usage import Usage
 
+WRITTEN_DOWN = 0.0
+"""What `started_at` is once a request has been written down; being the default, it is left out of the line."""
+
 
 class Attempt(msgspec.Struct, eq=False, gc=False, omit_defaults=True):
     """One call to one candidate. `failure` is None when it answered."""
@@ -39,7 +42,7 @@ class RequestRecord(
     """
 
     id: str
-    started_at: float = 0.0
+    started_at: float = WRITTEN_DOWN
     time: str = ""
     level: str = ""
     client: str = ""

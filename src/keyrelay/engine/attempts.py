@@ -4,6 +4,7 @@ The outcome is a value: a whole answer, a stream whose first content has come, o
 candidate's state is updated and, unless a stream goes on, the reservation is settled.
 """
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -23,6 +24,7 @@ from keyrelay.wire.openai import asks_usage, encode_request, read_answer
 from keyrelay.wire.stream import StreamEnd, StreamReader
 
 _OK = 200
+_USAGE_WORDS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
 _FAULT_KINDS = {
     "network": FailureKind.NETWORK,
     "timeout": FailureKind.TIMEOUT,
@@ -48,7 +50,7 @@ class OpenStream(msgspec.Struct, frozen=True):
 class AttemptRunner:
     """Runs attempts against the upstream port."""
 
-    __slots__ = ("_clock", "_ledger", "_random", "_settings", "_upstream", "redactor")
+    __slots__ = ("_clock", "_ledger", "_random", "_settings", "_upstream", "_without_usage", "redactor")
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class AttemptRunner:
         self._clock = clock
         self._settings = settings
         self._random = random
+        self._without_usage: set[str] = set()
         self.redactor = redactor
 
     async def run(
@@ -99,11 +102,19 @@ class AttemptRunner:
             self._ledger.settle(reservation, used_amounts(outcome.usage, job.amounts), now_s, arrived=True)
         return outcome
 
+    def took_back(self, job: Job, candidate: Candidate, failure: Failure) -> bool:
+        """Whether the provider refused only what Keyrelay itself had put in: then it is left out from now on."""
+        ours = asks_usage(job.request, candidate.provider.row) and candidate.provider_id not in self._without_usage
+        if not ours or failure.kind is not FailureKind.REQUEST or not _USAGE_WORDS.search(failure.message):
+            return False
+        self._without_usage.add(candidate.provider_id)
+        return True
+
     async def _send(
         self, job: Job, candidate: Candidate, reservation: Reservation, started_at: float
     ) -> WholeAnswer | OpenStream | Failure | ProviderError:
         request, provider, settings = job.request, candidate.provider, self._settings
-        ask_usage = asks_usage(request, provider.row)
+        ask_usage = asks_usage(request, provider.row) and candidate.provider_id not in self._without_usage
         first_byte_s = settings.first_byte_s if request.stream else settings.answer_s
         first_byte_at = started_at + max(first_byte_s, provider.row.first_byte_timeout_s or 0.0)
         answer = await self._upstream.send(

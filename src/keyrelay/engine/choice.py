@@ -97,7 +97,7 @@ def unfit(candidate: Candidate, job: Job) -> Dropped | None:
 
 
 def _unable(row: ModelRow, job: Job) -> Dropped | None:
-    missing = [need for need in job.request.needs if need not in row.capabilities]
+    missing = [need for need in job.request.needs if row.capabilities and need not in row.capabilities]
     if missing:
         return Dropped(DropReason.NO_CAPABILITY, f"the model does not have: {', '.join(missing)}")
     if row.context_tokens and job.amounts.input_tokens > row.context_tokens * _CONTEXT_SLACK:

@@ -121,6 +121,9 @@ class Executor:
 
     async def _recover(self, job: Job, candidate: Candidate, failure: Failure) -> None:
         recovery = recover(failure)
+        if recovery is Recovery.GIVE_UP and self._attempts.took_back(job, candidate, failure):
+            del job.tried[candidate]
+            return
         if recovery is Recovery.GIVE_UP:
             job.record.category = failure.kind  # a provider's own code would be a label without bounds
             raise caller_fault(failure, job)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from keyrelay.core.errors import CallerError
-from keyrelay.core.records import RequestRecord, milliseconds
+from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
@@ -96,7 +96,7 @@ class Gateway:
         """Write the request down; only the first call counts."""
         if record.started_at:
             record.ms = milliseconds(self._clock.monotonic_s() - record.started_at)
-            record.started_at = 0.0
+            record.started_at = WRITTEN_DOWN
             self._observer.finished(record)
 
     def _plan(self, name: str, wishes: Wishes) -> Plan:

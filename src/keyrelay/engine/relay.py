@@ -78,7 +78,10 @@ class Relay:
             record.category = "caller_gone"
             raise
         finally:
-            stream.answer.close()
+            if stream.reader.end is StreamEnd.DONE:
+                stream.answer.release()
+            else:
+                stream.answer.close()
             record.usage = stream.reader.usage or _observed(stream.reader, job)
             settle()
         if failure is not None:

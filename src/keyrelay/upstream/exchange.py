@@ -7,6 +7,8 @@ from typing import Protocol
 from keyrelay.ports import Fault, UpstreamCall
 from keyrelay.upstream.answer_heads import parse_fields
 
+_END_WAIT_S = 1.0
+
 
 class Carrier(Protocol):
     """What an exchange needs of the connection that it runs on."""
@@ -100,6 +102,19 @@ class Exchange:
         if self.connection is not None and self.connection.reading_paused:
             self.connection.resume_reading()
         return data
+
+    def release(self) -> None:
+        """Let go of a stream whose last event has been read.
+
+        The end of its body is often a packet of its own. Dropping the connection for that would cost the next call a
+        handshake, so a moment is left for it to come; what else comes is not read.
+        """
+        if self.connection is not None:
+            self.pieces.clear()
+            self.size = 0
+            self.total_at = min(self.total_at, self.connection.loop.time() + _END_WAIT_S)
+            if self.connection.reading_paused:
+                self.connection.resume_reading()
 
     def close(self) -> None:
         """Let go of the answer; drops the connection unless the answer has ended."""

@@ -179,9 +179,7 @@ def _prefixed(model: str, prefix: str) -> str:
     return model if not prefix or model.startswith(prefix) else prefix + model
 
 
-def apply_quirks(
-    operation: Operation, fields: Mapping[str, msgspec.Raw], quirks: QuirksRow
-) -> dict[str, msgspec.Raw]:
+def apply_quirks(operation: Operation, fields: Mapping[str, msgspec.Raw], quirks: QuirksRow) -> dict[str, msgspec.Raw]:
     """The members as the provider takes them: renamed, dropped, clamped, defaulted, tool schemas stripped.
 
     A member that is there under its new name stays when the old one is there too. Defaults and tools belong to
