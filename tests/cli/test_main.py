@@ -150,7 +150,7 @@ class TestWhatIsStarted:
         assert "'scenario_file': PosixPath('faults.toml')" in out
 
     def test_interruption(self, keyrelay: Keyrelay) -> None:
-        assert self.start(keyrelay, before="serving.run = interrupted")[0] == 130
+        assert self.start(keyrelay, before="simulation.run_demo = interrupted")[0] == 130
 
 
 def test_a_reader_that_goes_away_is_no_traceback(keyrelay: Keyrelay) -> None:

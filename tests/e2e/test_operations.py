@@ -1,12 +1,14 @@
 """Starting, watching, draining and stopping the real process."""
 
 import asyncio
+import contextlib
 import re
 import signal
 import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from keyrelay.simulator import KeyPlan, Latency, ProviderPlan, Scenario
 from tests.e2e.harness import (
     CLIENT_SECRET,
     Caller,
+    Embedded,
     Process,
     chat,
     chat_bytes,
@@ -41,26 +44,32 @@ def request_bytes(**options: object) -> bytes:
     return f"{HEAD}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
+@contextlib.asynccontextmanager
+async def served(directory: Path, scenario: Scenario | None = None) -> AsyncIterator[Embedded]:
+    """A gateway with one key, in this event loop."""
+    async with simulated(scenario) as simulator, embedded(environment(simulator, KEYS), directory) as gateway:
+        yield gateway
+
+
 class TestHealth:
     async def test_ready_while_a_key_can_serve(self, tmp_path: Path) -> None:
-        async with simulated() as simulator, embedded(environment(simulator, KEYS), tmp_path) as gateway:
-            async with Caller(gateway.port) as caller:
-                assert (await caller.get("/livez", authorization="")).json == {"status": "ok"}
-                for path in ("/readyz", "/healthz"):
-                    reply = await caller.get(path, authorization="")
-                    assert (reply.status, reply.json) == (200, {"status": "ready"})
-                checks = (await caller.get("/readyz?verbose=true")).json["checks"]
-                assert {check["name"]: check["ok"] for check in checks} == {"accepting": True, "routable_key": True}
+        async with served(tmp_path) as gateway, Caller(gateway.port) as caller:
+            assert (await caller.get("/livez", authorization="")).json == {"status": "ok"}
+            for path in ("/readyz", "/healthz"):
+                reply = await caller.get(path, authorization="")
+                assert (reply.status, reply.json) == (200, {"status": "ready"})
+            checks = (await caller.get("/readyz?verbose=true")).json["checks"]
+            assert {check["name"]: check["ok"] for check in checks} == {"accepting": True, "routable_key": True}
 
     async def test_not_ready_when_every_key_is_dead(self, tmp_path: Path) -> None:
         plan = ProviderPlan(accept_unknown_keys=False)
-        async with simulated(Scenario(providers={"openai": plan})) as simulator:
-            async with embedded(environment(simulator, KEYS), tmp_path) as gateway, Caller(gateway.port) as caller:
-                assert (await caller.post(CHAT, chat())).status == 503
-                reply = await caller.get("/readyz")
-                assert reply.status == 503
-                assert [check["name"] for check in reply.json["checks"] if not check["ok"]] == ["routable_key"]
-                assert (await caller.get("/livez")).status == 200
+        scenario = Scenario(providers={"openai": plan})
+        async with served(tmp_path, scenario) as gateway, Caller(gateway.port) as caller:
+            assert (await caller.post(CHAT, chat())).status == 503
+            reply = await caller.get("/readyz")
+            assert reply.status == 503
+            assert [check["name"] for check in reply.json["checks"] if not check["ok"]] == ["routable_key"]
+            assert (await caller.get("/livez")).status == 200
 
 
 async def test_metrics_count_what_was_sent(tmp_path: Path) -> None:
@@ -111,22 +120,20 @@ async def test_metrics_count_what_was_sent(tmp_path: Path) -> None:
 class TestDocumentation:
     @pytest.mark.parametrize("path", ["/docs", "/redoc"])
     async def test_pages_load_nothing_from_elsewhere(self, tmp_path: Path, path: str) -> None:
-        async with simulated() as simulator, embedded(environment(simulator, KEYS), tmp_path) as gateway:
-            async with Caller(gateway.port) as caller:
-                page = (await caller.get(path, authorization="")).body.decode()
-                references = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
-                assert references
-                assert not [reference for reference in references if "//" in reference]
-                assert not re.findall(r"@import|url\(\s*['\"]?https?:", page)
-                for reference in references:
-                    asset = await caller.get(reference, authorization="")
-                    assert asset.status == 200
-                    assert asset.body
+        async with served(tmp_path) as gateway, Caller(gateway.port) as caller:
+            page = (await caller.get(path, authorization="")).body.decode()
+            references = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+            assert references
+            assert not [reference for reference in references if "//" in reference]
+            assert not re.findall(r"@import|url\(\s*['\"]?https?:", page)
+            for reference in references:
+                asset = await caller.get(reference, authorization="")
+                assert asset.status == 200
+                assert asset.body
 
     async def test_the_document_lists_both_planes(self, tmp_path: Path) -> None:
-        async with simulated() as simulator, embedded(environment(simulator, KEYS), tmp_path) as gateway:
-            async with Caller(gateway.port) as caller:
-                document = (await caller.get("/openapi.json", authorization="")).json
+        async with served(tmp_path) as gateway, Caller(gateway.port) as caller:
+            document = (await caller.get("/openapi.json", authorization="")).json
         expected = {
             "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/v1/generate",
             "/livez", "/readyz", "/healthz", "/metrics",
@@ -176,23 +183,25 @@ class TestStopping:
         return False
 
     async def test_a_running_stream_ends_well_and_nobody_new_comes_in(self, tmp_path: Path) -> None:
-        async with simulated(Scenario(providers={"openai": SLOW})) as simulator:
-            async with process(environment(simulator, KEYS), tmp_path) as gateway:
-                reader, writer = await self._stream(gateway)
-                waiting = asyncio.ensure_future(gateway.ask(chat()))
-                await until(lambda: simulator.judge.total == 2, "both calls are under way")
-                gateway.process.send_signal(signal.SIGTERM)
-                deadline_at = time.monotonic() + 5
-                while not await self._refused(gateway.port):
-                    assert time.monotonic() < deadline_at
-                    await asyncio.sleep(0.01)
-                rest = await asyncio.wait_for(reader.read(), 10)
-                assert b"data: [DONE]" in rest
-                assert b'"error"' not in rest
-                assert (await waiting).is_good()
-                writer.close()
-                assert await gateway.ended() == 0
-                assert [line["status"] for line in gateway.lines()] == [200, 200]
+        async with (
+            simulated(Scenario(providers={"openai": SLOW})) as simulator,
+            process(environment(simulator, KEYS), tmp_path) as gateway,
+        ):
+            reader, writer = await self._stream(gateway)
+            waiting = asyncio.ensure_future(gateway.ask(chat()))
+            await until(lambda: simulator.judge.total == 2, "both calls are under way")
+            gateway.process.send_signal(signal.SIGTERM)
+            deadline_at = time.monotonic() + 5
+            while not await self._refused(gateway.port):
+                assert time.monotonic() < deadline_at
+                await asyncio.sleep(0.01)
+            rest = await asyncio.wait_for(reader.read(), 10)
+            assert b"data: [DONE]" in rest
+            assert b'"error"' not in rest
+            assert (await waiting).is_good()
+            writer.close()
+            assert await gateway.ended() == 0
+            assert [line["status"] for line in gateway.lines()] == [200, 200]
 
     async def test_what_lasts_too_long_is_told_so(self, tmp_path: Path) -> None:
         async with simulated(Scenario(providers={"openai": ENDLESS})) as simulator:
@@ -216,17 +225,19 @@ class TestStopping:
                 await until(lambda: len(simulator.judge.disconnects()) == 2, "the provider is let go")
 
     async def test_a_second_signal_does_not_wait(self, tmp_path: Path) -> None:
-        async with simulated(Scenario(providers={"openai": ENDLESS})) as simulator:
-            async with process(environment(simulator, KEYS), tmp_path) as gateway:
-                _, writer = await self._stream(gateway)
-                gateway.process.send_signal(signal.SIGINT)
-                deadline_at = time.monotonic() + 5
-                while not await self._refused(gateway.port):
-                    assert time.monotonic() < deadline_at
-                    await asyncio.sleep(0.01)
-                gateway.process.send_signal(signal.SIGINT)
-                await gateway.ended(5.0)
-                writer.close()
+        async with (
+            simulated(Scenario(providers={"openai": ENDLESS})) as simulator,
+            process(environment(simulator, KEYS), tmp_path) as gateway,
+        ):
+            _, writer = await self._stream(gateway)
+            gateway.process.send_signal(signal.SIGINT)
+            deadline_at = time.monotonic() + 5
+            while not await self._refused(gateway.port):
+                assert time.monotonic() < deadline_at
+                await asyncio.sleep(0.01)
+            gateway.process.send_signal(signal.SIGINT)
+            await gateway.ended(5.0)
+            writer.close()
 
     async def test_an_idle_gateway_stops_at_once(self, tmp_path: Path) -> None:
         async with simulated() as simulator, process(environment(simulator, KEYS), tmp_path) as gateway:
@@ -292,21 +303,23 @@ class TestStarting:
             "--log-level",
             "error",
         )
-        async with simulated() as simulator:
-            async with process(environment(simulator, KEYS), tmp_path, arguments, ready=False) as gateway:
-                gateway.port = port
-                deadline_at = time.monotonic() + 15
-                while True:
-                    try:
-                        assert (await gateway.ask(chat())).is_good()
-                        break
-                    except ConnectionRefusedError:
-                        assert time.monotonic() < deadline_at
-                        await asyncio.sleep(0.02)
-                assert (await gateway.ask(chat(stream=True))).is_good()
-                assert (await gateway.ask(b"x")).status == 400
-                gateway.process.send_signal(signal.SIGTERM)
-                await gateway.ended()
+        async with (
+            simulated() as simulator,
+            process(environment(simulator, KEYS), tmp_path, arguments, ready=False) as gateway,
+        ):
+            gateway.port = port
+            deadline_at = time.monotonic() + 15
+            while True:
+                try:
+                    assert (await gateway.ask(chat())).is_good()
+                    break
+                except ConnectionRefusedError:
+                    assert time.monotonic() < deadline_at
+                    await asyncio.sleep(0.02)
+            assert (await gateway.ask(chat(stream=True))).is_good()
+            assert (await gateway.ask(b"x")).status == 400
+            gateway.process.send_signal(signal.SIGTERM)
+            await gateway.ended()
 
     async def test_the_factory_refuses_to_serve_nobody(self, tmp_path: Path) -> None:
         arguments = ("-m", "uvicorn", "--factory", "keyrelay.asgi:create_app", "--port", "0")

@@ -32,6 +32,12 @@ def resident_mb() -> float:
     return pages * 4096 / 1024**2
 
 
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def passes(row: Row) -> bool:
     """The figures of the fact sheet: 99.9 % good, a tenth more calls at most."""
     calls_fit = row.fault in NOTHING_LEARNED or row.calls <= row.allowed_calls
@@ -41,13 +47,13 @@ def passes(row: Row) -> bool:
 async def run(given: argparse.Namespace) -> int:
     """Run row after row; 1 when one did not pass."""
     began_at = time.monotonic()
-    failed = []
-    print(f"{HEADING} {'requests/s':>10} {'RSS':>8}")
+    failed: list[Row] = []
+    say(f"{HEADING} {'requests/s':>10} {'RSS':>8}")
     for fault in given.faults or [*BEFORE, *(name for name in HARMLESS if name not in _SLOW_BY_NATURE)]:
         places: tuple[Where, ...] = ("key", "provider")
         for where in places:
             if time.monotonic() - began_at > given.time_limit_s:
-                print(f"the time is up before {fault} ({where})")
+                say(f"the time is up before {fault} ({where})")
                 return 1 if failed else 0
             row_began_at = time.monotonic()
             with tempfile.TemporaryDirectory() as directory:
@@ -56,11 +62,11 @@ async def run(given: argparse.Namespace) -> int:
                 )
             rate = row.requests / (time.monotonic() - row_began_at)
             verdict = "" if passes(row) else "  FAILED"
-            print(f"{row} {rate:10.0f} {resident_mb():5.0f} MB{verdict}", flush=True)
+            say(f"{row} {rate:10.0f} {resident_mb():5.0f} MB{verdict}")
             if verdict:
                 failed.append(row)
                 for reply in row.bad[:2]:
-                    print(f"    {reply.status} {reply.body[:300]!r}")
+                    say(f"    {reply.status} {reply.body[:300]!r}")
     return 1 if failed else 0
 
 

@@ -66,7 +66,9 @@ class RequestLog:
 
     def _write(self, lines: str) -> None:
         if not self._as_json:
-            lines = "".join(map(_as_text, lines.splitlines()))
+            lines = "".join(
+                map(_as_text, lines.removesuffix("\n").split("\n"))
+            )  # splitlines would also split at U+2028
         self._stream.write(lines)
         self._stream.flush()
 

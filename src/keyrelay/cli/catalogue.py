@@ -141,6 +141,6 @@ def _model(provider_id: str, model: "ModelRow") -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
+    if value is None or value == ():
         return "-"
     return ", ".join(value) if isinstance(value, tuple) else str(value)

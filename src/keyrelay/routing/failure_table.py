@@ -2,6 +2,9 @@
 
 Ordered, the first row that matches decides, and the order is the point: each row says why it stands where it
 does. Matching is on the extracted message and codes only (`core.providers.FailureRow` says how).
+
+The message of a 400 may repeat what the caller sent (the name of an unknown field, of a model), and so say anything.
+So words alone never rest anything on a 400: another key is tried, and that is all.
 """
 
 from keyrelay.core.failures import FailureKind, FailureScope
@@ -14,6 +17,21 @@ _CONTEXT_PHRASES = (
     r"|greater than the context length|exceeded max context length|input is too long for requested model"
     r"|exceeded model token limit|context window exceeds limit|range of input length should be"
     r"|model_context_window_exceeded|token count exceeds the model's maximum"
+)
+
+_DEAD_KEY = (
+    r"api key (is )?(not valid|invalid|expired|not found|was reported as leaked)"
+    r"|invalid api[ _-]?(key|token)|(incorrect|wrong) api key|invalid (credentials|x-api-key)"
+    r"|authentication fails|your api key has expired"
+)
+_EMPTY_ACCOUNT = (
+    r"insufficient balance|credit balance is (too low|depleted)|used all available credits"
+    r"|monthly spending limit|depleted your monthly|positive balance|insufficient credits"
+)
+_NO_MODEL = (
+    r"model .{0,120}(does not exist|not found|not exist|is not supported|not available)|has been decommissioned"
+    r"|no such model|invalid model|no endpoints found|not supported by provider|unknown model"
+    r"|function .{0,80}not found for account"
 )
 
 GENERIC_FAILURES: tuple[FailureRow, ...] = (
@@ -29,11 +47,16 @@ GENERIC_FAILURES: tuple[FailureRow, ...] = (
         kind=FailureKind.AUTH,
         scope=FailureScope.KEY,
         rest="manual",
-        status=(400, 401, 403),
-        message=r"api key (is )?(not valid|invalid|expired|not found|was reported as leaked)"
-        r"|invalid api[ _-]?(key|token)|(incorrect|wrong) api key|invalid (credentials|x-api-key)"
-        r"|authentication fails|your api key has expired",
+        status=(401, 403),
+        message=_DEAD_KEY,
         why="the same said in words, by providers without a code",
+    ),
+    FailureRow(
+        kind=FailureKind.AUTH,
+        scope=FailureScope.KEY,
+        status=(400,),
+        message=_DEAD_KEY,
+        why="the words may be the caller's, so the key does not rest",
     ),
     FailureRow(
         kind=FailureKind.AUTH,
@@ -52,7 +75,7 @@ GENERIC_FAILURES: tuple[FailureRow, ...] = (
         kind=FailureKind.AUTH,
         scope=FailureScope.ACCOUNT,
         rest="manual",
-        status=(400, 401, 403),
+        status=(401, 403),
         message=r"organization has been (restricted|disabled)|account (is|has been) (suspended|deactivated)"
         r"|has been denied access",
         why="the same said in words",
@@ -78,9 +101,16 @@ GENERIC_FAILURES: tuple[FailureRow, ...] = (
         kind=FailureKind.BILLING,
         scope=FailureScope.ACCOUNT,
         rest="6h",
-        message=r"insufficient balance|credit balance is (too low|depleted)|used all available credits"
-        r"|monthly spending limit|depleted your monthly|positive balance|insufficient credits",
-        why="the same said in words, Anthropic's 400 and xAI's 403 among them",
+        status=(401, 402, 403, 412, 429),
+        message=_EMPTY_ACCOUNT,
+        why="the same said in words, xAI's 403 among them",
+    ),
+    FailureRow(
+        kind=FailureKind.BILLING,
+        scope=FailureScope.ACCOUNT,
+        status=(400,),
+        message=_EMPTY_ACCOUNT,
+        why="the words may be the caller's, so the account does not rest",
     ),
     FailureRow(
         kind=FailureKind.BILLING,
@@ -189,12 +219,16 @@ GENERIC_FAILURES: tuple[FailureRow, ...] = (
         kind=FailureKind.MODEL,
         scope=FailureScope.PAIR,
         rest="10m",
-        status=(400, 403, 404),
-        message=r"model .{0,120}(does not exist|not found|not exist|is not supported|not available)"
-        r"|has been decommissioned"
-        r"|no such model|invalid model|no endpoints found|not supported by provider|unknown model"
-        r"|function .{0,80}not found for account",
+        status=(403, 404),
+        message=_NO_MODEL,
         why="the same said in words",
+    ),
+    FailureRow(
+        kind=FailureKind.MODEL,
+        scope=FailureScope.PAIR,
+        status=(400,),
+        message=_NO_MODEL,
+        why="the words may be the caller's, so the pair does not rest",
     ),
     FailureRow(
         kind=FailureKind.MODEL,
