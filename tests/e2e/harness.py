@@ -139,7 +139,10 @@ class Embedded(Gateway):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signals, which are the test runner's, and without a tick, which would slow each stop down."""
+    """uvicorn without signals, which are the test runner's, and without its ticks, which would slow each stop down.
+
+    How the gateway drains is shown with the real command (`test_operations.py`).
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -151,6 +154,20 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self.stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        for connection in tuple(self.server_state.connections):
+            connection.shutdown()
+        tasks = tuple(self.server_state.tasks)
+        if tasks:
+            _, running = await asyncio.wait(tasks, timeout=1.0)
+            for task in running:
+                task.cancel()
+        await self.lifespan.shutdown()
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from keyrelay.simulator import KeyPlan, Latency, ProviderPlan, Scenario
+from keyrelay.upstream.transport import HttpTransport
 from tests.e2e.harness import (
     CLIENT_SECRET,
     Caller,
@@ -376,3 +377,14 @@ async def test_a_reader_who_stops_reading_costs_no_memory_and_holds_up_nobody(tm
                 writer.transport.abort()
             gone = [call for call in simulator.judge.calls if call.provider == "openai"]
             await until(lambda: all(call.disconnected_s for call in gone), "the provider is let go")
+
+
+async def test_a_stream_leaves_its_connection_to_the_next_call(tmp_path: Path) -> None:
+    # A bug that the slow reader's test brought up: the end of a stream's body comes after [DONE], in a packet of its
+    # own, and the connection was dropped before; so every stream cost a connection, with TLS a handshake.
+    async with served(tmp_path) as gateway:
+        await load(gateway.port, (chat_bytes(stream=True) for _ in range(50)), concurrency=1)
+        transport = gateway.application.data._gateway._attempts._upstream
+        assert isinstance(transport, HttpTransport)
+        assert transport.counters().opened_total <= 2
+        assert transport.counters().reused_total >= 48

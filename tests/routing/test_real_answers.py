@@ -715,15 +715,14 @@ HOSTILE_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("words", HOSTILE_WORDS)
 @pytest.mark.parametrize("provider_id", CATALOGUE)
 @pytest.mark.parametrize("status", [400, 422])
-def test_bug_a_caller_could_put_keys_to_rest_by_the_name_of_a_field(provider_id: str, status: int, words: str) -> None:
-    for message in (
-        f"Unknown parameter: '{words}'.",
-        f'Invalid JSON payload received. Unknown name "{words}": Cannot find field.',
-        f"Unrecognized request argument supplied: {words}",
-    ):
-        body = openai(message, None)
-        failure = classify(Case(provider_id, status, body, "", "", None))
-        assert failure.until_s is None, failure
+def test_bug_a_caller_could_put_keys_to_rest_by_the_name_of_a_field(provider_id: str, status: int) -> None:
+    for words in HOSTILE_WORDS:
+        for message in (
+            f"Unknown parameter: '{words}'.",
+            f'Invalid JSON payload received. Unknown name "{words}": Cannot find field.',
+            f"Unrecognized request argument supplied: {words}",
+        ):
+            failure = classify(Case(provider_id, status, openai(message), "", "", None))
+            assert failure.until_s is None, failure

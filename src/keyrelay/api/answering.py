@@ -18,6 +18,10 @@ DIRECT = "keyrelay.direct"
 class DirectAnswer(Protocol):
     """What Keyrelay's own server offers beside ASGI's `send`: fewer messages, fewer writes."""
 
+    def take_body(self) -> bytes | None:
+        """The whole body if it is there, once; else None, and `receive` will bring it."""
+        ...
+
     def write_whole(self, status: int, head: bytes, body: bytes) -> None:
         """Send status, head (with its content-length) and body at once, and end the answer."""
         ...

@@ -14,11 +14,15 @@ Hook = Callable[[], Awaitable[None]]
 
 
 class Application:
-    """The ASGI application that uvicorn, or any other server, runs."""
+    """The ASGI application that uvicorn, or any other server, runs.
+
+    `exact` are the data plane's handlers by method and path as sent, for a server that looks them up itself.
+    """
 
     def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, on_start: Hook, on_stop: Hook) -> None:
         self.data = data
         self.health = health
+        self.exact = {(method, path.encode("ascii")): handler for (method, path), handler in data.routes.items()}
         self._control = control
         self._on_start = on_start
         self._on_stop = on_stop

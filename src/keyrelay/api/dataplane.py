@@ -31,6 +31,7 @@ Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 Decode = Callable[[bytes], CallRequest]
 
 _PREFIXES = ("/v1", "")
+_PLAIN = frozenset({b"", b"identity"})
 _OPERATION_PATHS: dict[str, Operation] = {
     "/chat/completions": "chat",
     "/completions": "completions",
@@ -57,28 +58,28 @@ class DataPlane:
         self._clock = clock
         self._settings = settings
         self.visits = Visits(body_timeout_s=settings.body_timeout_s, reader_timeout_s=settings.reader_timeout_s)
-        self._routes: dict[tuple[str, str], Handler] = {}
+        self.routes: dict[tuple[str, str], Handler] = {}
         for prefix in _PREFIXES:
             for path, operation in _OPERATION_PATHS.items():
                 decode = partial(decode_request, operation, max_depth=settings.max_body_depth)
-                self._routes["POST", prefix + path] = partial(self._call, decode=decode, generate=False)
-            self._routes["GET", prefix + "/models"] = self._routes["HEAD", prefix + "/models"] = self._models
+                self.routes["POST", prefix + path] = partial(self._call, decode=decode, generate=False)
+            self.routes["GET", prefix + "/models"] = self.routes["HEAD", prefix + "/models"] = self._models
         decode = partial(decode_request_generate, max_depth=settings.max_body_depth)
-        self._routes["POST", "/v1/generate"] = partial(self._call, decode=decode, generate=True)
+        self.routes["POST", "/v1/generate"] = partial(self._call, decode=decode, generate=True)
 
     def handler(self, method: str, path: str) -> Handler | None:
         """The handler of a request, found by its exact method and path, else by their tolerated spellings."""
-        return self._routes.get((method, path)) or self._tolerant(method, path)
+        return self.routes.get((method, path)) or self._tolerant(method, path)
 
     def _tolerant(self, method: str, path: str) -> Handler | None:
         bare = path.rstrip("/")
-        found = self._routes.get((method, bare))
+        found = self.routes.get((method, bare))
         if found is not None:
             return found
         for prefix in ("/v1/models/", "/models/"):
             if bare.startswith(prefix):
                 return self._one_model if method in {"GET", "HEAD"} else partial(self._wrong_method, allow="GET, HEAD")
-        methods = sorted(known for known, known_path in self._routes if known_path == bare)
+        methods = sorted(known for known, known_path in self.routes if known_path == bare)
         if methods:
             return partial(self._wrong_method, allow=", ".join(methods))
         return self._unknown_path if bare == "/v1" or bare.startswith("/v1/") else None
@@ -111,7 +112,12 @@ class DataPlane:
         record.client = authenticate(head, self._gateway.pool.snapshot.clients).label
         if len(self.visits) > self._settings.max_concurrent_requests:
             raise _too_busy()
-        body = await self._read_body(head, visit)
+        if head.content_encoding not in _PLAIN or head.content_length > self._settings.max_body_bytes:
+            raise self._unacceptable(head)
+        body = visit.take_body()
+        if body is None:
+            body = await self._read_body(visit)
+        visit.reading_since = 0.0
         request = decode(body)
         wishes = self._wishes(head, generate=generate) if generate or head.deadline_ms or head.prefer else NO_WISHES
         return await self._gateway.serve(request, record, visit, wishes)
@@ -124,28 +130,27 @@ class DataPlane:
             shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
         )
 
-    async def _read_body(self, head: RequestHead, visit: Visit) -> bytes:
-        limit = self._settings.max_body_bytes
-        if head.content_encoding not in {b"", b"identity"}:
-            raise CallerError(415, "Compressed request bodies are not taken: send it as it is.", code="encoding")
-        if head.content_length > limit:
-            raise _too_large(limit)
-        message = await visit.receive()
-        body: bytes = message.get("body", b"")
-        if message.get("more_body"):
-            pieces, size = [body], len(body)
-            while message.get("more_body"):
-                message = await visit.receive()
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > limit:
-                    raise _too_large(limit)
-            body = b"".join(pieces)
-        if message["type"] == "http.disconnect":
-            visit.ended = Ended.GONE
-            raise asyncio.CancelledError
-        visit.reading_since = 0.0
-        return body
+    def _unacceptable(self, head: RequestHead) -> CallerError:
+        if head.content_encoding not in _PLAIN:
+            return CallerError(415, "Compressed request bodies are not taken: send it as it is.", code="encoding")
+        return _too_large(self._settings.max_body_bytes)
+
+    async def _read_body(self, visit: Visit) -> bytes:
+        """Read a body that comes in pieces."""
+        pieces: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await visit.receive()
+            if message["type"] == "http.disconnect":
+                visit.ended = Ended.GONE
+                raise asyncio.CancelledError
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            if size > self._settings.max_body_bytes:
+                raise _too_large(self._settings.max_body_bytes)
+            more = message.get("more_body", False)
+        return b"".join(pieces)
 
     async def _refuse(self, scope: Scope, send: Send, visit: Visit, error: CallerError, record: RequestRecord) -> None:
         record.status = error.status
@@ -212,7 +217,7 @@ class DataPlane:
         return RequestRecord(made_id, self._clock.monotonic_s())
 
     def __repr__(self) -> str:
-        return f"<DataPlane {len(self._routes)} routes, {self.visits!r}>"
+        return f"<DataPlane {len(self.routes)} routes, {self.visits!r}>"
 
 
 def unknown_path(scope: Scope) -> CallerError:

@@ -10,6 +10,7 @@ draining) is uvicorn's, and so is every name that this module overrides.
 import asyncio
 import logging
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import unquote
 
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGIVersions, HTTPScope
@@ -17,6 +18,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from keyrelay.api.answering import DIRECT
+from keyrelay.api.app import Application
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 _CLOSE = b"connection: close\r\n"
@@ -110,16 +112,23 @@ class GatewayCycle(RequestResponseCycle):
 
     async def receive(self) -> ASGIReceiveEvent:
         """The body, at once when all of it is there; then whatever uvicorn says."""
-        if self.more_body or self.taken or self.disconnected or self.waiting_for_100_continue:
-            event = await super().receive()
-            self.body = b""  # type: ignore[assignment]
-            return event
+        body = None if self.disconnected or self.waiting_for_100_continue else self.take_body()
+        if body is not None:
+            self.flow.resume_reading()
+            return {"type": "http.request", "body": body, "more_body": False}
+        event = await super().receive()
+        self.body = b""  # type: ignore[assignment]
+        return event
+
+    def take_body(self) -> bytes | None:
+        """The whole body if it is there, once; else None, and `receive` will bring it."""
+        if self.more_body or self.taken:
+            return None
         self.taken = True
-        self.flow.resume_reading()
         self.message_event.clear()
         body = bytes(self.body)
         self.body = b""  # type: ignore[assignment]
-        return {"type": "http.request", "body": body, "more_body": False}
+        return body
 
     def write_whole(self, status: int, head: bytes, body: bytes) -> None:
         """Send status, head (with its content-length) and body at once, and end the request."""
@@ -174,19 +183,23 @@ class GatewayProtocol(HttpToolsProtocol):
         """Start the request's task, or queue it behind the one under way."""
         parser = self.parser
         version = parser.get_http_version()
-        scope = self.scope = self._scope(version)
+        method = parser.get_method().decode("ascii")
+        own = self.app if isinstance(self.app, Application) else None
+        handler = own.exact.get((method, self.url)) if own is not None else None
+        target = cast("ASGI3Application", handler or self.app)
+        scope = self.scope = self._scope(version, method) if handler is None else self._short_scope(method)
         previous = self.cycle
         cycle = GatewayCycle(scope, self, keep_alive=version != "1.0" and parser.should_keep_alive())
         self.cycle = cycle
         if self.expect_100_continue:
             cycle.waiting_for_100_continue = True
-        if scope["method"] != "HEAD":
+        if method != "HEAD":
             scope["extensions"] = {DIRECT: cycle}  # type: ignore[dict-item]  # ASGI allows any value
         if previous is None or previous.response_complete:
-            self._start_asgi_task(cycle, self.app)
+            self._start_asgi_task(cycle, target)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self.app))
+            self.pipeline.appendleft((cycle, target))
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body; stop reading while the application has not taken what is there."""
@@ -205,7 +218,18 @@ class GatewayProtocol(HttpToolsProtocol):
             cycle.more_body = False
             cycle.message_event.set()
 
-    def _scope(self, version: str) -> HTTPScope:
+    def _short_scope(self, method: str) -> HTTPScope:
+        """What the data plane reads of a scope, for a request that goes straight to it."""
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": self.url.decode("ascii"),
+            "query_string": b"",
+            "headers": self.headers,
+        }
+        return cast("HTTPScope", scope)
+
+    def _scope(self, version: str, method: str) -> HTTPScope:
         url = self.url
         if url.find(b"?") >= 0 or url.find(b"%") >= 0 or url.find(b"#") >= 0 or not url.startswith(b"/"):
             path, raw_path, query = _parse(url)
@@ -215,7 +239,7 @@ class GatewayProtocol(HttpToolsProtocol):
             "type": "http",
             "asgi": _ASGI,
             "http_version": version,
-            "method": self.parser.get_method().decode("ascii"),
+            "method": method,
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme or "http",

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import DirectAnswer, direct_answer, head_pairs
+from keyrelay.api.answering import direct_answer, head_pairs
 
 TICK_S = 0.25
 
@@ -32,7 +32,6 @@ class Visit:
     __slots__ = (
         "_direct",
         "_loop",
-        "_scope",
         "_send",
         "ended",
         "finished",
@@ -60,13 +59,15 @@ class Visit:
         self.watcher: asyncio.Task[None] | None = None
         self._loop = loop
         self._send = send
-        self._scope = scope
-        self._direct: DirectAnswer | None = None
+        self._direct = direct_answer(scope)
+
+    def take_body(self) -> bytes | None:
+        """The whole body if the server has it already; else None, and `receive` will bring it."""
+        return None if self._direct is None else self._direct.take_body()
 
     async def start(self, head: bytes) -> None:
         """Send status 200 and the head of a stream."""
         self.started = True
-        self._direct = direct_answer(self._scope)
         await self._send({"type": "http.response.start", "status": 200, "headers": head_pairs(head)})
 
     async def write(self, data: bytes) -> None:

@@ -74,7 +74,8 @@ class Executor:
             finally:
                 self._arrivals.announce()
             if not isinstance(outcome, Failure):
-                self._ledger.raise_belief(reservation)
+                if job.beyond_belief:
+                    self._ledger.raise_belief(reservation)
                 return outcome, candidate, reservation
             self._note_failure(job, candidate, outcome)
             self._check_deadline(job)
@@ -99,6 +100,7 @@ class Executor:
             if not unproven:
                 taken = self._chooser.choose_beyond_belief(job, now_s)
                 if taken is not None:
+                    job.beyond_belief = True
                     return taken
                 raise nothing_could_serve(job, now_s)
             self._check_deadline(job)

@@ -15,7 +15,8 @@ class Job(msgspec.Struct, eq=False):
 
     `total_at` is the request's deadline on the monotonic clock. `tried` holds the last failure of each candidate
     that was called, `drops` why each was passed over, `avoided` the providers that failed it, `faults` how many
-    calls failed because of a provider, `small_models` the models that it does not fit into.
+    calls failed because of a provider, `small_models` the models that it does not fit into, `beyond_belief` that it
+    has tested whether a believed limit is one.
     """
 
     request: CallRequest
@@ -29,6 +30,7 @@ class Job(msgspec.Struct, eq=False):
     beliefs: list[Candidate] = []
     small_models: set[str] = set()
     faults: int = 0
+    beyond_belief: bool = False
 
     def __repr__(self) -> str:
         return f"<Job {self.record.id} tried={len(self.tried)} dropped={len(self.drops)} faults={self.faults}>"

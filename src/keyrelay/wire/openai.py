@@ -4,6 +4,7 @@ A request is read just far enough to route it, and goes out with its own bytes: 
 and what the provider's quirks name are changed. An answer is read just far enough to account for it.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ _WHOLE_NUMBER_LIMIT = 2**53
 _NAMES_TO_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _DATA_IN_SCHEMAS = frozenset({"const", "default", "enum", "examples", "required"})
 
+_MESSAGES = re.compile(rb"\[\s*\{")
 _text = msgspec.json.Decoder(str)
 _encoder = msgspec.json.Encoder()
 
@@ -83,11 +85,11 @@ def decode_request(operation: Operation, body: bytes, *, max_depth: int) -> Call
 
 
 def _check_shape(operation: Operation, name: str, content: bytes) -> None:
-    allowed = b"[" if operation == "chat" else b'["'
-    if content[:1] not in allowed:
+    first = content[:1]
+    if first != b"[" and (operation == "chat" or first != b'"'):
         shape = _REQUIRED[operation][1]
         raise CallerError(400, f"Invalid type for '{name}': expected {shape}.", param=name, code="invalid_type")
-    if operation == "chat" and content[1:].lstrip()[:1] not in b"{":
+    if operation == "chat" and not _MESSAGES.match(content):
         message = f"Invalid value for '{name}': expected at least one message object."
         raise CallerError(400, message, param=name, code="invalid_value")
 

@@ -155,6 +155,9 @@ class StreamReader:
         except JSON_ERRORS:
             self._stop(StreamEnd.MALFORMED, "an event is not the JSON that was expected", data)
             return False
+        return self._note(chunk, data)
+
+    def _note(self, chunk: _Chunk, data: bytes) -> bool:
         if bytes(chunk.error) not in NOTHING:
             return self._fail(data)
         usage = read_usage(chunk.usage)
