@@ -157,6 +157,10 @@ class Sink(Protocol):
         """Send status 200 and the head: lines `name: value`, each with its line end."""
         ...
 
+    def write_now(self, data: bytes) -> bool:
+        """Send a piece of the body if that takes no waiting; False when it does, and nothing was sent."""
+        ...
+
     async def write(self, data: bytes) -> None:
         """Send a piece of the body."""
         ...

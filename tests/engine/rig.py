@@ -128,13 +128,20 @@ class Notes:
 class ListSink:
     """A caller who takes everything at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_up: bool = True) -> None:
+        self.keeps_up = keeps_up
         self.head = b""
         self.pieces: list[bytes] = []
         self.ended = False
 
     async def start(self, head: bytes) -> None:
         self.head = head
+
+    def write_now(self, data: bytes) -> bool:
+        if not self.keeps_up:
+            return False
+        self.pieces.append(data)
+        return True
 
     async def write(self, data: bytes) -> None:
         self.pieces.append(data)

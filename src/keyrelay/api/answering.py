@@ -26,6 +26,10 @@ class DirectAnswer(Protocol):
         """Send status, head (with its content-length) and body at once, and end the answer."""
         ...
 
+    def write_now(self, data: bytes) -> bool:
+        """Send a piece of a chunked answer unless that would have to wait; whether it was sent, or nobody is there."""
+        ...
+
     async def write_piece(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of a chunked answer whose head has gone out through ASGI; wait as `send` would."""
         ...

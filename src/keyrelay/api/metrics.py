@@ -87,7 +87,10 @@ class Metrics(Collector):
 
     def _count_served(self, record: RequestRecord, served: _Served) -> None:
         ms = record.ms
-        served.answered += 1
+        if record.category:  # a stream that broke off
+            _add(self._attempts, (record.provider, record.model, record.category))
+        else:
+            served.answered += 1
         served.duration.observe(ms / 1000)
         if record.first_token_ms is not None:
             served.first_token.observe(record.first_token_ms / 1000)

@@ -145,6 +145,14 @@ class GatewayCycle(RequestResponseCycle):
             self.transport.close()
         self.on_response()
 
+    def write_now(self, data: bytes) -> bool:
+        """Send a piece of a chunked answer whose head has gone out, unless the caller does not keep up."""
+        if self.flow.write_paused:
+            return False
+        if not self.disconnected:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
     async def write_piece(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of a chunked answer whose head has gone out; wait while the caller does not take it."""
         if self.flow.write_paused and not self.disconnected:

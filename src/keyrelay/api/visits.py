@@ -70,6 +70,10 @@ class Visit:
         self.started = True
         await self._send({"type": "http.response.start", "status": 200, "headers": head_pairs(head)})
 
+    def write_now(self, data: bytes) -> bool:
+        """Send a piece of a stream if the caller keeps up; False when it has to be waited for."""
+        return self._direct is not None and self._direct.write_now(data)
+
     async def write(self, data: bytes) -> None:
         """Send a piece of a stream; waits for the caller to take what was written before."""
         self.writing_since = self._loop.time()

@@ -102,7 +102,7 @@ class Relay:
                 data = shape.feed(data, provider=provider, model=model, usage=reader.usage)
             if ended or reader.end is not StreamEnd.OPEN:
                 return data
-            if data:
+            if data and not sink.write_now(data):
                 await sink.write(data)
             seen = reader.content_events
             chunk = await answer.read()
