@@ -59,9 +59,6 @@ def compose(configuration: Configuration) -> Application:
     )
     health = HealthView(pool, clock.epoch_s)
 
-    async def start() -> None:
-        """Nothing to open: the transport connects when it is needed."""
-
     async def stop() -> None:
         await transport.aclose()
         watchers.flush()
@@ -70,7 +67,6 @@ def compose(configuration: Configuration) -> Application:
         DataPlane(gateway, clock, _data_plane_settings(settings)),
         create_control_plane(health, watchers),
         health,
-        on_start=start,
         on_stop=stop,
     )
 

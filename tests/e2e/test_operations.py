@@ -341,8 +341,18 @@ class TestStarting:
                 assert (await caller.post(CHAT, chat())).status == 200
                 short = await caller.post("/v1/generate", {"prompt": "Say hello in five words."})
                 assert short.json["text"]
-            await until(lambda: any(line.get("client") == "demo-traffic" for line in gateway.lines()), "traffic", 15.0)
+                async with asyncio.timeout(15.0):
+                    while 'client="demo-traffic"' not in (await caller.get("/metrics")).body.decode():
+                        await asyncio.sleep(0.1)
+            assert not any(line.get("level") == "info" for line in gateway.lines())
             assert await gateway.stop() == 0
+
+
+async def test_the_root_leads_to_the_documentation(tmp_path: Path) -> None:
+    environ = {"KEYRELAY_PORT": "0", "GROQ_API_KEY": "sim-groq-a", "CLIENT_API_KEYS_MAP": "sim-client-secret-1:App"}
+    async with process(environ, tmp_path) as gateway, Caller(gateway.port, "sim-client-secret-1") as caller:
+        reply = await caller.get("/")
+        assert (reply.status, reply.headers["location"]) == (307, "/docs")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -39,7 +39,7 @@ def say(line: str) -> None:
 
 
 def passes(row: Row) -> bool:
-    """The figures of the fact sheet: 99.9 % good, a tenth more calls at most."""
+    """99.9 % good, a tenth more calls at most."""
     calls_fit = row.fault in NOTHING_LEARNED or row.calls <= row.allowed_calls
     return row.good >= _LEAST_GOOD * row.requests and calls_fit
 

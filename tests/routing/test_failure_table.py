@@ -1,4 +1,4 @@
-"""The generic table of the fact sheet of providers, §1.1, for a provider without rows of its own."""
+"""The generic table, for a provider without rows of its own."""
 
 import math
 from typing import Any, NamedTuple

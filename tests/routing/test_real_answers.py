@@ -1,6 +1,6 @@
 """Real error bodies of the providers on their way from bytes to a failure, through each one's own table.
 
-The bodies are those of the fact sheet of providers, §2; `tests/upstream_catalogue/test_failure_tables.py` has every
+The bodies were captured from the providers; `tests/upstream_catalogue/test_failure_tables.py` has every
 row of every provider, on what is extracted from a body. It is noon in UTC, four o'clock in the morning in California.
 """
 

@@ -93,7 +93,7 @@ def test_it_loads_from_an_archive(tmp_path: Path) -> None:
 def test_a_file_names_its_source_and_date(row: ProviderRow) -> None:
     text = (FILES / f"{row.id}.toml").read_text(encoding="utf-8")
     comment = " ".join(line.removeprefix("#").strip() for line in text.split("\nid = ")[0].splitlines())
-    assert re.match(r"Source: fact sheet of providers .*§.*, read \d{4}-\d\d-\d\d", comment)
+    assert re.match(r"Source: read \d{4}-\d\d-\d\d", comment)
     assert str(row.verified_at) in comment
 
 

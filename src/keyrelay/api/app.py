@@ -19,12 +19,11 @@ class Application:
     `exact` are the data plane's handlers by method and path as sent, for a server that looks them up itself.
     """
 
-    def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, on_start: Hook, on_stop: Hook) -> None:
+    def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, on_stop: Hook) -> None:
         self.data = data
         self.health = health
         self.exact = {(method, path.encode("ascii")): handler for (method, path), handler in data.routes.items()}
         self._control = control
-        self._on_start = on_start
         self._on_stop = on_stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,15 +37,18 @@ class Application:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
+    async def stop(self) -> None:
+        """Let go of everything: connections to providers are closed, what waits to be written is written."""
+        self.health.draining = True
+        await self._on_stop()
+
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self._on_start()
                 await send({"type": "lifespan.startup.complete"})
             else:
-                self.health.draining = True
-                await self._on_stop()
+                await self.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

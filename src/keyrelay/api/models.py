@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 
 from keyrelay.core.configuration import Provider, Snapshot
+from keyrelay.core.providers import ModelRow
 from keyrelay.engine.pool import Pool
+from keyrelay.routing.resolve import canonical_model
 
 _OWNER = "keyrelay"
 
@@ -33,6 +35,10 @@ def model_entry(pool: Pool, name: str) -> bytes | None:
     return msgspec.json.encode(_model_entry(name, providers))
 
 
+def _row(provider: Provider, name: str) -> ModelRow | None:
+    return provider.models.get(canonical_model(provider, name.removeprefix(f"{provider.id}/")))
+
+
 def _priority(provider: Provider) -> int:
     return provider.priority
 
@@ -43,7 +49,7 @@ def _route_entry(name: str) -> dict[str, Any]:
 
 def _model_entry(model: str, providers: list[Provider]) -> dict[str, Any]:
     about: dict[str, Any] = {"providers": [provider.id for provider in providers]}
-    row = next((provider.models[model] for provider in providers if model in provider.models), None)
+    row = next((row for provider in providers if (row := _row(provider, model)) is not None), None)
     if row is not None:
         about["capabilities"] = row.capabilities
         if row.context_tokens:

@@ -83,7 +83,7 @@ async def serve(configuration: Configuration, greet: Callable[[str], None]) -> i
         application,
         http=GatewayProtocol,
         ws="none",
-        lifespan="on",
+        lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -94,7 +94,10 @@ async def serve(configuration: Configuration, greet: Callable[[str], None]) -> i
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
     )
     server = GatewayServer(config, application, lambda: greet(f"http://{host}:{port}/v1"))
-    await server.serve(sockets=[bound])
+    try:
+        await server.serve(sockets=[bound])
+    finally:
+        await application.stop()
     return Exit.FINE if server.started else Exit.FAILED
 
 

@@ -76,7 +76,10 @@ def _demo_configuration(configuration: Configuration, port: int, clients: dict[s
     """The demo's providers under the operator's settings; no file of the working directory is read."""
     with tempfile.TemporaryDirectory() as empty:
         demo = load_configuration(demo_environment(port), directory=Path(empty), overrides={"data_dir": empty})
-    demo = msgspec.structs.replace(demo, settings=configuration.settings)
+    settings = configuration.settings
+    if settings.log_level == "info":  # the traffic's lines would carry the secret away that was shown at the start
+        settings = msgspec.structs.replace(settings, log_level="warning")
+    demo = msgspec.structs.replace(demo, settings=settings)
     made = tuple(Client(label, digest_of(secret.reveal())) for label, secret in clients.items())
     return with_clients(demo, made, source="demo")
 

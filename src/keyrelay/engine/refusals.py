@@ -113,8 +113,8 @@ def _message(job: Job, servable: list[Dropped], wait_s: float | None, now_s: flo
         when = f"The earliest is expected back in {_words(wait_s)}, at {_iso(now_s + wait_s)}."
     else:
         when = "Try again shortly."
-    candidates = "the only candidate" if len(servable) == 1 else f"all {len(servable)} candidates"
-    return f"Nothing can serve '{name}' right now; {candidates}: {summary}. {when}"
+    candidates = "its only candidate" if len(servable) == 1 else f"its {len(servable)} candidates"
+    return f"Nothing can serve '{name}' right now. Of {candidates}: {summary}. {when}"
 
 
 def _words(wait_s: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from keyrelay.core.errors import CallerError
-from keyrelay.core.failures import ADVICE, Failure, FailureKind, FailureScope
+from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
 from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
@@ -35,6 +35,10 @@ class StreamShape(Protocol):
 
     def feed(self, chunk: bytes, *, provider: str, model: str, usage: Usage | None) -> bytes:
         """The piece in its other shape, possibly empty."""
+        ...
+
+    def end(self, *, provider: str, model: str, usage: Usage | None) -> bytes:
+        """What a whole answer ends with, if it has not been fed; possibly empty."""
         ...
 
 
@@ -86,6 +90,8 @@ class Relay:
             settle()
         if failure is not None:
             last += encode_error_event(_broken(failure, job))
+        elif shape is not None:
+            last += shape.end(provider=record.provider, model=record.model, usage=stream.reader.usage)
         await sink.end(last)
 
     async def _pump(
@@ -145,7 +151,7 @@ def _broken(failure: Failure, job: Job) -> CallerError:
     attempt = job.record.attempts[-1]
     return CallerError(
         _STATUS_OF_BREAK,
-        f"The answer of {attempt.provider} broke off: {failure.message}. {ADVICE[failure.kind]}",
+        f"The answer of {attempt.provider} broke off: {failure.message}. Ask again to get a whole one.",
         kind="upstream_error",
         code="upstream_incomplete",
         detail={"request_id": job.record.id, "kind": failure.kind, "provider": attempt.provider, "key": attempt.key},

@@ -12,19 +12,19 @@ _GEMINI = ProviderPlan(
         "sim-gemini-d": KeyPlan(label="used-up", state="exhausted_day"),
     },
     latency=Latency(first_token_ms=(250, 700), tokens_per_s=120),
-    faults={"503": 0.01, "stall_mid_stream:8": 0.005},
+    faults={"503": 0.02, "429": 0.01},
     accept_unknown_keys=False,
 )
 _GROQ = ProviderPlan(
     keys={"sim-groq-a": KeyPlan(label="groq-main"), "sim-groq-b": KeyPlan(label="groq-second")},
     latency=Latency(first_token_ms=(40, 120), tokens_per_s=450),
-    faults={"429:3": 0.01, "rst_mid_stream": 0.01},
+    faults={"429:3": 0.01, "rst_before_head": 0.01},
     accept_unknown_keys=False,
 )
 _MISTRAL = ProviderPlan(
     keys={"sim-mistral-a": KeyPlan(label="mistral-main")},
     latency=Latency(first_token_ms=(180, 500), tokens_per_s=90),
-    faults={"stall_body:8": 0.005, "500": 0.01},
+    faults={"500": 0.02},
     accept_unknown_keys=False,
 )
 _OLLAMA = ProviderPlan(
@@ -37,7 +37,7 @@ def demo_scenario(seed: int = 7) -> Scenario:
     """Gemini with four keys, one of them used up, Groq with two, Mistral with one, and a local Ollama.
 
     Quotas are those of the catalogue's rows, so that a gateway with the same catalogue need not learn them. Faults
-    are rare and bounded: refusals, failures, silences of 8 s, streams that break off.
+    are rare and come before the first byte, so that who tries it out sees failover and no broken answer.
     """
     plans = {"gemini": _GEMINI, "groq": _GROQ, "mistral": _MISTRAL, "ollama": _OLLAMA}
     return Scenario(seed=seed, providers=plans)

@@ -1,4 +1,4 @@
-"""Model lists and the calls that prove a key at no cost (providers.md §1.4), as a table of path endings."""
+"""Model lists and the calls that prove a key at no cost, as a table of path endings."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

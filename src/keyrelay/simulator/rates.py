@@ -1,4 +1,4 @@
-"""The rate headers that each provider really sends, as a table (providers.md §1.3).
+"""The rate headers that each provider really sends, as a table.
 
 Gemini, Cohere, DeepSeek, Hugging Face, NVIDIA, Cloudflare, AI21, Perplexity and Ollama send none; OpenRouter's come
 with its 429 only and stand in its error table. Limits that no header names stay invisible, as Groq's requests per

@@ -1,4 +1,4 @@
-"""What providers do differently inside an otherwise OpenAI-shaped answer, as a table (facts: providers.md §1.5, §2)."""
+"""What providers do differently inside an otherwise OpenAI-shaped answer, as a table."""
 
 import msgspec
 

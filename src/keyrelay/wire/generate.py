@@ -102,23 +102,31 @@ def _text(message: _Message | None) -> str:
 class GenerateStream:
     """Turns a chat stream into the short one."""
 
-    __slots__ = ("_finish_reason", "_splitter")
+    __slots__ = ("_ended", "_finish_reason", "_splitter")
 
     def __init__(self, max_event_bytes: int) -> None:
         self._splitter = EventSplitter(max_event_bytes)
         self._finish_reason: str | None = None
+        self._ended = False
 
     def feed(self, chunk: bytes, *, provider: str, model: str, usage: Usage | None) -> bytes:
         """The events of the short stream for a piece of the long one."""
         return b"".join(self._event(event, provider, model, usage) for event in self._splitter.feed(chunk))
+
+    def end(self, *, provider: str, model: str, usage: Usage | None) -> bytes:
+        """The last events, for a whole answer that ended without `[DONE]`; nothing when they have been."""
+        if self._ended:
+            return b""
+        self._ended = True
+        last = {"done": True, **_about(provider, model, usage, self._finish_reason)}
+        return b"data: " + msgspec.json.encode(last) + b"\n\ndata: [DONE]\n\n"
 
     def _event(self, event: bytes, provider: str, model: str, usage: Usage | None) -> bytes:
         data = event_data(event)
         if data is None:
             return event
         if data == b"[DONE]":
-            last = {"done": True, **_about(provider, model, usage, self._finish_reason)}
-            return b"data: " + msgspec.json.encode(last) + b"\n\ndata: [DONE]\n\n"
+            return self.end(provider=provider, model=model, usage=usage)
         choice = _first_choice(data)
         self._finish_reason = choice.finish_reason or self._finish_reason
         text = _text(choice.delta)

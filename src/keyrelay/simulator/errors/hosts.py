@@ -1,4 +1,4 @@
-"""How the other providers with error shapes of their own say no (providers.md §2.8, §2.15, §2.16, §2.18-2.20)."""
+"""How the other providers with error shapes of their own say no."""
 
 from keyrelay.simulator.errors import shapes
 from keyrelay.simulator.errors.reasons import INVALID, Reason, Voice

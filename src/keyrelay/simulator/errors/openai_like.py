@@ -1,4 +1,4 @@
-"""How providers with OpenAI's error shape, or nearly, say no (providers.md §2.1, §2.4, §2.5, §2.21-2.23)."""
+"""How providers with OpenAI's error shape, or nearly, say no."""
 
 from keyrelay.simulator.errors import shapes
 from keyrelay.simulator.errors.reasons import INVALID, Reason, Voice

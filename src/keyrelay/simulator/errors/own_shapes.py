@@ -1,4 +1,4 @@
-"""How providers with error shapes of their own say no (providers.md §2.2, §2.3, §2.6, §2.7, §2.11)."""
+"""How providers with error shapes of their own say no."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Why a simulated provider refuses a call, in its own words: the types of the tables.
 
 Texts hold `{facts}` which are filled in when an answer is made; a string that starts with `=` stands for a fact as
-it is, a number for instance. Facts and bodies come from providers.md §1.1, §1.6, §1.7 and §2.
+it is, a number for instance. Bodies are those of the providers' documentation and of captured answers.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""How resellers of other people's models say no: OpenAI's shape, with additions (providers.md §2.9-2.14)."""
+"""How resellers of other people's models say no: OpenAI's shape, with additions."""
 
 from keyrelay.simulator.errors import shapes
 from keyrelay.simulator.errors.reasons import INVALID, Reason, Voice

@@ -1,4 +1,4 @@
-"""The shapes of error bodies: ten of them, among two dozen providers (providers.md §1.1)."""
+"""The shapes of error bodies: ten of them, among two dozen providers."""
 
 from typing import Any
 

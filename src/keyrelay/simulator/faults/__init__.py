@@ -1,4 +1,4 @@
-"""Faults on demand: every way of misbehaving, by name (reliability.md §3.1).
+"""Faults on demand: every way of misbehaving, by name.
 
 A fault is asked for as `name[:argument]` in a scenario's `faults` or `script`, at `/__simulator/script`, or in the
 request header `x-sim-fault`, there with `@provider` behind it if only that provider shall misbehave.
