@@ -1,7 +1,7 @@
 """What the gateway costs beside nginx: CPU time per request, throughput, latency, memory, start.
 
 Three things take the same load in turn, all on loopback: an upstream that answers at once, nginx as a plain reverse
-proxy in front of it, and the gateway with everything on (authentication, ledger, journal, usage, metrics). What
+proxy in front of it, and the gateway with everything on (authentication, ledger, usage, metrics, log). What
 counts is CPU time of the server's processes per answer, because it hardly depends on what else the machine does, and
 the ratio to nginx, because it hardly depends on the machine. Rounds alternate, medians are reported.
 
@@ -37,6 +37,7 @@ from rig.report import (
     summarise,
 )
 from rig.servers import Amount, Measured, Rig
+from rig.wakefulness import cpus_awake
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,12 +114,13 @@ def measure_starts(rig: Rig, count: int) -> list[float]:
     return starts_s
 
 
-def run(plan: Plan, *, pin: bool) -> Report:
+def run(plan: Plan, *, pin: bool, awake: bool) -> Report:
     """Measure everything that the plan says."""
     busy = os.getloadavg()[0]
     if busy > 1:
         say(f"other programs are busy here (load {busy:.1f}): throughput and latency will suffer, CPU time a little")
     with contextlib.ExitStack() as stack:
+        is_awake = stack.enter_context(cpus_awake(wanted=awake))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keyrelay-bench-")))
         rig = Rig(directory, pin=pin)
         stack.enter_context(rig.surroundings())
@@ -133,6 +135,7 @@ def run(plan: Plan, *, pin: bool) -> Report:
         return Report(
             machine=describe_machine(rig.nginx_program, rig.wrk_program),
             rounds=plan.rounds,
+            awake=is_awake,
             scenarios=summaries,
             half_load=half_load,
             start_best_s=min(starts_s),
@@ -149,6 +152,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--check", action="store_true", help="exit 1 when a figure is above its goal")
     parser.add_argument("--rounds", type=int, help=f"rounds over which medians are taken (default {FULL.rounds})")
     parser.add_argument("--no-pin", action="store_true", help="let the system choose the CPUs")
+    parser.add_argument("--let-sleep", action="store_true", help="let idle CPUs sleep (see bench/rig/wakefulness.py)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
     form.add_argument("--markdown", action="store_true", help="print docs/performance.md")
@@ -169,7 +173,7 @@ def main() -> int:
     if options.rounds:
         plan = msgspec.structs.replace(plan, rounds=max(1, options.rounds))
     try:
-        report = run(plan, pin=not options.no_pin)
+        report = run(plan, pin=not options.no_pin, awake=not options.let_sleep)
     except BenchError as error:
         say(f"scripts/bench: no figures: {error}")
         return 1

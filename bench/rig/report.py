@@ -87,6 +87,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     machine: Machine
     rounds: int
+    awake: bool
     scenarios: tuple[Summary, ...]
     half_load: HalfLoad | None
     start_best_s: float
@@ -205,7 +206,8 @@ def _machine_line(report: Report) -> str:
     machine = report.machine
     return (
         f"{machine.cpu}, {machine.cores} cores, Linux {machine.kernel}, Python {machine.python}, "
-        f"uvloop {machine.uvloop}, nginx {machine.nginx}, wrk {machine.wrk}; {report.rounds} rounds"
+        f"uvloop {machine.uvloop}, nginx {machine.nginx}, wrk {machine.wrk}; {report.rounds} rounds, "
+        f"idle CPUs {'kept awake' if report.awake else 'free to sleep'}"
     )
 
 
@@ -243,10 +245,12 @@ Machine: {machine}.
 - **Upstream**: nginx with a file for an answer; for streams a small server that writes one event at a time.
 - **nginx**: one worker, connections to the upstream kept alive, no log; streams with `proxy_buffering off`.
 - **gateway**: `keyrelay up` with one process and everything on: client authentication, choice among four keys, a ledger
-  that counts four limits per request, the journal, usage read from every answer, metrics.
+  that counts four limits per request, usage read from every answer, metrics, a log line per request.
 
 All run on this one machine over loopback: the server under test on one core, load and upstream on the other. Rounds
-alternate between nginx and the gateway; the figures are medians, the ratio is the median of the rounds' ratios.
+alternate between nginx and the gateway; the figures are medians, the ratio is the median of the rounds' ratios. Idle
+CPUs are asked not to sleep while it runs: on a virtual machine each write to a sleeping neighbour costs the writer an
+interrupt through the host, which says nothing about the writer (`--let-sleep` measures with it).
 
 ## Why to believe it
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rig.wakefulness import cpus_awake
 from tests.house.sources import PACKAGE, ROOT
 
 SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
@@ -71,3 +72,14 @@ def test_it_reports_nothing_that_it_is_not_sure_of(lie: str, reason: str) -> Non
 def test_it_measures_the_gateway() -> None:
     report = figures(run_bench(relay=False))
     assert [scenario["name"] for scenario in report["scenarios"]] == ["1k", "stream"]
+
+
+def test_idle_cpus_are_asked_to_stay_awake_where_that_can_be_asked(tmp_path: Path) -> None:
+    wish = tmp_path / "latency"
+    with cpus_awake(wish=wish) as awake:
+        assert awake
+        assert wish.read_bytes() == bytes(4)
+    with cpus_awake(wish=tmp_path / "none" / "latency") as awake:
+        assert not awake
+    with cpus_awake(wanted=False, wish=wish) as awake:
+        assert not awake
