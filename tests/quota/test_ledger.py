@@ -123,8 +123,40 @@ class TestSettle:
         book.settle(reservation, Amounts(input_tokens=8, output_tokens=2), NOW_S)
         assert repr(reservation) == "<Reservation settled requests=1 tokens=8+2 of 1>"
 
+    @pytest.mark.parametrize("window", ["60s", "day@UTC", "once"])
+    @pytest.mark.parametrize("arrived_s", [NOW_S + 0.5, NOW_S + 2, NOW_S - 5])
+    def test_with_arrived_comes_to_the_same_as_answered_before(self, window: str, arrived_s: float) -> None:
+        path = tuple(key(1000, window, unit=unit) for unit in Unit)
+        true = Amounts(requests=2, input_tokens=25, output_tokens=3)
+        standings = []
+        for one_step in (True, False):
+            book = LedgerBook()
+            reservation = taken(book, *path, amounts=Amounts(input_tokens=30, output_tokens=1))
+            if not one_step:
+                book.answered(reservation, arrived_s)
+            book.settle(reservation, true, arrived_s, arrived=one_step)
+            standings.append(book.peek(path, NOW_S + 2))
+        assert standings[0] == standings[1]
+        assert [(standing.used, standing.reserved) for standing in standings[0]] == [(2, 0), (25, 0), (3, 0), (28, 0)]
+
+    def test_a_call_cut_off_at_the_reset_may_still_be_answered_and_corrected(self) -> None:
+        midnight_s = (NOW_S // 86_400 + 1) * 86_400
+        book, day = LedgerBook(), key(9, "day@UTC")
+        reservation = taken(book, day, now_s=midnight_s - 0.5)
+        book.settle(reservation, Amounts(requests=2), midnight_s + 0.1, arrived=True)
+        assert book.peek((day,), midnight_s + 0.1)[0].used == 2
+
 
 class TestSharedCounts:
+    def test_limits_of_all_units_on_the_same_share_a_window(self) -> None:
+        book, path = LedgerBook(), (key(2), key(1), key(50, unit=Unit.TOKENS), key(1, "1h"))
+        assert len(taken(book, *path).slots) == 2
+
+    def test_a_unit_limited_later_goes_on_with_what_was_used(self) -> None:
+        book, tokens = LedgerBook(), key(50, unit=Unit.TOKENS)
+        taken(book, key(2), amounts=Amounts(input_tokens=40))
+        assert refused(book, tokens, amounts=Amounts(input_tokens=20)).used == 40
+
     def test_a_changed_amount_goes_on_with_the_count(self) -> None:
         book = LedgerBook()
         for _ in range(3):

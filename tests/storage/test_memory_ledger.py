@@ -8,6 +8,10 @@ def test_another_ledgers_reservation_is_refused() -> None:
     ledger = MemoryLedger()
     with pytest.raises(TypeError, match="is not a reservation of this ledger"):
         ledger.settle(object(), Amounts(), 0.0)
+    with pytest.raises(TypeError, match="is not a reservation of this ledger"):
+        ledger.answered(object(), 0.0)
+    with pytest.raises(TypeError, match="is not a reservation of this ledger"):
+        ledger.raise_belief(object())
 
 
 def test_repr_tells_what_it_holds() -> None:

@@ -46,10 +46,9 @@ def head_pairs(head: bytes) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n")) if name]
 
 
-async def send_whole(scope: Scope, send: Send, status: int, head: bytes, body: bytes) -> None:
+async def send_whole(direct: DirectAnswer | None, send: Send, status: int, head: bytes, body: bytes) -> None:
     """Send an answer in one piece; in one write where the server has Keyrelay's extension."""
     head = b"%bcontent-length: %d\r\n" % (head, len(body))
-    direct = direct_answer(scope)
     if direct is not None:
         direct.write_whole(status, head, body)
         return
@@ -66,4 +65,4 @@ async def send_error(scope: Scope, send: Send, error: CallerError, request_id: s
         *error.headers,
     )
     head = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1", "replace")
-    await send_whole(scope, send, error.status, head, encode_error(error))
+    await send_whole(direct_answer(scope), send, error.status, head, encode_error(error))

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import send_error, send_whole
+from keyrelay.api.answering import direct_answer, send_error, send_whole
 from keyrelay.api.callers import RequestHead, authenticate
 from keyrelay.api.models import model_entry, model_list
 from keyrelay.api.visits import Ended, Visit, Visits
@@ -90,8 +90,7 @@ class DataPlane:
         try:
             reply = await self._serve(scope, visit, record, decode=decode, generate=generate)
             if reply is not None:
-                visit.writing_since = self._clock.monotonic_s()
-                await send_whole(scope, send, 200, *reply)
+                await visit.send_whole(200, *reply)
         except CallerError as error:
             await self._refuse(scope, send, visit, error, record)
         except asyncio.CancelledError:
@@ -198,7 +197,7 @@ class DataPlane:
         try:
             authenticate(RequestHead(scope), self._gateway.pool.snapshot.clients)
             head = f"content-type: application/json\r\nx-request-id: {record.id}\r\n".encode("ascii")
-            await send_whole(scope, send, 200, head, answer())
+            await send_whole(direct_answer(scope), send, 200, head, answer())
         except CallerError as error:
             await send_error(scope, send, error, record.id)
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import direct_answer, head_pairs
+from keyrelay.api.answering import direct_answer, head_pairs, send_whole
 
 TICK_S = 0.25
 
@@ -64,6 +64,11 @@ class Visit:
     def take_body(self) -> bytes | None:
         """The whole body if the server has it already; else None, and `receive` will bring it."""
         return None if self._direct is None else self._direct.take_body()
+
+    async def send_whole(self, status: int, head: bytes, body: bytes) -> None:
+        """Send an answer in one piece."""
+        self.writing_since = self._loop.time()
+        await send_whole(self._direct, self._send, status, head, body)
 
     async def start(self, head: bytes) -> None:
         """Send status 200 and the head of a stream."""

@@ -4,8 +4,7 @@ A reservation only has to be right within some 20 %, since settling corrects it,
 nothing is parsed: 3.5 bytes of UTF-8 are taken as one token, which costs a microsecond for 1 kB and 15 for 100 kB.
 That is about right for English, code and CJK scripts (3 bytes, about 1 token); JSON's own bytes around each message
 stand for the 4 tokens or so that a message costs. Text whose JSON escapes each letter comes out up to twice too high,
-Cyrillic on older vocabularies up to twice too low. Source: facts/providers.md §5, a heuristic without a measurement
-behind it.
+Cyrillic on older vocabularies up to twice too low. A heuristic without a measurement behind it.
 
 Only what is embedded as base64 has to be taken out, since a megabyte of picture is not 300,000 tokens.
 """

@@ -1,11 +1,13 @@
 """The ledger's arithmetic: many counts, taken from all at once or not at all.
 
 A limit on what it binds is a `Count`: an amount that may not be exceeded, and a window that says what is used. Windows
-are shared by what they count (unit, window, what is bound), not by amount: when the operator changes 10 per minute to
-15, or says that a key is on the free tier, the new limit goes on with the old one's count.
+are shared by what they count (window, what is bound), not by amount or unit: when the operator changes 10 per minute
+to 15, or says that a key is on the free tier, the new limit goes on with the old one's count.
 
-A path, the tuple of limits of one candidate, is resolved once; `reserve` then costs a look-up and one comparison per
-limit, and a reservation holds its windows and slots, so that `answered` and `settle` look nothing up.
+A path, the tuple of limits of one candidate, is resolved once, anew when a belief on it has changed; `reserve` then
+costs a look-up and one comparison per window, of all units at once (see `quota.packed`). A reservation holds its
+windows and slots, so that `answered` and `settle` look nothing up. These three are called for every request: what
+would read better as a helper of two lines, called for each window, is written out in them.
 
 Beliefs (limits that are not firm). They refuse like others. With `beyond_belief`, when nothing but beliefs refuses, one
 request at a time per belief passes all the same: a *probe*, until it is settled, or for PROBE_LEASE_S if it never is.
@@ -19,7 +21,17 @@ does well to derive `now_s` from a monotonic clock.
 import math
 from collections.abc import Iterable
 
+import msgspec
+
 from keyrelay.core.limits import Limit, ScopePart, Unit, Window
+from keyrelay.quota.packed import (
+    BELOW_ZERO,
+    INPUT_TOKEN,
+    OUTPUT_TOKEN,
+    PLACES,
+    amount_at,
+    packed_limits,
+)
 from keyrelay.quota.rolling import TRANSIT_SKEW_S, Slot
 from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
 from keyrelay.quota.windows import AnyWindow, open_window
@@ -34,30 +46,30 @@ STEP_BACK_S = 60.0
 PROBE_LEASE_S = 600.0
 CONFIRMED_S = 86_400.0
 
-_UNITS = (Unit.REQUESTS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS)
-
-Vector = tuple[int, int, int, int]
-"""Amounts in the order of `_UNITS`."""
-
-WindowKey = tuple[Unit, Window, tuple[str, ...], tuple[str, ...]]
-"""What a window counts: unit, window, the models of a group, what is bound."""
+WindowKey = tuple[Window, tuple[str, ...], tuple[str, ...]]
+"""What a window counts: the window, the models of a group, what is bound."""
 
 
 class Count:
     """One limit on what it binds. `amount` is what may be used; for a belief it may have been raised."""
 
-    __slots__ = ("amount", "firm_until_s", "key", "probe", "unit", "window")
+    __slots__ = ("amount", "firm_until_s", "key", "place", "probe", "window")
 
     def __init__(self, key: LimitKey, window: AnyWindow) -> None:
         self.key = key
         self.window = window
-        self.unit = _UNITS.index(key.limit.unit)
+        self.place = PLACES[key.limit.unit]
         self.amount = key.limit.amount
         self.firm_until_s = math.inf if key.limit.firm else -math.inf
         self.probe: Reservation | None = None
 
     def __repr__(self) -> str:
         return f"<Count {self.key.limit} {'/'.join(self.key.bound)} amount={self.amount} {self.window!r}>"
+
+    @property
+    def used(self) -> int:
+        """What has been used of this limit, as of the window's latest `advance`."""
+        return amount_at(self.window.used, self.place)
 
     def may_probe(self, now_s: float) -> bool:
         """Whether one request may go beyond this limit: it is a belief, and no probe is in flight."""
@@ -72,35 +84,35 @@ class Count:
 
 
 class Path:
-    """A tuple of limits, resolved: the counts to ask, and each window to take from, once."""
+    """A tuple of limits, resolved: its counts, and each of its windows once, with the least limits on it, packed."""
 
-    __slots__ = ("counts", "takes")
+    __slots__ = ("counts", "limited", "windows")
 
     def __init__(self, counts: tuple[Count, ...]) -> None:
         self.counts = counts
-        self.takes = tuple(dict.fromkeys((count.window, count.unit) for count in counts))
+        limits: dict[AnyWindow, dict[Unit, int]] = {}
+        for count in counts:
+            least, unit = limits.setdefault(count.window, {}), count.key.limit.unit
+            least[unit] = min(count.amount, least.get(unit, count.amount))
+        self.windows = tuple(limits)
+        self.limited = tuple((window, packed_limits(least)) for window, least in limits.items())
 
 
-class Reservation:
-    """What one request has taken: an amount in each window of its path."""
+class Reservation(msgspec.Struct, eq=False):
+    """What one request has taken: in each window of its path, the packed amounts `taken`, in the slot held there."""
 
-    __slots__ = ("answered", "probed", "reserved_s", "settled", "slots", "taken", "takes")
-
-    def __init__(
-        self, takes: tuple[tuple[AnyWindow, int], ...], slots: list[Slot], taken: Vector, reserved_s: float
-    ) -> None:
-        self.takes = takes
-        self.slots = slots
-        self.taken = taken
-        self.reserved_s = reserved_s
-        self.answered = False
-        self.settled = False
-        self.probed: tuple[Count, ...] = ()
+    slots: dict[AnyWindow, Slot]
+    taken: int
+    reserved_s: float
+    answered: bool = False
+    settled: bool = False
+    probed: tuple[Count, ...] = ()
 
     def __repr__(self) -> str:
         state = "settled" if self.settled else "answered" if self.answered else "in flight"
-        requests, input_tokens, output_tokens, _ = self.taken
-        return f"<Reservation {state} requests={requests} tokens={input_tokens}+{output_tokens} of {len(self.takes)}>"
+        units = (Unit.REQUESTS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
+        requests, input_tokens, output_tokens = (amount_at(self.taken, PLACES[unit]) for unit in units)
+        return f"<Reservation {state} requests={requests} tokens={input_tokens}+{output_tokens} of {len(self.slots)}>"
 
 
 class LedgerBook:
@@ -126,58 +138,70 @@ class LedgerBook:
         An amount of 0 (no tokens of this kind) fits unless more than the limit has been used. An amount above the
         whole limit never fits, and neither does anything into a full `once`: `until_s` is None.
         """
-        now_s = self._steady(now_s)
-        resolved = self._paths.get(path) or self._resolve(path, now_s)
-        vector = _vector(amounts)
-        for count in resolved.counts:
-            window = count.window
+        if now_s < self._now_s:
+            now_s = self._not_before(now_s)
+        self._now_s = now_s
+        try:
+            resolved = self._paths[path]
+        except KeyError:
+            resolved = self._resolve(path, now_s)
+        taken = amounts.requests + amounts.input_tokens * INPUT_TOKEN + amounts.output_tokens * OUTPUT_TOKEN
+        for window, limits in resolved.limited:
             if window.due_s <= now_s:
                 window.advance(now_s)
-            if window.used + vector[count.unit] > count.amount:
+            if limits - window.used - taken & BELOW_ZERO:
                 break
         else:
-            return _take(resolved, vector, now_s)
-        refusing = _refusing(resolved, vector, now_s)
+            return _take(resolved, taken, now_s)
+        refusing = _refusing(resolved, taken, now_s)
         if not (beyond_belief and all(count.may_probe(now_s) for count in refusing)):
-            return _refusal(refusing, vector, now_s)
-        reservation = _take(resolved, vector, now_s)
+            return _refusal(refusing, taken, now_s)
+        reservation = _take(resolved, taken, now_s)
         reservation.probed = refusing
         for count in refusing:
             count.probe = reservation
         return reservation
 
-    def answered(self, reservation: Reservation, now_s: float) -> None:
+    def answered(self, reservation: object, now_s: float) -> None:
         """Note that the provider has seen the request by now. A second call changes nothing."""
+        if not isinstance(reservation, Reservation):
+            raise _foreign(reservation)
         if reservation.answered:
             return
         reservation.answered = True
-        now_s = self._steady(now_s)
+        if now_s < self._now_s:
+            now_s = self._not_before(now_s)
+        self._now_s = now_s
         slots, taken = reservation.slots, reservation.taken
-        for index, (window, unit) in enumerate(reservation.takes):
-            if window.due_s <= now_s:
-                window.advance(now_s)
-            slots[index] = window.answered(slots[index], taken[unit], now_s)
+        for window, slot in slots.items():
+            slots[window] = window.answered(slot, taken, now_s)
 
-    def settle(self, reservation: Reservation, amounts: Amounts, now_s: float, *, arrived: bool = False) -> None:
+    def settle(self, reservation: object, amounts: Amounts, now_s: float, *, arrived: bool = False) -> None:
         """Correct the reservation to what was really used; `requests=0` gives the request back.
 
         A second call changes nothing. Settling alone does not say that the request has arrived: of a call that was
         cancelled or cut off, bytes may still be under way. With `arrived` it is `answered` in the same step.
         """
+        if not isinstance(reservation, Reservation):
+            raise _foreign(reservation)
         if reservation.settled:
             return
         reservation.settled = True
-        now_s = self._steady(now_s)
-        vector, taken = _vector(amounts), reservation.taken
-        arrives = arrived and not reservation.answered
-        reservation.answered = reservation.answered or arrived
-        for (window, unit), slot in zip(reservation.takes, reservation.slots, strict=True):
-            if arrives:
-                if window.due_s <= now_s:
-                    window.advance(now_s)
-                slot = window.answered(slot, taken[unit], now_s)  # noqa: PLW2901 - where it is counted from now on
-            window.settle(slot, taken[unit], vector[unit])
-        reservation.taken = vector
+        if now_s < self._now_s:
+            now_s = self._not_before(now_s)
+        self._now_s = now_s
+        used = amounts.requests + amounts.input_tokens * INPUT_TOKEN + amounts.output_tokens * OUTPUT_TOKEN
+        taken = reservation.taken
+        reservation.taken = used
+        if arrived and not reservation.answered:
+            reservation.answered = True
+            change = used - taken
+            for window, slot in reservation.slots.items():
+                window.reserved -= taken
+                window.answered(slot, taken, now_s, change)
+        else:
+            for window, slot in reservation.slots.items():
+                window.settle(slot, taken, used)
         if reservation.probed:
             _end_probes(reservation)
 
@@ -187,14 +211,17 @@ class LedgerBook:
         resolved = self._paths.get(path) or self._resolve(path, now_s)
         return tuple(_standing(count, now_s) for count in resolved.counts)
 
-    def raise_belief(self, reservation: Reservation) -> None:
+    def raise_belief(self, reservation: object) -> None:
         """A probe succeeded: each belief it went beyond doubles, and allows at least one more than is used.
 
         To be called once the answer's success is known, before or after settling. Otherwise, or for a reservation
         that was no probe, nothing changes.
         """
+        if not isinstance(reservation, Reservation):
+            raise _foreign(reservation)
         for count in reservation.probed:
-            count.amount = max(2 * count.amount, count.window.used + 1)
+            count.window.advance(self._now_s)
+            self._believe(count, max(2 * count.amount, count.used + 1))
         _end_probes(reservation)
         reservation.probed = ()
 
@@ -209,20 +236,27 @@ class LedgerBook:
         if key.limit.firm:
             return
         count.window.advance(now_s)
-        count.amount = max(key.limit.amount, min(count.amount, count.window.used))
+        self._believe(count, max(key.limit.amount, min(count.amount, count.used)))
         count.firm_until_s = now_s + CONFIRMED_S
+
+    def _believe(self, count: Count, amount: int) -> None:
+        """Change what a belief allows; the paths that it is on, which are not known, are resolved anew."""
+        if amount != count.amount:
+            count.amount = amount
+            self._paths.clear()
 
     def _steady(self, now_s: float) -> float:
         """The time to count with: never before a time that was counted with."""
-        latest_s = self._now_s
-        if now_s >= latest_s:
-            self._now_s = now_s
-            return now_s
-        if latest_s - now_s <= STEP_BACK_S:
-            return latest_s
-        self._now_s = now_s
+        self._now_s = now_s if now_s >= self._now_s else self._not_before(now_s)
+        return self._now_s
+
+    def _not_before(self, now_s: float) -> float:
+        """The time to count with when the clock was set back to `now_s`."""
+        back_s = self._now_s - now_s
+        if back_s <= STEP_BACK_S:
+            return self._now_s
         for window in self._windows.values():
-            window.step_back(latest_s - now_s, now_s)
+            window.step_back(back_s, now_s)
         return now_s
 
     def _resolve(self, path: tuple[LimitKey, ...], now_s: float) -> Path:
@@ -251,49 +285,48 @@ class LedgerBook:
         self._sweep_at = max(self._max_counts, 2 * len(self._counts))
 
 
-def _vector(amounts: Amounts) -> Vector:
-    tokens = amounts.input_tokens + amounts.output_tokens
-    return amounts.requests, amounts.input_tokens, amounts.output_tokens, tokens
-
-
 def _window_key(key: LimitKey) -> WindowKey:
     limit: Limit = key.limit
     # With the model in the scope it is in `bound`, and the patterns only say which models the limit is for.
     group = () if ScopePart.MODEL in limit.scope else limit.models
-    return limit.unit, limit.window, group, key.bound
+    return limit.window, group, key.bound
 
 
-def _take(path: Path, vector: Vector, now_s: float) -> Reservation:
-    slots = [window.take(vector[unit], now_s) for window, unit in path.takes]
-    return Reservation(path.takes, slots, vector, now_s)
+def _take(path: Path, taken: int, now_s: float) -> Reservation:
+    slots: dict[AnyWindow, Slot] = {}
+    for window in path.windows:
+        slots[window] = window.take(taken, now_s)
+    return Reservation(slots, taken, now_s)
 
 
-def _refusing(path: Path, vector: Vector, now_s: float) -> tuple[Count, ...]:
-    for window, _ in path.takes:
-        window.advance(now_s)
-    return tuple(count for count in path.counts if count.window.used + vector[count.unit] > count.amount)
+def _refusing(path: Path, taken: int, now_s: float) -> tuple[Count, ...]:
+    for window in path.windows:
+        if window.due_s <= now_s:
+            window.advance(now_s)
+    return tuple(count for count in path.counts if amount_at(count.window.used + taken, count.place) > count.amount)
 
 
-def _refusal(refusing: Iterable[Count], vector: Vector, now_s: float) -> Refusal:
-    free = [(count.window.free_at(vector[count.unit], count.amount, now_s), count) for count in refusing]
+def _refusal(refusing: Iterable[Count], taken: int, now_s: float) -> Refusal:
+    free = [
+        (count.window.free_at(amount_at(taken, count.place), count.amount, now_s, count.place), count)
+        for count in refusing
+    ]
     until_s, last = max(free, key=lambda pair: math.inf if pair[0] is None else pair[0])
     firm = any(now_s < count.firm_until_s for _, count in free)
-    return Refusal(limit=last.key, used=last.window.used, until_s=until_s, firm=firm)
+    return Refusal(limit=last.key, used=last.used, until_s=until_s, firm=firm)
 
 
 def _standing(count: Count, now_s: float) -> Standing:
-    window = count.window
-    reset_s = window.reset_at(now_s)
-    return Standing(
-        limit=count.key,
-        amount=count.amount,
-        used=window.used,
-        reserved=min(window.reserved, window.used),
-        reset_s=reset_s,
-    )
+    reset_s = count.window.reset_at(now_s, count.place)
+    used, reserved = count.used, amount_at(count.window.reserved, count.place)
+    return Standing(limit=count.key, amount=count.amount, used=used, reserved=min(reserved, used), reset_s=reset_s)
 
 
 def _end_probes(reservation: Reservation) -> None:
     for count in reservation.probed:
         if count.probe is reservation:
             count.probe = None
+
+
+def _foreign(reservation: object) -> TypeError:
+    return TypeError(f"{reservation!r} is not a reservation of this ledger")

@@ -12,12 +12,17 @@ if a call in it is still unanswered. The log is ordered by bound, since nothing 
 one sent after it, once its bound has passed. Reservations keep the slot that counts them, so correcting an amount needs
 no search.
 
+An amount may hold those of all units (see `quota.packed`): it is only added and subtracted, except where a method asks
+for the `place` of the unit that it is about.
+
 Every method costs O(1) amortised, apart from `free_at`, `reset_at` and `step_back`, which walk.
 """
 
 import math
 from collections import deque
 from itertools import chain
+
+from keyrelay.quota.packed import amount_at, written
 
 TRANSIT_SKEW_S = 1.0
 """Longest time that a call is believed to take from our `reserve` to its arrival at the provider."""
@@ -63,7 +68,8 @@ class RollingWindow:
 
     def __repr__(self) -> str:
         slots = len(self._pending) + len(self._log)
-        return f"<RollingWindow {self._length_s:g}s used={self.used} reserved={self.reserved} slots={slots}>"
+        standing = f"used={written(self.used)} reserved={written(self.reserved)}"
+        return f"<RollingWindow {self._length_s:g}s {standing} slots={slots}>"
 
     def advance(self, now_s: float) -> None:
         """Let go of what has left the window by now; nothing more will leave before `due_s`."""
@@ -98,24 +104,30 @@ class RollingWindow:
         pending.append(slot)
         return slot
 
-    def answered(self, slot: Slot, amount: int, now_s: float) -> Slot:
-        """Count `amount`, which `slot` held, as arrived by now at the latest; return the slot that counts it now."""
-        if slot.bound_s <= now_s:
-            return slot
-        slot.amount -= amount
-        slot.unanswered -= 1
-        log = self._log
-        if log:
-            last = log[-1]
-            if now_s - last.first_s < self._span_s:
-                last.bound_s = now_s
-                last.amount += amount
-                return last
-        elif now_s + self._length_s < self.due_s:
-            self.due_s = now_s + self._length_s
-        last = Slot(now_s, now_s, amount, 0)
-        log.append(last)
-        return last
+    def answered(self, slot: Slot, taken: int, now_s: float, change: int = 0) -> Slot:
+        """Count what was `taken`, corrected by `change`, as arrived by now at the latest; return its new slot."""
+        if self.due_s <= now_s:
+            self.advance(now_s)
+        bound_s = slot.bound_s
+        if bound_s > now_s:
+            self.used += change
+            slot.amount -= taken
+            slot.unanswered -= 1
+            log = self._log
+            if log:
+                last = log[-1]
+                if now_s - last.first_s < self._span_s:
+                    last.bound_s = now_s
+                    last.amount += taken + change
+                    return last
+            elif now_s + self._length_s < self.due_s:
+                self.due_s = now_s + self._length_s
+            slot = Slot(now_s, now_s, taken + change, 0)
+            log.append(slot)
+        elif bound_s != _GONE:
+            slot.amount += change
+            self.used += change
+        return slot
 
     def settle(self, slot: Slot, taken: int, amount: int) -> None:
         """Make `amount` of what was `taken`, unless it has left the window."""
@@ -124,30 +136,30 @@ class RollingWindow:
             slot.amount += amount - taken
             self.used += amount - taken
 
-    def room(self, limit: int, now_s: float) -> int:
+    def room(self, limit: int, now_s: float, place: int = 0) -> int:
         """How much more fits below `limit` now; never negative."""
         self.advance(now_s)
-        return max(0, limit - self.used)
+        return max(0, limit - amount_at(self.used, place))
 
-    def free_at(self, amount: int, limit: int, now_s: float) -> float | None:
+    def free_at(self, amount: int, limit: int, now_s: float, place: int = 0) -> float | None:
         """When `amount` more fits below `limit`, as far as is known: answers may make it earlier. None: never."""
         if amount > limit:
             return None
         self.advance(now_s)
-        excess = self.used + amount - limit
+        excess = amount_at(self.used, place) + amount - limit
         free_s = now_s
         slots = chain(self._log, self._pending)
         while excess > 0:
             slot = next(slots)
-            excess -= slot.amount
+            excess -= amount_at(slot.amount, place)
             free_s = slot.bound_s + self._length_s
         return free_s
 
-    def reset_at(self, now_s: float) -> float | None:
+    def reset_at(self, now_s: float, place: int = 0) -> float | None:
         """When something comes back at the latest; None when nothing is used."""
         self.advance(now_s)
         slots = chain(self._log, self._pending)
-        return next((slot.bound_s + self._length_s for slot in slots if slot.amount), None)
+        return next((slot.bound_s + self._length_s for slot in slots if amount_at(slot.amount, place)), None)
 
     def idle(self, now_s: float) -> bool:
         """Whether nothing is counted here, nor can be by settling what was reserved."""

@@ -6,9 +6,13 @@ the time of its answer, or `transit_skew_s` after it was sent, whichever comes f
 `quota.rolling`) counts a call until its bound has left the window; a calendar window counts it in the period in which
 it was sent, and in the next one too when its bound lies there.
 
+A window counts all units of what it is about, in one integer each time (see `quota.packed`); methods that are about
+one unit are told its `place`.
+
 All windows are used alike. `take` counts what is sent and returns the slot that holds it, `answered` may move it to
-another slot, `settle` corrects it; the reservation keeps the slot. Callers see to two things: `now_s` never
-decreases between calls, except through `step_back`; and `advance` has been called when `due_s` has passed.
+another slot (and correct it in the same step), `settle` corrects it; the reservation keeps the slot. Callers see to
+two things: `now_s` never decreases between calls, except through `step_back`; and before `take` and before reading
+`used`, `advance` is called when `due_s` has passed.
 """
 
 import math
@@ -16,6 +20,7 @@ from collections import deque
 
 from keyrelay.core.limits import Window, WindowKind
 from keyrelay.quota.calendars import period_bounds
+from keyrelay.quota.packed import BELOW_ZERO, amount_at, at_least_zero, written
 from keyrelay.quota.rolling import TRANSIT_SKEW_S, RollingWindow, Slot
 
 CARRY_SPAN_S = 0.01
@@ -25,24 +30,40 @@ CARRY_SPAN_S = 0.01
 class CalendarWindow:
     """The calendar day or month that holds the present. `used` includes `reserved`, what is not settled yet.
 
+    Only calls sent just before the reset can arrive after it. Those wait in `_pending`, in slots by time of sending;
+    all others share the slot `_period`, whose amount nobody asks for. Its bound is the period's start, so that like
+    any slot it is not corrected any more when the period is over.
+
     A clock that jumps over a reset and is then set back would leave the count of the wrong period, so the period
     left last is remembered: going back adds its count to what was used meanwhile.
     """
 
-    __slots__ = ("_arrived", "_left", "_pending", "_skew_s", "_start_s", "_window", "due_s", "reserved", "used")
+    __slots__ = (
+        "_carry_s",
+        "_left",
+        "_pending",
+        "_period",
+        "_skew_s",
+        "_start_s",
+        "_taken_s",
+        "_window",
+        "due_s",
+        "reserved",
+        "used",
+    )
 
     def __init__(self, window: Window, now_s: float, transit_skew_s: float = TRANSIT_SKEW_S) -> None:
         self.used = 0
         self.reserved = 0
         self._window = window
         self._skew_s = transit_skew_s
-        self._start_s, self.due_s = period_bounds(now_s, window)
         self._pending: deque[Slot] = deque()
-        self._arrived = Slot(self._start_s, self._start_s, 0, 0)
         self._left = (-math.inf, 0)
+        self._taken_s = -math.inf
+        self._enter(*period_bounds(now_s, window))
 
     def __repr__(self) -> str:
-        return f"<CalendarWindow {self._window} used={self.used} reserved={self.reserved}>"
+        return f"<CalendarWindow {self._window} used={written(self.used)} reserved={written(self.reserved)}>"
 
     def advance(self, now_s: float) -> None:
         """Begin a new period when the old one has ended; the next one begins at `due_s`."""
@@ -53,6 +74,9 @@ class CalendarWindow:
         """Count `amount` as sent now; return the slot that counts it."""
         self.used += amount
         self.reserved += amount
+        self._taken_s = now_s
+        if now_s < self._carry_s:
+            return self._period
         pending = self._pending
         bound_s = now_s + self._skew_s
         if pending:
@@ -61,57 +85,77 @@ class CalendarWindow:
                 slot.bound_s = bound_s
                 slot.amount += amount
                 return slot
-            while pending and pending[0].bound_s <= now_s:
-                pending.popleft()
+            self._land(now_s)
         slot = Slot(now_s, bound_s, amount, 1)
         pending.append(slot)
         return slot
 
-    def answered(self, slot: Slot, amount: int, now_s: float) -> Slot:
-        """Count `amount`, which `slot` held, as arrived by now at the latest; return the slot that counts it now."""
-        if slot.bound_s <= now_s:
-            return slot
-        slot.amount -= amount
-        self._arrived.amount += amount
-        self._arrived.bound_s = now_s
-        return self._arrived
+    def answered(self, slot: Slot, taken: int, now_s: float, change: int = 0) -> Slot:
+        """Count what was `taken`, corrected by `change`, as arrived by now at the latest; return its new slot."""
+        if slot.bound_s > now_s:
+            self.advance(now_s)
+            slot.amount -= taken
+            slot = self._period
+        if change:
+            self._correct(slot, change)
+        return slot
 
     def settle(self, slot: Slot, taken: int, amount: int) -> None:
         """Make `amount` of what was `taken`, unless its period is over."""
         self.reserved -= taken
-        if amount != taken and slot.bound_s >= self._start_s:
-            slot.amount += amount - taken
-            self.used = max(0, self.used + amount - taken)
+        if amount != taken:
+            self._correct(slot, amount - taken)
 
-    def room(self, limit: int, now_s: float) -> int:
+    def room(self, limit: int, now_s: float, place: int = 0) -> int:
         """How much more fits below `limit` now; never negative."""
         self.advance(now_s)
-        return max(0, limit - self.used)
+        return max(0, limit - amount_at(self.used, place))
 
-    def free_at(self, amount: int, limit: int, now_s: float) -> float | None:
+    def free_at(self, amount: int, limit: int, now_s: float, place: int = 0) -> float | None:
         """When `amount` more fits below `limit`, as far as is known: now or at the reset. None: never."""
         if amount > limit:
             return None
         self.advance(now_s)
-        return now_s if self.used + amount <= limit else self.due_s
+        return now_s if amount_at(self.used, place) + amount <= limit else self.due_s
 
-    def reset_at(self, now_s: float) -> float | None:
+    def reset_at(self, now_s: float, place: int = 0) -> float | None:
         """When the period ends; None when nothing is used."""
         self.advance(now_s)
-        return self.due_s if self.used else None
+        return self.due_s if amount_at(self.used, place) else None
 
     def idle(self, now_s: float) -> bool:
         """Whether nothing is counted here, nor can be by settling what was reserved."""
         self.advance(now_s)
-        return not self._pending or self._pending[-1].bound_s < self._start_s
+        return self._taken_s < self._start_s and not self._pending
 
     def step_back(self, by_s: float, now_s: float) -> None:
         """Follow a clock that was set back by `by_s` and says `now_s`."""
+        self._land(now_s + by_s)
         for slot in self._pending:
             slot.first_s -= by_s
             slot.bound_s -= by_s
+        if self._taken_s + self._skew_s > now_s + by_s:
+            # Something is under way, nobody knows how much, and a reset may be near now: so all that is used may be.
+            period = self._period
+            period.first_s, period.bound_s, period.amount = now_s - CARRY_SPAN_S, now_s + self._skew_s, self.used
+            self._pending.append(period)
+            self._enter(self._start_s, self.due_s)
+        self._taken_s = min(self._taken_s, now_s)
         if now_s < self._start_s:
             self._turn(now_s)
+
+    def _correct(self, slot: Slot, change: int) -> None:
+        """Add `change` to what `slot` counts, unless its period is over."""
+        if slot.bound_s >= self._start_s:
+            slot.amount += change
+            used = self.used + change
+            self.used = at_least_zero(used) if used & BELOW_ZERO else used
+
+    def _land(self, now_s: float) -> None:
+        """Forget of the calls in flight those that have arrived by now."""
+        pending = self._pending
+        while pending and pending[0].bound_s <= now_s:
+            pending.popleft()
 
     def _turn(self, now_s: float) -> None:
         """Enter the period that holds `now_s`, later or earlier than the present one."""
@@ -119,12 +163,18 @@ class CalendarWindow:
         if start_s < self._start_s:
             used = self.used
         else:
-            used = sum(slot.amount for slot in self._pending if slot.bound_s >= start_s)
+            self._pending = deque(slot for slot in self._pending if slot.bound_s >= start_s)
+            used = at_least_zero(sum(slot.amount for slot in self._pending))
         if self._left[0] == start_s:
             used += self._left[1]
         self._left = (self._start_s, self.used)
-        self._start_s, self.due_s, self.used = start_s, end_s, used
-        self._arrived = Slot(start_s, start_s, 0, 0)
+        self.used = used
+        self._enter(start_s, end_s)
+
+    def _enter(self, start_s: float, end_s: float) -> None:
+        self._start_s, self.due_s = start_s, end_s
+        self._carry_s = end_s - self._skew_s - CARRY_SPAN_S  # a span earlier, for rounding
+        self._period = Slot(start_s, start_s, 0, 0)
 
 
 class OnceWindow:
@@ -139,7 +189,7 @@ class OnceWindow:
         self._slot = Slot(0.0, math.inf, 0, 0)
 
     def __repr__(self) -> str:
-        return f"<OnceWindow used={self.used} reserved={self.reserved}>"
+        return f"<OnceWindow used={written(self.used)} reserved={written(self.reserved)}>"
 
     def advance(self, now_s: float) -> None:
         """Nothing changes with time."""
@@ -151,8 +201,9 @@ class OnceWindow:
         self._slot.unanswered += 1
         return self._slot
 
-    def answered(self, slot: Slot, amount: int, now_s: float) -> Slot:  # noqa: ARG002 - all windows are called alike
-        """Nothing depends on when a call arrived."""
+    def answered(self, slot: Slot, taken: int, now_s: float, change: int = 0) -> Slot:  # noqa: ARG002 - see `take`
+        """Nothing depends on when a call arrived; `change` corrects what was taken."""
+        self.used += change
         return slot
 
     def settle(self, slot: Slot, taken: int, amount: int) -> None:  # noqa: ARG002 - all windows are called alike
@@ -160,15 +211,15 @@ class OnceWindow:
         self.reserved -= taken
         self.used += amount - taken
 
-    def room(self, limit: int, now_s: float) -> int:  # noqa: ARG002 - all windows are called alike
+    def room(self, limit: int, now_s: float, place: int = 0) -> int:  # noqa: ARG002 - all windows are called alike
         """How much more fits below `limit`; never negative."""
-        return max(0, limit - self.used)
+        return max(0, limit - amount_at(self.used, place))
 
-    def free_at(self, amount: int, limit: int, now_s: float) -> float | None:
+    def free_at(self, amount: int, limit: int, now_s: float, place: int = 0) -> float | None:
         """Now or never."""
-        return now_s if self.used + amount <= limit else None
+        return now_s if amount_at(self.used, place) + amount <= limit else None
 
-    def reset_at(self, now_s: float) -> float | None:  # noqa: ARG002 - all windows are called alike
+    def reset_at(self, now_s: float, place: int = 0) -> float | None:  # noqa: ARG002 - all windows are called alike
         """Never."""
         return None
 

@@ -270,12 +270,12 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         tokens = _tokens.decode(text)
     except JSON_ERRORS:
         return None
-    if tokens == _UNSAID:
-        return None
-    used_in = tokens.prompt_tokens or 0
-    used_out = tokens.completion_tokens
-    if used_out is None:
-        used_out = (tokens.total_tokens or used_in) - used_in
+    used_in, used_out = tokens.prompt_tokens, tokens.completion_tokens
+    if used_in is None or used_out is None:
+        if tokens == _UNSAID:
+            return None
+        used_in = used_in or 0
+        used_out = (tokens.total_tokens or used_in) - used_in if used_out is None else used_out
     if not (0 <= used_in < _WHOLE_NUMBER_LIMIT and 0 <= used_out < _WHOLE_NUMBER_LIMIT):
         return None
     return Usage(used_in, used_out)

@@ -1,0 +1,60 @@
+"""Amounts of all units in one integer, so that windows add and compare them in one step.
+
+Each unit of `Unit` has BITS binary digits of its own, its *place*, the lowest being that of requests: an amount of
+requests alone is that number itself. What is added stays below 2**64 (usage as reported: below 2**53), so that a place
+is not full before 2**31 of them. A difference may be below zero at a place; it then borrows from the places above,
+and the highest bit of its place is set. So `packed & BELOW_ZERO` tells of all places at once whether one is below zero.
+"""
+
+from collections.abc import Mapping
+
+from keyrelay.core.limits import Unit
+
+BITS = 96
+
+PLACES: Mapping[Unit, int] = {
+    Unit.REQUESTS: 0,
+    Unit.INPUT_TOKENS: BITS,
+    Unit.OUTPUT_TOKENS: 2 * BITS,
+    Unit.TOKENS: 3 * BITS,
+}
+"""By how many bits the amount of a unit is shifted."""
+
+INPUT_TOKEN = (1 << PLACES[Unit.INPUT_TOKENS]) + (1 << PLACES[Unit.TOKENS])
+"""One input token: amounts are packed as `requests + input_tokens * INPUT_TOKEN + output_tokens * OUTPUT_TOKEN`."""
+
+OUTPUT_TOKEN = (1 << PLACES[Unit.OUTPUT_TOKENS]) + (1 << PLACES[Unit.TOKENS])
+
+BELOW_ZERO = sum(1 << place + BITS - 1 for place in PLACES.values())
+
+_ALL_ONES = (1 << BITS) - 1
+_HIGHEST = _ALL_ONES >> 1
+
+
+def amount_at(packed: int, place: int) -> int:
+    """The amount at one place, when none is below zero."""
+    return packed >> place & _ALL_ONES
+
+
+def packed_limits(amounts: Mapping[Unit, int]) -> int:
+    """Limits to subtract from: a unit that is not named has as much as its place holds."""
+    return sum(min(amounts.get(unit, _HIGHEST), _HIGHEST) << place for unit, place in PLACES.items())
+
+
+def at_least_zero(packed: int) -> int:
+    """The same, but 0 at each place that is below zero."""
+    result = 0
+    for place in PLACES.values():
+        amount = packed & _ALL_ONES
+        if amount > _HIGHEST:
+            packed += 1 << BITS  # gives back what was borrowed
+        else:
+            result += amount << place
+        packed >>= BITS
+    return result
+
+
+def written(packed: int) -> str:
+    """For people: requests, input, output and all tokens, or the requests alone if there are no tokens."""
+    amounts = [str(amount_at(packed, place)) for place in PLACES.values()]
+    return "/".join(amounts) if packed >> BITS else amounts[0]
