@@ -3,7 +3,7 @@
 Values here are what crosses those borders. Nothing in this module does anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -54,6 +54,9 @@ class UpstreamAnswer(Protocol):
     streaming: bool
     fault: Fault | None
     deadline_at: float
+    tap: Callable[[bytes], bool] | None
+    """While somebody waits in `read`, what arrives goes to the tap first, at once and without waking anybody, until
+    the tap returns False: then it is taken out, and `read` returns (nothing, if nothing has come since)."""
 
     async def read(self) -> bytes:
         """Return what has arrived, at least one byte; empty at the end, which was clean unless `fault` is set.

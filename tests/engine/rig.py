@@ -54,6 +54,7 @@ class FakeAnswer:
         self.streaming = False
         self.fault: Fault | None = None
         self.deadline_at = 0.0
+        self.tap: Callable[[bytes], bool] | None = None
         self.pieces: list[bytes] = []
         self.closed = False
 

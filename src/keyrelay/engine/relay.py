@@ -99,9 +99,9 @@ class Relay:
     ) -> bytes:
         """Pass on everything but the last piece, and return that."""
         answer, reader, data = stream.answer, stream.reader, stream.first
-        monotonic_s, gap_s, total_at = self._clock.monotonic_s, self._settings.content_gap_s, job.total_at
         provider, model = candidate.provider.id, candidate.model
-        answer.deadline_at = min(monotonic_s() + gap_s, total_at)
+        tap = _Tap(stream, sink, self._clock.monotonic_s, gap_s=self._settings.content_gap_s, total_at=job.total_at)
+        tap.move_deadline()
         ended = False
         while True:
             if shape is not None and data:
@@ -110,12 +110,14 @@ class Relay:
                 return data
             if data and not sink.write_now(data):
                 await sink.write(data)
-            seen = reader.content_events
+            answer.tap = tap.pass_on if shape is None else None
             chunk = await answer.read()
-            ended = not chunk
-            data = reader.close() if ended else reader.feed(chunk)
-            if reader.content_events != seen:
-                answer.deadline_at = min(monotonic_s() + gap_s, total_at)
+            answer.tap = None
+            data = tap.take_left()
+            if reader.end is StreamEnd.OPEN and (chunk or not data):
+                ended = not chunk and not tap.stopped
+                data += reader.close() if ended else tap.feed(chunk)
+            tap.stopped = False
 
     def _verdict(self, stream: OpenStream, candidate: Candidate) -> Failure | None:
         """None for a whole answer; otherwise how it broke, noted against the candidate."""
@@ -140,6 +142,58 @@ class Relay:
 
     def __repr__(self) -> str:
         return "<Relay>"
+
+
+class _Tap:
+    """Passes pieces of a stream on in the moment in which they arrive, as long as there is nothing to decide.
+
+    Waking the request's task for each event would cost more than all that is done with it. It stops, and leaves the
+    rest to the task, when the stream has ended or the caller does not keep up.
+    """
+
+    __slots__ = ("_answer", "_gap_s", "_left", "_monotonic_s", "_reader", "_sink", "_total_at", "stopped")
+
+    def __init__(
+        self, stream: OpenStream, sink: Sink, monotonic_s: Callable[[], float], *, gap_s: float, total_at: float
+    ) -> None:
+        self._answer = stream.answer
+        self._reader = stream.reader
+        self._sink = sink
+        self._monotonic_s = monotonic_s
+        self._gap_s = gap_s
+        self._total_at = total_at
+        self._left = b""
+        self.stopped = False
+
+    def pass_on(self, chunk: bytes) -> bool:
+        """Read a piece and pass it on; False when the task has to go on."""
+        data = self.feed(chunk)
+        if self._reader.end is StreamEnd.OPEN and (not data or self._sink.write_now(data)):
+            return True
+        self._left = data
+        self.stopped = True
+        return False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Read a piece; content in it moves the deadline on."""
+        reader = self._reader
+        seen = reader.content_events
+        data = reader.feed(chunk) if chunk else b""
+        if reader.content_events != seen:
+            self.move_deadline()
+        return data
+
+    def move_deadline(self) -> None:
+        """Allow another gap from now on."""
+        self._answer.deadline_at = min(self._monotonic_s() + self._gap_s, self._total_at)
+
+    def take_left(self) -> bytes:
+        """What was read and not passed on, once."""
+        left, self._left = self._left, b""
+        return left
+
+    def __repr__(self) -> str:
+        return f"<Tap {'stopped' if self.stopped else 'open'}, {len(self._left)} bytes left>"
 
 
 def _observed(reader: StreamReader, job: Job) -> Usage:

@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
         elif self._stage is _HEAD:
             self._bound_head()
         elif exchange.streaming and exchange.pieces:
-            exchange.wake()
+            exchange.hand_over()
             if exchange.size > self._owner.settings.max_stream_buffer_bytes:
                 self._pause_reading()
 

@@ -1,7 +1,7 @@
 """One call and its answer, between the connection that fills it and the engine that reads it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from keyrelay.ports import Fault, UpstreamCall
@@ -45,6 +45,7 @@ class Exchange:
         "stale",
         "status",
         "streaming",
+        "tap",
         "total_at",
         "waiting",
     )
@@ -58,6 +59,7 @@ class Exchange:
         self.deadline_at = call.first_byte_at
         self.total_at = call.total_at
         self.max_body_bytes = call.max_body_bytes
+        self.tap: Callable[[bytes], bool] | None = None
         self.pieces: list[bytes] = []
         self.size = 0
         self.stale = False
@@ -96,9 +98,7 @@ class Exchange:
             await waiting
             if not pieces:
                 return b""
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self.size = 0
+        data = self._take()
         if self.connection is not None and self.connection.reading_paused:
             self.connection.resume_reading()
         return data
@@ -131,6 +131,24 @@ class Exchange:
     def reading(self) -> bool:
         """Whether somebody waits in `read`."""
         return self.waiting is not None and not self.waiting.done()
+
+    def hand_over(self) -> None:
+        """Give what has arrived to the tap, or to the reader of a stream."""
+        tap = self.tap
+        if tap is None or not self.reading:
+            self.wake()
+            return
+        data = self._take()
+        if not tap(data):
+            self.tap = None
+            self.wake()
+
+    def _take(self) -> bytes:
+        pieces = self.pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.size = 0
+        return data
 
     def wake(self) -> None:
         """Wake the reader of a stream."""
