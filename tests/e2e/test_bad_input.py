@@ -304,9 +304,7 @@ class TestHalfSent:
 
 
 class TestPaths:
-    @pytest.mark.parametrize(
-        "path", ["/v1/nothing", "/v1/chat", "/v1", "/nothing", "/v1/../etc/passwd", "/v1/%00"]
-    )
+    @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/chat", "/v1", "/nothing", "/v1/../etc/passwd", "/v1/%00"])
     async def test_an_unknown_path(self, gateway: Embedded, path: str) -> None:
         for method in ("GET", "POST", "DELETE"):
             async with Caller(gateway.port) as caller:

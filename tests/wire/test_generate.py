@@ -205,3 +205,16 @@ class TestGenerateStream:
         last, done, _ = short.split(b"\n\n")
         assert msgspec.json.decode(last.removeprefix(b"data: "))["finish_reason"] is None
         assert done == b"data: [DONE]"
+
+    def test_bug_a_whole_answer_without_done_had_no_last_event(self) -> None:
+        stream = GenerateStream(1000)
+        stream.feed(
+            b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n',
+            provider="vllm",
+            model="llama",
+            usage=None,
+        )
+        last, done, _ = stream.end(provider="vllm", model="llama", usage=Usage(3, 4)).split(b"\n\n")
+        assert msgspec.json.decode(last.removeprefix(b"data: "))["usage"]["output_tokens"] == 4
+        assert done == b"data: [DONE]"
+        assert stream.end(provider="vllm", model="llama", usage=None) == b""

@@ -21,7 +21,8 @@ class RequestHead:
     def __init__(self, scope: Scope) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         get = headers.get
-        self.content_length = int(get(b"content-length", b"0"))  # the server has checked that it is a number
+        length = get(b"content-length")
+        self.content_length = int(length) if length else 0  # the server has checked that it is a number
         self.content_encoding = get(b"content-encoding", b"")
         self.deadline_ms = get(b"x-keyrelay-deadline-ms", b"")
         self.prefer = get(b"x-keyrelay-prefer", b"")

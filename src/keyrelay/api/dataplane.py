@@ -90,7 +90,9 @@ class DataPlane:
         try:
             reply = await self._serve(scope, visit, record, decode=decode, generate=generate)
             if reply is not None:
-                await visit.send_whole(200, *reply)
+                head, body = reply
+                if not visit.write_whole(head, body):
+                    await visit.send_whole(head, body)
         except CallerError as error:
             await self._refuse(scope, send, visit, error, record)
         except asyncio.CancelledError:

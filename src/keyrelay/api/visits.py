@@ -65,10 +65,17 @@ class Visit:
         """The whole body if the server has it already; else None, and `receive` will bring it."""
         return None if self._direct is None else self._direct.take_body()
 
-    async def send_whole(self, status: int, head: bytes, body: bytes) -> None:
-        """Send an answer in one piece."""
+    def write_whole(self, head: bytes, body: bytes) -> bool:
+        """Send an answer with status 200 in one write; False where the server cannot do that."""
+        if self._direct is None:
+            return False
+        self._direct.write_whole(200, b"%bcontent-length: %d\r\n" % (head, len(body)), body)
+        return True
+
+    async def send_whole(self, head: bytes, body: bytes) -> None:
+        """Send an answer with status 200 in one piece."""
         self.writing_since = self._loop.time()
-        await send_whole(self._direct, self._send, status, head, body)
+        await send_whole(self._direct, self._send, 200, head, body)
 
     async def start(self, head: bytes) -> None:
         """Send status 200 and the head of a stream."""
