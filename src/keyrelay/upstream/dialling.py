@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 import certifi
 
@@ -99,7 +100,7 @@ def _store_is_empty(context: ssl.SSLContext) -> bool:
     if paths.openssl_cafile_env in os.environ or paths.openssl_capath_env in os.environ:
         return False
     # A directory of certificates is read on demand, so the context does not count it.
-    in_directory = paths.capath is not None and bool(os.listdir(paths.capath))
+    in_directory = paths.capath is not None and any(Path(paths.capath).iterdir())
     return not in_directory and not context.cert_store_stats()["x509_ca"]
 
 
