@@ -236,6 +236,15 @@ class TestLargeBodies:
                     await writer.drain()
             assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 413")
 
+    async def test_bug_a_body_in_one_chunk_slipped_by_the_bound(self, simulator: Simulator, tmp_path: Path) -> None:
+        head = f"POST {CHAT} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {CLIENT_SECRET}\r\n"
+        body = chat_bytes(MODEL, text="x" * 3000)
+        chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        environ = environment(simulator, KEYS, KEYRELAY_MAX_BODY_BYTES="2048")
+        async with embedded(environ, tmp_path) as gateway, Caller(gateway.port) as caller:
+            reply = await caller.raw(f"{head}transfer-encoding: chunked\r\n\r\n".encode() + chunk)
+            check_error(reply, 413, "body_too_large")
+
     async def test_a_large_body_within_the_bound_is_served(self, gateway: Embedded, simulator: Simulator) -> None:
         text = "word " * 400_000
         reply = await gateway.ask(chat(MODEL, text=text))

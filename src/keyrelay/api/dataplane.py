@@ -118,6 +118,8 @@ class DataPlane:
         body = visit.take_body()
         if body is None:
             body = await self._read_body(visit)
+        elif len(body) > self._settings.max_body_bytes:  # it came in chunks, without saying its length
+            raise _too_large(self._settings.max_body_bytes)
         visit.reading_since = 0.0
         request = decode(body)
         wishes = self._wishes(head, generate=generate) if generate or head.deadline_ms or head.prefer else NO_WISHES
