@@ -104,7 +104,8 @@ class DataPlane:
             raise
         finally:
             self.visits.leave(visit)
-            self._gateway.finish(record)
+            if record.started_at:
+                self._gateway.finish(record)
 
     async def _serve(
         self, scope: Scope, visit: Visit, record: RequestRecord, *, decode: Decode, generate: bool

@@ -50,6 +50,8 @@ class RequestLog:
         self._as_json = as_json
         self._second = 0
         self._second_text = ""
+        self._same_from_s = self._same_until_s = 0.0
+        self._same_text = ""
         self.redactor = redactor
 
     def write(self, entries: list[Entry]) -> None:
@@ -104,12 +106,17 @@ class RequestLog:
         return {**about, "kind": failure.kind, "scope": failure.scope, "status": failure.status, "message": message}
 
     def _moment(self, time_s: float) -> str:
-        """The time in RFC 3339; the text of a second is made once."""
+        """The time in RFC 3339; the text of a second, and of a millisecond, is made once."""
+        if self._same_from_s <= time_s < self._same_until_s:
+            return self._same_text
         second = int(time_s)
         if second != self._second:
             self._second = second
             self._second_text = dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._second_text}.{int((time_s - second) * 1000):03d}Z"
+        millisecond = int((time_s - second) * 1000)
+        self._same_from_s, self._same_until_s = time_s, second + (millisecond + 1) / 1000
+        self._same_text = f"{self._second_text}.{millisecond:03d}Z"
+        return self._same_text
 
     def __repr__(self) -> str:
         return f"<RequestLog as {'JSON' if self._as_json else 'text'}>"
