@@ -46,9 +46,14 @@ def head_pairs(head: bytes) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n")) if name]
 
 
+def with_length(head: bytes, body: bytes) -> bytes:
+    """The head of an answer in one piece: with the length of its body."""
+    return b"%bcontent-length: %d\r\n" % (head, len(body))
+
+
 async def send_whole(direct: DirectAnswer | None, send: Send, status: int, head: bytes, body: bytes) -> None:
     """Send an answer in one piece; in one write where the server has Keyrelay's extension."""
-    head = b"%bcontent-length: %d\r\n" % (head, len(body))
+    head = with_length(head, body)
     if direct is not None:
         direct.write_whole(status, head, body)
         return

@@ -78,10 +78,7 @@ class Metrics(Collector):
         """Count a request that has ended."""
         provider, model = record.provider, record.model
         labels = (provider, model, record.client, record.status, record.category)
-        if labels in self._requests:
-            self._requests[labels] += 1
-        else:
-            _add(self._requests, labels)
+        _add(self._requests, labels)
         if provider:
             self._count_served(record, self._served.get((provider, model)) or self._new_served((provider, model)))
 
@@ -91,10 +88,7 @@ class Metrics(Collector):
             _add(self._attempts, (record.provider, record.model, record.category))
         else:
             served.answered += 1
-        seconds = ms / 1000
-        duration = served.duration
-        duration.counts[bisect_left(_DURATION_BOUNDS, seconds)] += 1  # as `observe` does, without the call
-        duration.total += seconds
+        served.duration.observe(ms / 1000)
         if record.first_token_ms is not None:
             served.first_token.observe(record.first_token_ms / 1000)
         else:

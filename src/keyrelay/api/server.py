@@ -138,12 +138,9 @@ class GatewayCycle(RequestResponseCycle):
             self.keep_alive = False
         elif not self.keep_alive:
             head += _CLOSE
-        self.response_started = self.response_complete = True
+        self.response_started = True
         self.transport.write(b"%b%b\r\n%b" % (_STATUS_LINES[status], head, body))
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+        self._complete()
 
     def write_now(self, data: bytes) -> bool:
         """Send a piece of a chunked answer whose head has gone out, unless the caller does not keep up."""
@@ -162,11 +159,15 @@ class GatewayCycle(RequestResponseCycle):
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         self.transport.write(chunk if more else chunk + b"0\r\n\r\n")
         if not more:
-            self.response_complete = True
-            self.message_event.set()
-            if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
+            self._complete()
+
+    def _complete(self) -> None:
+        """Let the connection go on, or end it: everything has been written."""
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class GatewayProtocol(HttpToolsProtocol):

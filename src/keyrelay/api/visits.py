@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import direct_answer, head_pairs, send_whole
+from keyrelay.api.answering import direct_answer, head_pairs, send_whole, with_length
 
 TICK_S = 0.25
 
@@ -69,7 +69,7 @@ class Visit:
         """Send an answer with status 200 in one write; False where the server cannot do that."""
         if self._direct is None:
             return False
-        self._direct.write_whole(200, b"%bcontent-length: %d\r\n" % (head, len(body)), body)
+        self._direct.write_whole(200, with_length(head, body), body)
         return True
 
     async def send_whole(self, head: bytes, body: bytes) -> None:

@@ -70,10 +70,6 @@ class Gateway:
         )
         self._relay = Relay(clock, settings=settings, random=random, redactor=redactor)
 
-    def replace_redactor(self, redactor: Redactor) -> None:
-        """Redact by the secrets of another configuration from now on."""
-        self._attempts.redactor = self._relay.redactor = redactor
-
     async def serve(
         self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes = NO_WISHES
     ) -> tuple[bytes, bytes] | None:
