@@ -36,7 +36,7 @@ async def visiting(
     entered: asyncio.Future[Visit] = asyncio.get_running_loop().create_future()
 
     async def serve() -> None:
-        visit = visits.enter(SCOPE, peer.receive, peer.send)
+        visit = visits.enter(SCOPE, peer.receive, peer.send, asyncio.get_running_loop().time())
         if body_read:
             visit.reading_since = 0.0
         entered.set_result(visit)
@@ -102,7 +102,7 @@ async def test_a_visit_needs_a_task() -> None:
 
     def enter() -> None:
         try:
-            make_visits().enter(SCOPE, Peer().receive, Peer().send)
+            make_visits().enter(SCOPE, Peer().receive, Peer().send, 0.0)
         except RuntimeError as error:
             failed.append(error)
 

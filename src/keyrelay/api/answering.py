@@ -4,6 +4,7 @@ A head is its lines as bytes, `name: value` and a line end each, because that is
 Keyrelay's extension (`api.server`) gets it taken apart.
 """
 
+import asyncio
 from typing import Protocol
 
 from starlette.types import Scope, Send
@@ -16,7 +17,12 @@ DIRECT = "keyrelay.direct"
 
 
 class DirectAnswer(Protocol):
-    """What Keyrelay's own server offers beside ASGI's `send`: fewer messages, fewer writes."""
+    """What Keyrelay's own server offers beside ASGI's `send`: fewer messages, fewer writes.
+
+    `runner` is the task of the request, None when it has ended.
+    """
+
+    runner: asyncio.Task[None] | None
 
     def take_body(self) -> bytes | None:
         """The whole body if it is there, once; else None, and `receive` will bring it."""

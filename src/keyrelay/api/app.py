@@ -5,12 +5,21 @@ Data-plane requests are found in a table and never touch FastAPI; everything els
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from keyrelay.api.dataplane import DataPlane
+from keyrelay.api.dataplane import DataPlane, Handler
 from keyrelay.api.health import Health
 
 Hook = Callable[[], Awaitable[None]]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """An endpoint of the data plane."""
+
+    method: str
+    path: str
+    handler: Handler
 
 
 class Application:
@@ -22,7 +31,10 @@ class Application:
     def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, on_stop: Hook) -> None:
         self.data = data
         self.health = health
-        self.exact = {(method, path.encode("ascii")): handler for (method, path), handler in data.routes.items()}
+        self.exact = {
+            (method.encode("ascii"), path.encode("ascii")): Place(method, path, handler)
+            for (method, path), handler in data.routes.items()
+        }
         self._control = control
         self._on_stop = on_stop
 

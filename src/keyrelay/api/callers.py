@@ -8,38 +8,54 @@ from starlette.types import Scope
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import CallerError
 
-_BEARER = b"bearer "
+_SPECIAL = frozenset({b"content-encoding", b"x-keyrelay-deadline-ms", b"x-keyrelay-prefer"})
 _LONGEST_SECRET = 512
 _LONGEST_DEADLINE_MS = 3_600_000
 
 
 class RequestHead:
-    """The few headers that matter here; what a caller sends beyond them goes nowhere."""
+    """The few headers that matter here; what a caller sends beyond them goes nowhere.
 
-    __slots__ = ("content_encoding", "content_length", "deadline_ms", "prefer", "secret")
+    `plain` says that nothing in it changes what happens to the body, or how the request is served.
+    """
+
+    __slots__ = ("_fields", "plain", "secret")
 
     def __init__(self, scope: Scope) -> None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        get = headers.get
-        length = get(b"content-length")
-        self.content_length = int(length) if length else 0  # the server has checked that it is a number
-        self.content_encoding = get(b"content-encoding", b"")
-        self.deadline_ms = get(b"x-keyrelay-deadline-ms", b"")
-        self.prefer = get(b"x-keyrelay-prefer", b"")
-        authorization = get(b"authorization", b"")
-        if authorization[: len(_BEARER)].lower() == _BEARER:
-            self.secret = authorization[len(_BEARER) :].strip()
+        fields: dict[bytes, bytes] = dict(scope["headers"])
+        self._fields = fields
+        self.plain = _SPECIAL.isdisjoint(fields)
+        authorization = fields.get(b"authorization", b"")
+        if authorization[:7].lower() == b"bearer ":
+            self.secret = authorization[7:].strip()
         else:
-            self.secret = (get(b"x-api-key") or get(b"x-goog-api-key") or _secret_in_query(scope)).strip()
+            secret = fields.get(b"x-api-key") or fields.get(b"x-goog-api-key") or _secret_in_query(scope)
+            self.secret = secret.strip()
+
+    @property
+    def content_length(self) -> int:
+        """Bytes of the body, 0 when the head does not say; the server has checked that it is a number."""
+        return int(self._fields.get(b"content-length") or 0)
+
+    @property
+    def content_encoding(self) -> bytes:
+        """How the body is compressed, empty when it is not."""
+        return self._fields.get(b"content-encoding", b"")
+
+    @property
+    def prefer(self) -> bytes:
+        """The provider to try first."""
+        return self._fields.get(b"x-keyrelay-prefer", b"")
 
     def deadline_s(self) -> float | None:
         """The caller's deadline in seconds; raise CallerError (400) when it is not a sensible number."""
-        if not self.deadline_ms:
+        deadline_ms = self._fields.get(b"x-keyrelay-deadline-ms", b"")
+        if not deadline_ms:
             return None
-        if not self.deadline_ms.isdigit() or not 0 < int(self.deadline_ms[:9]) <= _LONGEST_DEADLINE_MS:
+        if not deadline_ms.isdigit() or not 0 < int(deadline_ms[:9]) <= _LONGEST_DEADLINE_MS:
             message = f"x-keyrelay-deadline-ms must be a whole number from 1 to {_LONGEST_DEADLINE_MS}."
             raise CallerError(400, message, code="invalid_header", param="x-keyrelay-deadline-ms")
-        return int(self.deadline_ms) / 1000
+        return int(deadline_ms) / 1000
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.content_length} bytes, secret {'given' if self.secret else 'missing'}>"

@@ -86,9 +86,15 @@ class DataPlane:
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, *, decode: Decode, generate: bool) -> None:
         record = self._record()
-        visit = self.visits.enter(scope, receive, send)
+        visit = self.visits.enter(scope, receive, send, record.started_at)
         try:
-            reply = await self._serve(scope, visit, record, decode=decode, generate=generate)
+            asked = self._admit(scope, record)
+            content = visit.take_body()
+            if content is None or not asked.plain or len(content) > self._settings.max_body_bytes:
+                content = await self._read_body(visit, asked, content)
+            visit.reading_since = 0.0
+            wishes = NO_WISHES if asked.plain and not generate else self._wishes(asked, generate=generate)
+            reply = await self._gateway.serve(decode(content), record, visit, wishes)
             if reply is not None:
                 head, body = reply
                 if not visit.write_whole(head, body):
@@ -107,24 +113,13 @@ class DataPlane:
             if record.started_at:
                 self._gateway.finish(record)
 
-    async def _serve(
-        self, scope: Scope, visit: Visit, record: RequestRecord, *, decode: Decode, generate: bool
-    ) -> tuple[bytes, bytes] | None:
+    def _admit(self, scope: Scope, record: RequestRecord) -> RequestHead:
+        """Who calls, and whether one more may; raise CallerError."""
         head = RequestHead(scope)
         record.client = authenticate(head, self._gateway.pool.snapshot.clients).label
         if len(self.visits) > self._settings.max_concurrent_requests:
             raise _too_busy()
-        if head.content_encoding not in _PLAIN or head.content_length > self._settings.max_body_bytes:
-            raise self._unacceptable(head)
-        body = visit.take_body()
-        if body is None:
-            body = await self._read_body(visit)
-        elif len(body) > self._settings.max_body_bytes:  # it came in chunks, without saying its length
-            raise _too_large(self._settings.max_body_bytes)
-        visit.reading_since = 0.0
-        request = decode(body)
-        wishes = self._wishes(head, generate=generate) if generate or head.deadline_ms or head.prefer else NO_WISHES
-        return await self._gateway.serve(request, record, visit, wishes)
+        return head
 
     def _wishes(self, head: RequestHead, *, generate: bool) -> Wishes:
         return Wishes(
@@ -134,13 +129,14 @@ class DataPlane:
             shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
         )
 
-    def _unacceptable(self, head: RequestHead) -> CallerError:
+    async def _read_body(self, visit: Visit, head: RequestHead, whole: bytes | None) -> bytes:
+        """The body, if it is one that is taken: read when it comes in pieces, else as it is. Raise CallerError."""
         if head.content_encoding not in _PLAIN:
-            return CallerError(415, "Compressed request bodies are not taken: send it as it is.", code="encoding")
-        return _too_large(self._settings.max_body_bytes)
-
-    async def _read_body(self, visit: Visit) -> bytes:
-        """Read a body that comes in pieces."""
+            raise CallerError(415, "Compressed request bodies are not taken: send it as it is.", code="encoding")
+        if max(head.content_length, len(whole or b"")) > self._settings.max_body_bytes:
+            raise _too_large(self._settings.max_body_bytes)
+        if whole is not None:
+            return whole
         pieces: list[bytes] = []
         size = 0
         more = True

@@ -24,16 +24,23 @@ _Labels = tuple[str | int, ...]
 
 
 class _Histogram:
-    __slots__ = ("bounds", "counts", "total")
+    """Counts milliseconds, and shows seconds, as Prometheus wants them."""
+
+    __slots__ = ("_bounds_ms", "_total_ms", "bounds", "counts")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+        self._bounds_ms = tuple(bound * 1000 for bound in bounds)
+        self._total_ms = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, ms: float) -> None:
+        self.counts[bisect_left(self._bounds_ms, ms)] += 1
+        self._total_ms += ms
+
+    @property
+    def total(self) -> float:
+        return self._total_ms / 1000
 
     def buckets(self) -> list[tuple[str, float]]:
         cumulated = 0
@@ -76,23 +83,25 @@ class Metrics(Collector):
 
     def finished(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
-        provider, model = record.provider, record.model
-        labels = (provider, model, record.client, record.status, record.category)
-        _add(self._requests, labels)
-        if provider:
-            self._count_served(record, self._served.get((provider, model)) or self._new_served((provider, model)))
-
-    def _count_served(self, record: RequestRecord, served: _Served) -> None:
-        ms = record.ms
-        if record.category:  # a stream that broke off
-            _add(self._attempts, (record.provider, record.model, record.category))
+        provider, model, category = record.provider, record.model, record.category
+        labels = (provider, model, record.client, record.status, category)
+        if labels in self._requests:
+            self._requests[labels] += 1
+        else:
+            _add(self._requests, labels)
+        if not provider:
+            return
+        served = self._served.get((provider, model)) or self._new_served((provider, model))
+        if category:  # a stream that broke off
+            _add(self._attempts, (provider, model, category))
         else:
             served.answered += 1
-        served.duration.observe(ms / 1000)
-        if record.first_token_ms is not None:
-            served.first_token.observe(record.first_token_ms / 1000)
+        ms = record.ms
+        served.duration.observe(ms)
+        if record.first_token_ms is None:
+            self._overhead.observe(ms - record.upstream_ms)
         else:
-            self._overhead.observe(max(0.0, ms - record.upstream_ms) / 1000)
+            served.first_token.observe(record.first_token_ms)
         usage = record.usage
         if usage is not None:
             served.input_tokens += usage.input_tokens

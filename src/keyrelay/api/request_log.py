@@ -78,11 +78,13 @@ class RequestLog:
         """What to encode; None when it is below the least level."""
         if attempt is not None:
             return self._attempt_line(time_s, record, attempt) if self._least <= _WARNING else None
-        broken = record.status >= _FIRST_FAILURE_STATUS or record.category in FAULT_KINDS
-        record.level = LEVELS[_WARNING] if broken else LEVELS[_INFO]
-        if self._least > (_WARNING if broken else _INFO):
+        broken = record.status >= _FIRST_FAILURE_STATUS or (record.category and record.category in FAULT_KINDS)
+        level = _WARNING if broken else _INFO
+        if self._least > level:
             return None
-        record.time = self._moment(time_s)
+        record.level = LEVELS[level]
+        same = self._same_from_s <= time_s < self._same_until_s
+        record.time = self._same_text if same else self._moment(time_s)
         if not record.provider:  # a name that was served is known to be a name; this one is the caller's own words
             record.model_asked = self.redactor.redact(record.model_asked)
         return record
@@ -106,9 +108,7 @@ class RequestLog:
         return {**about, "kind": failure.kind, "scope": failure.scope, "status": failure.status, "message": message}
 
     def _moment(self, time_s: float) -> str:
-        """The time in RFC 3339; the text of a second, and of a millisecond, is made once."""
-        if self._same_from_s <= time_s < self._same_until_s:
-            return self._same_text
+        """The time in RFC 3339; the text of a second is made once, that of a millisecond kept while it lasts."""
         second = int(time_s)
         if second != self._second:
             self._second = second

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from keyrelay.api.answering import DIRECT
-from keyrelay.api.app import Application
+from keyrelay.api.app import Application, Place
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 _CLOSE = b"connection: close\r\n"
@@ -29,11 +29,8 @@ _logger = logging.getLogger("uvicorn.error")
 class Signal:
     """What uvicorn needs of an `asyncio.Event`, without a queue of waiters: one task waits at a time."""
 
-    __slots__ = ("_is_set", "_waiter")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._waiter: asyncio.Future[None] | None = None
+    _is_set = False
+    _waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
         """Wake the waiter, now or when it comes."""
@@ -55,12 +52,11 @@ class Signal:
                 self._waiter = None
 
 
-def _nothing() -> None:
-    """What is left to do when a response is complete and everything has been done."""
+class GatewayCycle(Signal, RequestResponseCycle):
+    """One request and its answer, and the signal that something has come. What hardly ever differs stands in the class.
 
-
-class GatewayCycle(RequestResponseCycle):
-    """One request and its answer. What hardly ever differs from the default stands in the class."""
+    `runner` is the task that serves it.
+    """
 
     logger = access_logger = _logger
     access_log = False
@@ -71,17 +67,30 @@ class GatewayCycle(RequestResponseCycle):
     response_started = False
     response_complete = False
     chunked_encoding: bool | None = None
+    runner: asyncio.Task[None] | None = None
     expected_content_length = 0
 
     def __init__(self, scope: HTTPScope, protocol: "GatewayProtocol", *, keep_alive: bool) -> None:
         self.scope = scope
+        self.protocol = protocol
         self.transport = protocol.transport
         self.flow = protocol.flow
         self.keep_alive = keep_alive
-        self.on_response = protocol.on_response_complete
-        self.default_headers = protocol.server_state.default_headers
-        self.message_event = Signal()  # type: ignore[assignment]  # all that is used of an Event
         self.body = b""  # type: ignore[assignment]  # bytes: nearly every body comes in one piece
+
+    @property
+    def message_event(self) -> Signal:  # type: ignore[override]  # all that is used of an Event
+        """Set when something has come."""
+        return self
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]  # an attribute there
+        """What uvicorn puts into its own answers' heads."""
+        return self.protocol.server_state.default_headers
+
+    def on_response(self) -> None:
+        """Let the connection go on."""
+        self.protocol.on_response_complete()
 
     async def run_asgi(self, app: ASGI3Application) -> None:
         """Run the application for this request; what it lets through is logged and answered with 500, as uvicorn does.
@@ -101,7 +110,8 @@ class GatewayCycle(RequestResponseCycle):
                 _logger.error("The application returned without completing its response.")
                 await self._fail()
         finally:
-            self.on_response = _nothing
+            self.protocol.tasks.discard(cast("asyncio.Task[None]", self.runner))
+            self.runner = None
             self.scope.pop("extensions", None)
 
     async def _fail(self) -> None:
@@ -125,10 +135,8 @@ class GatewayCycle(RequestResponseCycle):
         if self.more_body or self.taken:
             return None
         self.taken = True
-        self.message_event.clear()
-        body = bytes(self.body)
-        self.body = b""  # type: ignore[assignment]
-        return body
+        self._is_set = False
+        return self.body  # type: ignore[return-value]  # see __init__
 
     def write_whole(self, status: int, head: bytes, body: bytes) -> None:
         """Send status, head (with its content-length) and body at once, and end the request."""
@@ -164,16 +172,22 @@ class GatewayCycle(RequestResponseCycle):
     def _complete(self) -> None:
         """Let the connection go on, or end it: everything has been written."""
         self.response_complete = True
-        self.message_event.set()
+        self.set()
         if not self.keep_alive:
             self.transport.close()
-        self.on_response()
+        self.protocol.on_response_complete()
 
 
 class GatewayProtocol(HttpToolsProtocol):
     """One connection of a caller."""
 
+    cycle: GatewayCycle
     _idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Look up once what each request will be looked up in."""
+        super().connection_made(transport)
+        self._exact = self.app.exact if isinstance(self.app, Application) else {}
 
     def on_message_begin(self) -> None:
         """Begin a request; its scope is made when its head is complete."""
@@ -192,17 +206,18 @@ class GatewayProtocol(HttpToolsProtocol):
         """Start the request's task, or queue it behind the one under way."""
         parser = self.parser
         version = parser.get_http_version()
-        method = parser.get_method().decode("ascii")
-        own = self.app if isinstance(self.app, Application) else None
-        handler = own.exact.get((method, self.url)) if own is not None else None
-        target = cast("ASGI3Application", handler or self.app)
-        scope = self.scope = self._scope(version, method) if handler is None else self._short_scope(method)
+        method = parser.get_method()
+        place = self._exact.get((method, self.url))
+        if place is None:
+            scope, target = self._scope(version, method.decode("ascii")), self.app
+        else:
+            scope, target = self._short_scope(place), cast("ASGI3Application", place.handler)
         previous = self.cycle
         cycle = GatewayCycle(scope, self, keep_alive=version != "1.0" and parser.should_keep_alive())
-        self.cycle = cycle
+        self.scope, self.cycle = scope, cycle
         if self.expect_100_continue:
             cycle.waiting_for_100_continue = True
-        if method != "HEAD":
+        if method != b"HEAD":
             scope["extensions"] = {DIRECT: cycle}  # type: ignore[dict-item]  # ASGI allows any value
         if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, target)
@@ -218,21 +233,27 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle.body = cycle.body + body if cycle.body else body  # type: ignore[assignment]  # see GatewayCycle
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        cycle.message_event.set()
+        cycle.set()
 
     def on_message_complete(self) -> None:
         """Note that the body is there."""
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False
-            cycle.message_event.set()
+            cycle.set()
 
-    def _short_scope(self, method: str) -> HTTPScope:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Start the task; it takes itself out of the tasks under way, which saves a callback."""
+        own = cast("GatewayCycle", cycle)
+        task = own.runner = self.loop.create_task(own.run_asgi(app))
+        self.tasks.add(task)
+
+    def _short_scope(self, place: Place) -> HTTPScope:
         """What the data plane reads of a scope, for a request that goes straight to it."""
         scope = {
             "type": "http",
-            "method": method,
-            "path": self.url.decode("ascii"),
+            "method": place.method,
+            "path": place.path,
             "query_string": b"",
             "headers": self.headers,
         }
@@ -284,8 +305,9 @@ class GatewayProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the timer with the connection."""
+        """End the timer with the connection; it and its last request would else keep each other alive."""
         super().connection_lost(exc)
+        self.cycle = None  # type: ignore[assignment]  # as it begins
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

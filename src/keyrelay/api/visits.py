@@ -24,42 +24,26 @@ class Ended(StrEnum):
 
 
 class Visit:
-    """One request at the front door, and the sink of its streamed answer.
+    """One request at the front door, and the sink of its streamed answer. What is the same at first is in the class.
 
     `reading_since` and `writing_since` are set while it waits for the caller (event-loop clock, else 0).
     """
 
-    __slots__ = (
-        "_direct",
-        "_loop",
-        "_send",
-        "ended",
-        "finished",
-        "reading_since",
-        "receive",
-        "since",
-        "started",
-        "task",
-        "watcher",
-        "writing_since",
-    )
+    writing_since = 0.0
+    started = False
+    finished = False
+    ended: Ended | None = None
+    watcher: asyncio.Task[None] | None = None
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+    def __init__(self, scope: Scope, receive: Receive, send: Send, now: float) -> None:
+        self.receive = receive
+        self.since = self.reading_since = now
+        self._send = send
+        self._direct = direct = direct_answer(scope)
+        task = asyncio.current_task() if direct is None else direct.runner
         if task is None:
             raise RuntimeError("a visit begins inside a task")
         self.task = task
-        self.receive = receive
-        self.since = self.reading_since = loop.time()
-        self.writing_since = 0.0
-        self.started = False
-        self.finished = False
-        self.ended: Ended | None = None
-        self.watcher: asyncio.Task[None] | None = None
-        self._loop = loop
-        self._send = send
-        self._direct = direct_answer(scope)
 
     def take_body(self) -> bytes | None:
         """The whole body if the server has it already; else None, and `receive` will bring it."""
@@ -74,7 +58,7 @@ class Visit:
 
     async def send_whole(self, head: bytes, body: bytes) -> None:
         """Send an answer with status 200 in one piece."""
-        self.writing_since = self._loop.time()
+        self.writing_since = asyncio.get_running_loop().time()
         await send_whole(self._direct, self._send, 200, head, body)
 
     async def start(self, head: bytes) -> None:
@@ -88,7 +72,7 @@ class Visit:
 
     async def write(self, data: bytes) -> None:
         """Send a piece of a stream; waits for the caller to take what was written before."""
-        self.writing_since = self._loop.time()
+        self.writing_since = asyncio.get_running_loop().time()
         if self._direct is not None:
             await self._direct.write_piece(data)
         else:
@@ -98,7 +82,7 @@ class Visit:
     async def end(self, data: bytes) -> None:
         """Send the last piece of a stream."""
         self.finished = True
-        self.writing_since = self._loop.time()
+        self.writing_since = asyncio.get_running_loop().time()
         if self._direct is not None:
             await self._direct.write_piece(data, more=False)
         else:
@@ -129,9 +113,9 @@ class Visits:
     def __len__(self) -> int:
         return len(self._present)
 
-    def enter(self, scope: Scope, receive: Receive, send: Send) -> Visit:
-        """Note a request that is about to read its body; call in its own task."""
-        visit = Visit(scope, receive, send)
+    def enter(self, scope: Scope, receive: Receive, send: Send, now: float) -> Visit:
+        """Note a request that is about to read its body at `now` (event-loop clock); call in its own task."""
+        visit = Visit(scope, receive, send, now)
         self._present.add(visit)
         if not self._ticking:
             self._ticking = True

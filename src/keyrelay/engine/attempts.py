@@ -74,20 +74,38 @@ class AttemptRunner:
         self, job: Job, candidate: Candidate, reservation: Reservation, classifier: Classifier
     ) -> WholeAnswer | OpenStream | Failure:
         """Send and wait until the outcome is known. Cancelled, it settles and lets go before it passes that on."""
-        started_at = self._clock.monotonic_s()
+        clock, record = self._clock, job.record
+        started_at = clock.monotonic_s()
         attempt = Attempt(candidate.provider_id, candidate.key.label, candidate.model)
-        job.record.attempts.append(attempt)
-        candidate.begin(self._clock.epoch_s())
+        record.attempts.append(attempt)
+        if candidate.clear_as_of != candidate.health.changes:
+            candidate.begin(clock.epoch_s())
+        ask_usage = job.request.stream and self._asks_usage(job, candidate)
+        outcome: WholeAnswer | OpenStream | Failure | ProviderError
         try:
-            outcome = await self._send(job, candidate, reservation, started_at)
+            call = self._call(job, candidate, started_at, ask_usage=ask_usage)
+            answer = await self._upstream.send(call)
+            if isinstance(answer, Fault):
+                outcome = fault_failure(answer)
+            elif answer.status != _OK:
+                outcome = self._read_refusal(answer, reservation)
+            elif answer.streaming:
+                self._ledger.answered(reservation, clock.epoch_s())
+                outcome = await self._begin_stream(job, answer, call.first_byte_at, hide_usage=ask_usage)
+            else:
+                outcome = self._read_whole(job, answer)
         except BaseException:
             candidate.released()
-            self._ledger.settle(reservation, job.amounts, self._clock.epoch_s())
+            self._ledger.settle(reservation, job.amounts, clock.epoch_s())
             raise
         finally:
-            attempt.ms = milliseconds(self._clock.monotonic_s() - started_at)
-            job.record.upstream_ms += attempt.ms
-        now_s = self._clock.epoch_s()
+            attempt.ms = milliseconds(clock.monotonic_s() - started_at)
+            record.upstream_ms += attempt.ms
+        now_s = clock.epoch_s()
+        if isinstance(outcome, WholeAnswer):
+            candidate.succeeded()
+            self._ledger.settle(reservation, used_amounts(outcome.usage, job.amounts), now_s, arrived=True)
+            return outcome
         if isinstance(outcome, ProviderError):
             outcome = classifier.classify(outcome, self._moment(candidate, now_s))
         if isinstance(outcome, Failure):
@@ -98,49 +116,44 @@ class AttemptRunner:
             candidate.failed(outcome, now_s, self._random)
             return outcome
         candidate.succeeded()
-        if isinstance(outcome, WholeAnswer):
-            self._ledger.settle(reservation, used_amounts(outcome.usage, job.amounts), now_s, arrived=True)
         return outcome
 
     def took_back(self, job: Job, candidate: Candidate, failure: Failure) -> bool:
         """Whether the provider refused only what Keyrelay itself had put in: then it is left out from now on."""
-        ours = asks_usage(job.request, candidate.provider.row) and candidate.provider_id not in self._without_usage
+        ours = self._asks_usage(job, candidate)
         if not ours or failure.kind is not FailureKind.REQUEST or not _USAGE_WORDS.search(failure.message):
             return False
         self._without_usage.add(candidate.provider_id)
         return True
 
-    async def _send(
-        self, job: Job, candidate: Candidate, reservation: Reservation, started_at: float
-    ) -> WholeAnswer | OpenStream | Failure | ProviderError:
+    def _call(self, job: Job, candidate: Candidate, started_at: float, *, ask_usage: bool) -> UpstreamCall:
         request, provider, settings = job.request, candidate.provider, self._settings
-        ask_usage = asks_usage(request, provider.row) and candidate.provider_id not in self._without_usage
+        row = provider.row
         first_byte_s = settings.first_byte_s if request.stream else settings.answer_s
-        first_byte_at = started_at + max(first_byte_s, provider.row.first_byte_timeout_s or 0.0)
-        answer = await self._upstream.send(
-            UpstreamCall(
-                origin=provider.origin,
-                target=provider.path_of(request.operation),
-                credential=candidate.credential,
-                headers=(*_HEADERS, *provider.row.extra_headers.items()) if provider.row.extra_headers else _HEADERS,
-                body=encode_request(request, provider.row, candidate.model, ask_usage=ask_usage),
-                first_byte_at=min(first_byte_at, job.total_at),
-                total_at=job.total_at,
-                max_body_bytes=settings.max_answer_bytes,
-            )
+        if row.first_byte_timeout_s is not None:
+            first_byte_s = max(first_byte_s, row.first_byte_timeout_s)
+        first_byte_at, total_at = started_at + first_byte_s, job.total_at
+        return UpstreamCall(
+            origin=provider.origin,
+            target=provider.path_of(request.operation),
+            credential=candidate.credential,
+            headers=(*_HEADERS, *row.extra_headers.items()) if row.extra_headers else _HEADERS,
+            body=encode_request(request, row, candidate.model, ask_usage=ask_usage),
+            first_byte_at=min(first_byte_at, total_at),
+            total_at=total_at,
+            max_body_bytes=settings.max_answer_bytes,
         )
-        if isinstance(answer, Fault):
-            return fault_failure(answer)
-        if answer.status != _OK:
-            now_s = self._clock.epoch_s()
-            self._ledger.answered(reservation, now_s)
-            body = answer.body
-            answer.close()
-            return read_error(answer.status, body, answer.headers, now_s)
-        if answer.streaming:
-            self._ledger.answered(reservation, self._clock.epoch_s())
-            return await self._begin_stream(job, answer, min(first_byte_at, job.total_at), hide_usage=ask_usage)
-        return self._read_whole(job, answer)
+
+    def _asks_usage(self, job: Job, candidate: Candidate) -> bool:
+        """Whether Keyrelay asks for the stream's usage on its own account."""
+        return asks_usage(job.request, candidate.provider.row) and candidate.provider_id not in self._without_usage
+
+    def _read_refusal(self, answer: UpstreamAnswer, reservation: Reservation) -> ProviderError:
+        now_s = self._clock.epoch_s()
+        self._ledger.answered(reservation, now_s)
+        body = answer.body
+        answer.close()
+        return read_error(answer.status, body, answer.headers, now_s)
 
     def _read_whole(self, job: Job, answer: UpstreamAnswer) -> WholeAnswer | Failure | ProviderError:
         body = answer.body

@@ -25,11 +25,14 @@ class Chooser:
     def choose(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
         """The next candidate with its reservation; None, with the reasons in `job.drops`, when there is none."""
         tried, avoided = job.tried, job.avoided
+        operation, any_fits = job.request.operation, not (job.plan.free_choice or job.small_models)
         for stage in job.plan.stages:
             for candidate in stage.order(now_s, self._random):
                 if candidate in tried or candidate.provider_id in avoided:
                     continue
-                dropped = unfit(candidate, job) or gate(candidate, now_s)
+                dropped = None if any_fits and operation in candidate.operations else unfit(candidate, job)
+                if dropped is None and candidate.clear_as_of != candidate.health.changes:
+                    dropped = gate(candidate, now_s)
                 if dropped is None:
                     taken = self._ledger.reserve(candidate.path, job.amounts, now_s)
                     if not isinstance(taken, Refusal):
@@ -88,7 +91,7 @@ def unfit(candidate: Candidate, job: Job) -> Dropped | None:
     one gets it, and the provider's own word.
     """
     operation = job.request.operation
-    if not getattr(candidate.provider.row.paths, operation):
+    if operation not in candidate.operations:
         return Dropped(DropReason.NO_OPERATION, f"{candidate.provider.row.name} has no {operation} endpoint")
     if candidate.model in job.small_models:
         return Dropped(DropReason.CONTEXT_TOO_SMALL, "the request is too large for this model")

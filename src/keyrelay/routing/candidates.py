@@ -15,7 +15,7 @@ from keyrelay.core.failures import (
     FailureKind,
     FailureScope,
 )
-from keyrelay.core.providers import ModelRow
+from keyrelay.core.providers import OPERATIONS, ModelRow
 from keyrelay.quota.limits import limits_on_path
 from keyrelay.quota.values import Refusal
 from keyrelay.routing.circuit import Circuit
@@ -61,23 +61,24 @@ class Dropped(msgspec.Struct, frozen=True):
 class Candidate:
     """A key, for a model at its provider, with the states that decide whether it may serve.
 
-    `path` are the counts that it draws on, `credential` is its key as the transport sends it. `head_lines` is what an
-    answer's head says of it, made once by the engine. `used` is a count of
-    uses that halves every minute, kept when `least_used` has `tracked` it; `used_at_s` is when it was brought up to
+    `path` are the counts that it draws on, `credential` is its key as the transport sends it, `operations` are those
+    that its provider has. `head_lines` is what an answer's head says of it, made once by the engine. `used` is a count
+    of uses that halves every minute, kept when `least_used` has `tracked` it; `used_at_s` is when it was brought up to
     date.
     """
 
     __slots__ = (
         "_cell_of",
-        "_clear_as_of",
-        "_health",
         "cells",
         "circuits",
+        "clear_as_of",
         "credential",
         "head_lines",
+        "health",
         "id",
         "key",
         "model",
+        "operations",
         "path",
         "proofs",
         "provider",
@@ -93,12 +94,13 @@ class Candidate:
         self.model = model
         self.id = f"{key.id}:{model}"
         self.provider_id = provider.id
-        self._health = health
-        self._clear_as_of = -1
+        self.health = health
+        self.clear_as_of = -1
         self.used = 0.0
         self.used_at_s = 0.0
         self.tracked = False
         self.head_lines = ""
+        self.operations = frozenset(operation for operation in OPERATIONS if getattr(provider.row.paths, operation))
         auth = provider.row.auth
         self.credential = (
             Credential(provider.origin, auth.header, auth.prefix, key.secret) if key.secret is not None else None
@@ -109,7 +111,7 @@ class Candidate:
         names = cell_names(provider.id, key.account, key.label, model)
         self.cells = tuple(health.cell(name) for name in names.values())
         self._cell_of = dict(zip(names, self.cells, strict=True))
-        self.circuits: tuple[Circuit, ...] = (
+        self.circuits: tuple[Circuit, Circuit] = (
             health.circuit(f"provider:{provider.id}"),
             health.circuit(f"key:{key.id}"),
         )
@@ -132,7 +134,7 @@ class Candidate:
     @property
     def clear(self) -> bool:
         """Whether nothing speaks against it, as far as was known when anything last changed for anyone."""
-        return self._clear_as_of == self._health.changes
+        return self.clear_as_of == self.health.changes
 
     def look(self) -> None:
         """Find out whether nothing at all speaks against it, so that the next requests need not look."""
@@ -141,13 +143,13 @@ class Candidate:
             not proof.proven for proof in self.proofs
         )
         if not at_rest and not doubtful:
-            self._clear_as_of = self._health.changes
+            self.clear_as_of = self.health.changes
 
     def begin(self, now_s: float) -> None:
         """Note that a request goes to it."""
-        if self._clear_as_of == self._health.changes:
+        if self.clear_as_of == self.health.changes:
             return
-        self._health.changes += 1
+        self.health.changes += 1
         for circuit in self.circuits:
             circuit.begin(now_s)
         for proof in self.proofs:
@@ -155,11 +157,14 @@ class Candidate:
 
     def succeeded(self) -> None:
         """Note that it answered."""
-        for circuit in self.circuits:
-            circuit.succeeded()
-        if self._clear_as_of == self._health.changes:
+        provider_circuit, key_circuit = self.circuits
+        if provider_circuit.bad:
+            provider_circuit.succeeded()
+        if key_circuit.bad:
+            key_circuit.succeeded()
+        if self.clear_as_of == self.health.changes:
             return
-        self._health.changes += 1
+        self.health.changes += 1
         for proof in self.proofs:
             if not proof.proven:
                 proof.settle(proven=True)
@@ -169,7 +174,7 @@ class Candidate:
 
     def failed(self, failure: Failure, now_s: float, random: Callable[[], float]) -> None:
         """Note a failed attempt: rest what the failure binds, and nothing else."""
-        self._health.changes += 1
+        self.health.changes += 1
         if failure.kind in FAULT_KINDS:
             self._fault(failure, now_s, random)
             return
@@ -201,7 +206,7 @@ class Candidate:
 
     def released(self) -> None:
         """Note that an attempt ended without an outcome: the caller left, or it was never sent."""
-        self._health.changes += 1
+        self.health.changes += 1
         for circuit in self.circuits:
             circuit.release()
         self._stop_trying()

@@ -29,13 +29,13 @@ class Circuit:
     """State of one circuit. Times are epoch seconds."""
 
     __slots__ = (
-        "_bad",
         "_counted_since_s",
         "_good",
         "_in_a_row",
         "_openings",
         "_probe_since_s",
         "_settings",
+        "bad",
         "name",
         "open_until_s",
         "reason",
@@ -46,7 +46,7 @@ class Circuit:
         self._settings = settings
         self._in_a_row = 0
         self._good = 0
-        self._bad = 0
+        self.bad = 0
         self._counted_since_s = 0.0
         self._openings = 0
         self._probe_since_s = -math.inf
@@ -79,21 +79,21 @@ class Circuit:
         self._probe_since_s = -math.inf
 
     def succeeded(self) -> None:
-        """Note an answer, whatever it said: the provider is there."""
+        """Note an answer, whatever it said: the provider is there. Nothing changes while none has been `bad`."""
         self._in_a_row = 0
         self._good += 1
         if self._openings:
             self._openings = 0
             self._probe_since_s = -math.inf
-            self._bad = self._good = 0
+            self.bad = self._good = 0
             self.reason = ""
 
     def failed(self, now_s: float, reason: str, random: Callable[[], float]) -> None:
         """Note a failure of the provider; `random` returns a number in [0, 1)."""
         self._roll(now_s)
         self._in_a_row += 1
-        self._bad += 1
-        half_bad = self._bad + self._good >= _FAIR_NUMBER and self._bad >= self._good
+        self.bad += 1
+        half_bad = self.bad + self._good >= _FAIR_NUMBER and self.bad >= self._good
         if self._openings or self._in_a_row >= self._settings.failures or half_bad:
             self._open(now_s, reason, random())
 
@@ -110,7 +110,7 @@ class Circuit:
         """Begin to count anew, at a failure, when the last count is old."""
         if not 0 <= now_s - self._counted_since_s < _COUNT_WINDOW_S:
             self._counted_since_s = now_s
-            self._good = self._bad = 0
+            self._good = self.bad = 0
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"open until {self.open_until_s:.1f} (opening {self._openings})"

@@ -6,6 +6,7 @@ is made lazily: nearly every request takes the first.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Protocol
 
 from keyrelay.core.configuration import PolicyName
@@ -62,13 +63,19 @@ class RoundRobin:
     """Each request begins one further on."""
 
     def order(self, stage: Stage, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
-        """Yield from the stage's turn on, once around."""
+        """From the stage's turn on, once around; nearly always only the first is asked for."""
         del now_s, random
-        count = len(stage.candidates)
+        candidates = stage.candidates
+        count = len(candidates)
         start = stage.turn
         stage.turn = (start + 1) % count if count else 0
-        for index in range(start, start + count):
-            yield stage.candidates[index % count]
+        return chain(candidates[start : start + 1], _around(candidates, start))
+
+
+def _around(candidates: Sequence[Candidate], start: int) -> Iterator[Candidate]:
+    """Those behind `start`, then those before it."""
+    yield from islice(candidates, start + 1, None)
+    yield from islice(candidates, start)
 
 
 class Weighted:

@@ -4,14 +4,17 @@ Most answers are used without most of their headers, so the few fields that fram
 raw bytes, and the mapping is made when somebody asks for it.
 """
 
+import re
+
 import msgspec
 
 HEAD_END = b"\r\n\r\n"
 _EVENT_STREAM = b"text/event-stream"
 _PLAIN = frozenset({b"", b"identity"})
+_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding|content-encoding|content-type):[ \t]*([^\r]*)")
 
 
-class Framing(msgspec.Struct, frozen=True):
+class Framing(msgspec.Struct, frozen=True, gc=False):
     """What the head says about the body. `length` is -1 without a content-length; `problem` is empty when usable."""
 
     streaming: bool
@@ -33,25 +36,16 @@ def parse_fields(head: bytes) -> dict[str, str]:
 
 def read_framing(head: bytes) -> Framing:
     """Read how the body of an answer is framed."""
-    folded = head.lower() + b"\r\n"
-    length = _field(folded, b"\r\ncontent-length:")
-    transfer = _field(folded, b"\r\ntransfer-encoding:")
+    found = _FRAMING.findall(head.lower())
+    fields = dict(found)
+    if len(fields) != len(found):
+        fields = {name: b", ".join(value for other, value in found if other == name) for name in fields}
+    length = fields.get(b"content-length")
+    transfer = fields.get(b"transfer-encoding")
     problem = ""
-    if transfer and transfer != b"chunked":
+    if transfer and transfer.rstrip() != b"chunked":
         problem = "its transfer encoding is not chunked"
-    elif _field(folded, b"\r\ncontent-encoding:") not in _PLAIN:
+    elif b"content-encoding" in fields and fields[b"content-encoding"].rstrip() not in _PLAIN:
         problem = "its content is encoded although identity was asked for"
-    streaming = _field(folded, b"\r\ncontent-type:").startswith(_EVENT_STREAM)
+    streaming = fields.get(b"content-type", b"").startswith(_EVENT_STREAM)
     return Framing(streaming, not (length or transfer), int(length) if length else -1, problem)
-
-
-def _field(folded: bytes, name: bytes) -> bytes:
-    """Value of a field, empty when absent; repeated values are joined with a comma."""
-    start = folded.find(name)
-    if start < 0:
-        return b""
-    end = folded.find(b"\r\n", start + len(name))
-    value = folded[start + len(name) : end].strip()
-    if folded.find(name, end) < 0:
-        return value
-    return value + b", " + _field(folded[end:], name)

@@ -19,6 +19,7 @@ from keyrelay.upstream.settings import TransportSettings
 
 _WRITE_SLICE_BYTES = 256 * 1024
 _FIRST_FINAL_STATUS = 200
+_FIRST_SIGN = 0x20
 _SWITCHING_PROTOCOLS = 101
 
 
@@ -200,18 +201,21 @@ class Connection(asyncio.Protocol):
         exchange = self.exchange
         if self._stage is not _HEAD or exchange is None or self._failure is not None:
             return
-        status = self._parser.get_status_code()
-        head = self._head.lstrip(b"\r\n")
+        parser = self._parser
+        status = parser.get_status_code()
+        head = self._head
+        if head[0] < _FIRST_SIGN:
+            head = head.lstrip(b"\r\n")
         end = head.find(HEAD_END)
         if status < _FIRST_FINAL_STATUS:
             self._skip_informational(status, head[end + len(HEAD_END) :])
             return
         self._head = b""
         self._stage = _DONE if self._head_only else _BODY
-        self._reusable = self._parser.should_keep_alive()
+        self._reusable = parser.should_keep_alive()
         exchange.status = status
-        exchange.head = head = head[:end]
-        self._failure = self._frame(exchange, head)
+        exchange.head = head[:end]
+        self._failure = self._frame(exchange)
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
@@ -232,20 +236,21 @@ class Connection(asyncio.Protocol):
 
     # Decisions.
 
-    def _frame(self, exchange: Exchange, head: bytes) -> Fault | None:
+    def _frame(self, exchange: Exchange) -> Fault | None:
         """Learn the framing of the body; return why the answer cannot be used, if it cannot."""
-        origin, settings = self._owner.origin, self._owner.settings
-        if len(head) > settings.max_head_bytes or head.count(b"\r\n") > settings.max_head_fields:
-            return malformed_fault(origin, "its head is too large")
+        head, settings = exchange.head, self._owner.settings
+        if len(head) > settings.max_head_bytes or head.count(b"\n") > settings.max_head_fields:
+            return malformed_fault(self._owner.origin, "its head is too large")
         framing = read_framing(head)
         if framing.problem:
-            return malformed_fault(origin, framing.problem)
+            return malformed_fault(self._owner.origin, framing.problem)
         self._until_close = framing.until_close
-        exchange.streaming = framing.streaming
-        if framing.length > exchange.max_body_bytes and not (framing.streaming or self._head_only):
+        if framing.streaming:
+            exchange.streaming = True
+            if not exchange.arrived.done():
+                exchange.arrived.set_result(None)
+        elif framing.length > exchange.max_body_bytes and not self._head_only:
             return self._too_large(exchange)
-        if framing.streaming and not exchange.arrived.done():
-            exchange.arrived.set_result(None)
         return None
 
     def _too_large(self, exchange: Exchange) -> Fault:

@@ -28,45 +28,28 @@ class Exchange:
 
     Underneath: `arrived` is resolved once, at the head of a stream or at the end of anything else. `pieces` hold
     `size` bytes of body that nobody has read yet. `connection` is None before and after. `stale` says that a
-    connection that had been used before was lost before the first byte of this answer.
+    connection that had been used before was lost before the first byte of this answer. What is the same at first stands
+    in the class.
     """
 
-    __slots__ = (
-        "_fields",
-        "arrived",
-        "body",
-        "connection",
-        "deadline_at",
-        "fault",
-        "head",
-        "max_body_bytes",
-        "pieces",
-        "size",
-        "stale",
-        "status",
-        "streaming",
-        "tap",
-        "total_at",
-        "waiting",
-    )
+    status = 0
+    head = b""
+    body = b""
+    streaming = False
+    fault: Fault | None = None
+    tap: Callable[[bytes], bool] | None = None
+    size = 0
+    stale = False
+    connection: Carrier | None = None
+    waiting: asyncio.Future[None] | None = None
+    _fields: Mapping[str, str] | None = None
 
     def __init__(self, call: UpstreamCall, loop: asyncio.AbstractEventLoop) -> None:
-        self.status = 0
-        self.head = b""
-        self.body = b""
-        self.streaming = False
-        self.fault: Fault | None = None
         self.deadline_at = call.first_byte_at
         self.total_at = call.total_at
         self.max_body_bytes = call.max_body_bytes
-        self.tap: Callable[[bytes], bool] | None = None
         self.pieces: list[bytes] = []
-        self.size = 0
-        self.stale = False
-        self.connection: Carrier | None = None
         self.arrived: asyncio.Future[None] = loop.create_future()
-        self.waiting: asyncio.Future[None] | None = None
-        self._fields: Mapping[str, str] | None = None
 
     def __repr__(self) -> str:
         state = "failed" if self.fault is not None else "ended" if self.connection is None else "running"

@@ -55,8 +55,9 @@ class RequestHeads:
         value, when the method, the target or a header cannot be written.
         """
         credential = call.credential
-        if credential is not None and credential.origin != call.origin:
-            raise HostBindingError(f"a credential bound to {credential.origin} was about to leave for {call.origin}")
+        origin = call.origin
+        if credential is not None and credential.origin is not origin and credential.origin != origin:
+            raise HostBindingError(f"a credential bound to {credential.origin} was about to leave for {origin}")
         # The entry holds the credential, so its id is not given to another one while the entry lives.
         key = (call.target, id(credential), call.method, call.headers)
         entry = self._heads.get(key)
@@ -65,9 +66,9 @@ class RequestHeads:
             if len(self._heads) >= self._limit:
                 self._heads.clear()
             self._heads[key] = entry
-        if not call.body and call.method in _BODILESS_METHODS:
-            return entry[1] + b"\r\n"
-        return b"%bcontent-length: %d\r\n\r\n" % (entry[1], len(call.body))
+        if call.body or call.method not in _BODILESS_METHODS:
+            return b"%bcontent-length: %d\r\n\r\n" % (entry[1], len(call.body))
+        return entry[1] + b"\r\n"
 
 
 def _build(call: UpstreamCall) -> bytes:

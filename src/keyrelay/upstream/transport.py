@@ -74,14 +74,25 @@ class HttpTransport:
         """
         pool = self._pools.get(call.origin) or self._add_pool(call.origin)
         head = pool.heads.head_of(call)
-        connection = pool.take()
-        exchange = await self._exchange(pool, connection, call, head)
-        if isinstance(exchange, Exchange) and exchange.stale:
+        connection = pool.take() or await self._obtain(pool, min(call.first_byte_at, call.total_at))
+        replaced = False
+        while True:
+            if isinstance(connection, Fault):
+                return connection
+            exchange = Exchange(call, pool.loop)
+            connection.begin(exchange, head, call.body, head_only=call.method == "HEAD")
+            if self.sweeper is None or not self.sweeper.ticking:
+                self._watch(pool)
+            try:
+                await exchange.arrived
+            except BaseException:
+                exchange.close()
+                raise
+            if replaced or not exchange.stale:
+                return exchange if exchange.fault is None or exchange.streaming else exchange.fault
+            replaced = True
             pool.make_room()
-            exchange = await self._exchange(pool, None, call, head)
-        if isinstance(exchange, Fault) or exchange.fault is None or exchange.streaming:
-            return exchange
-        return exchange.fault
+            connection = await self._obtain(pool, min(call.first_byte_at, call.total_at))
 
     async def aclose(self) -> None:
         """Close every connection, idle or not; calls in flight end with a fault."""
@@ -93,24 +104,6 @@ class HttpTransport:
         # The event loop closes the sockets in its next round.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-
-    async def _exchange(
-        self, pool: Pool, connection: Connection | None, call: UpstreamCall, head: bytes
-    ) -> Exchange | Fault:
-        if connection is None:
-            obtained = await self._obtain(pool, min(call.first_byte_at, call.total_at))
-            if isinstance(obtained, Fault):
-                return obtained
-            connection = obtained
-        exchange = Exchange(call, pool.loop)
-        connection.begin(exchange, head, call.body, head_only=call.method == "HEAD")
-        self._watch(pool)
-        try:
-            await exchange.arrived
-        except BaseException:
-            exchange.close()
-            raise
-        return exchange
 
     async def _obtain(self, pool: Pool, deadline_at: float) -> Connection | Fault:
         """Open a connection, or wait for one when all slots are taken."""

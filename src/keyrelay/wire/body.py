@@ -6,6 +6,7 @@ UTF-8 inside skipped strings and the depth of nesting.
 """
 
 import re
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -55,10 +56,15 @@ def field(members: dict[str, msgspec.Raw], name: str, kind: type[_T]) -> _T | No
     if raw is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=kind | None)
+        return _decoder(kind).decode(raw)  # type: ignore[arg-type]  # types can be hashed
     except msgspec.DecodeError as error:
         message = f"Invalid value for '{name}': {error}."
         raise CallerError(400, message, param=name, code="invalid_type") from None
+
+
+@lru_cache
+def _decoder(kind: type[_T]) -> msgspec.json.Decoder[_T | None]:
+    return msgspec.json.Decoder(kind | None)
 
 
 def _too_deep(max_depth: int) -> CallerError:

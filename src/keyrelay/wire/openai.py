@@ -45,17 +45,20 @@ class _ResponseFormat(msgspec.Struct):
     type: str = ""
 
 
-class _Tokens(msgspec.Struct):
+_NOTHING = msgspec.Raw()
+
+
+class _Tokens(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, gc=False):
     choices: list[msgspec.Raw] | None = None
     data: list[msgspec.Raw] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = _NOTHING
 
 
 _answer = msgspec.json.Decoder(_Answer)
@@ -136,15 +139,20 @@ def _needs(operation: Operation, fields: dict[str, msgspec.Raw]) -> tuple[Capabi
 
 
 def _output_bound(fields: dict[str, msgspec.Raw]) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens"):
-        if name in fields:
-            bound = field(fields, name, int)
-            if bound is not None:
-                if bound < 0:
-                    message = f"Invalid value for '{name}': expected a positive number."
-                    raise CallerError(400, message, param=name, code="invalid_value")
-                return bound
-    return None
+    bound = None
+    if "max_completion_tokens" in fields:
+        bound = _positive(fields, "max_completion_tokens")
+    if bound is None and "max_tokens" in fields:
+        bound = _positive(fields, "max_tokens")
+    return bound
+
+
+def _positive(fields: dict[str, msgspec.Raw], name: str) -> int | None:
+    number = field(fields, name, int)
+    if number is not None and number < 0:
+        message = f"Invalid value for '{name}': expected a positive number."
+        raise CallerError(400, message, param=name, code="invalid_value")
+    return number
 
 
 def asks_usage(request: CallRequest, row: ProviderRow) -> bool:
@@ -237,7 +245,7 @@ def _member(name: str, value: object, keywords: frozenset[str]) -> object:
     return _without(value, keywords)
 
 
-class AnswerReading(msgspec.Struct, frozen=True):
+class AnswerReading(msgspec.Struct, frozen=True, gc=False):
     """What a whole answer says: its usage, or in `problem` why it is no answer at all."""
 
     usage: Usage | None = None
@@ -253,7 +261,7 @@ def read_answer(operation: Operation, body: bytes) -> AnswerReading:
             body.decode()  # values that are skipped over are not looked into
     except JSON_ERRORS:
         return AnswerReading(problem="the answer is not the JSON object that was expected")
-    if bytes(answer.error) not in NOTHING:
+    if answer.error is not _NOTHING and bytes(answer.error) not in NOTHING:
         return AnswerReading(problem="the answer holds an error although its status is 200", is_error=True)
     results = answer.data if operation == "embeddings" else answer.choices
     if not results:
@@ -276,6 +284,6 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
             return None
         used_in = used_in or 0
         used_out = (tokens.total_tokens or used_in) - used_in if used_out is None else used_out
-    if not (0 <= used_in < _WHOLE_NUMBER_LIMIT and 0 <= used_out < _WHOLE_NUMBER_LIMIT):
-        return None
-    return Usage(used_in, used_out)
+    if 0 <= used_in < _WHOLE_NUMBER_LIMIT and 0 <= used_out < _WHOLE_NUMBER_LIMIT:
+        return Usage(used_in, used_out)
+    return None
