@@ -6,6 +6,7 @@
 import random
 import sys
 import time
+from collections.abc import Callable
 
 from keyrelay.api.app import Application
 from keyrelay.api.control import create_control_plane
@@ -13,12 +14,25 @@ from keyrelay.api.dataplane import DataPlane, DataPlaneSettings
 from keyrelay.api.health import Health as HealthView
 from keyrelay.api.metrics import Metrics
 from keyrelay.api.observer import Watchers
+from keyrelay.api.quota import QuotaRoutes
+from keyrelay.api.quota_watch import QuotaWatch
 from keyrelay.api.request_log import RequestLog
+from keyrelay.api.requests import RequestsView
+from keyrelay.api.views import Access
 from keyrelay.configuration.values import Configuration
 from keyrelay.core.redaction import Redactor
+from keyrelay.engine.explanations import Explainer
 from keyrelay.engine.gateway import Gateway
+from keyrelay.engine.learner import Learner
+from keyrelay.engine.merging import merge_accounts
 from keyrelay.engine.pool import Pool
+from keyrelay.engine.quota_events import QuotaEvents
+from keyrelay.engine.quota_view import QuotaView
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.waiting_room import WaitingSettings
+from keyrelay.ports import Clock, Ledger, Observer, Upstream
+from keyrelay.quota.calibration import Calibrations
+from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.budget import RetrySettings
 from keyrelay.routing.circuit import CircuitSettings
 from keyrelay.routing.health import Health
@@ -42,22 +56,31 @@ def compose(configuration: Configuration) -> Application:
     """The application for a configuration."""
     settings = configuration.settings
     clock = SystemClock()
-    redactor = Redactor(secrets_of(configuration))
-    pool = Pool(configuration.snapshot, Health(_circuit_settings(settings)))
+    ledger = MemoryLedger()
+    log = open_log(configuration)
+    pool = compose_pool(configuration)
     metrics = Metrics(pool, clock.epoch_s)
-    watchers = Watchers(metrics, open_log(configuration), clock.epoch_s)
+    watchers = Watchers(metrics, log, clock.epoch_s)
     transport = HttpTransport(_transport_settings(settings))
-    gateway = Gateway(
+    gateway = compose_gateway(
+        configuration,
         pool,
         transport,
-        MemoryLedger(),
+        ledger,
         clock=clock,
         observer=watchers,
-        settings=_engine_settings(settings),
         random=random.random,
-        redactor=redactor,
+        report=lambda text: log.write_message(clock.epoch_s(), "warning", text, "keyrelay.learner"),
     )
     health = HealthView(pool, clock.epoch_s)
+    access = Access(lambda: pool.snapshot.clients, settings.operator_secret)
+    requests = RequestsView(
+        gateway.decisions, Explainer(ledger, gateway.learner.redactor.redact, ledger.used_before), access, clock.epoch_s
+    )
+    quota_view = QuotaView(pool, ledger, gateway.learner)
+    quota_watch = QuotaWatch(pool, ledger, QuotaEvents(pool, ledger), log, clock.epoch_s)
+    watchers.quota = quota_watch
+    quota = QuotaRoutes(quota_view, pool.calibrations, access, clock.epoch_s)
 
     async def stop() -> None:
         await transport.aclose()
@@ -65,9 +88,49 @@ def compose(configuration: Configuration) -> Application:
 
     return Application(
         DataPlane(gateway, clock, _data_plane_settings(settings)),
-        create_control_plane(health, watchers),
+        create_control_plane(health, watchers, (quota, requests), (quota_watch,)),
         health,
         on_stop=stop,
+    )
+
+
+def compose_pool(configuration: Configuration) -> Pool:
+    """The candidates of a configuration, with nothing known of them yet."""
+    settings = configuration.settings
+    calibrations = Calibrations(settings.completion_percentile / 100)
+    return Pool(configuration.snapshot, Health(_circuit_settings(settings)), calibrations)
+
+
+def compose_gateway(
+    configuration: Configuration,
+    pool: Pool,
+    upstream: Upstream,
+    ledger: Ledger,
+    *,
+    clock: Clock,
+    observer: Observer,
+    random: Callable[[], float],
+    report: Callable[[str], None],
+) -> Gateway:
+    """The engine over these ports; `report` gets a sentence when a provider contradicts what was believed of it."""
+    learner = Learner(
+        ledger,
+        LearnedBook(),
+        Organisations(),
+        redactor=Redactor(secrets_of(configuration)),
+        report=report,
+        merged=lambda merge: merge_accounts(pool, ledger, merge, clock.epoch_s()),
+        started_s=clock.epoch_s(),
+    )
+    return Gateway(
+        pool,
+        upstream,
+        ledger,
+        clock=clock,
+        observer=observer,
+        settings=_engine_settings(configuration.settings),
+        random=random,
+        learner=learner,
     )
 
 
@@ -81,7 +144,9 @@ def open_log(configuration: Configuration) -> RequestLog:
 def secrets_of(configuration: Configuration) -> list[str]:
     """Everything that must never be written anywhere."""
     keys = [key.secret.reveal() for key in configuration.snapshot.keys if key.secret is not None]
-    return [*keys, configuration.settings.upstream_proxy.reveal()]
+    settings = configuration.settings
+    own = (settings.upstream_proxy, settings.operator_secret, settings.api_key)
+    return [*keys, *(secret.reveal() for secret in own)]
 
 
 def logs_json(settings: Settings) -> bool:
@@ -100,6 +165,14 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         max_answer_bytes=settings.max_answer_bytes,
         max_event_bytes=settings.max_event_bytes,
         answer_headers=settings.answer_headers,
+        waiting=WaitingSettings(
+            max_waiting=settings.max_waiting,
+            max_bytes=settings.max_waiting_bytes,
+            wait_s=settings.max_wait_s,
+            jitter_s=settings.reset_jitter_s,
+            idle_s=settings.waiting_comment_s,
+        ),
+        kept_requests=settings.kept_requests,
         retry=RetrySettings(
             attempts=settings.retry_attempts,
             percent=settings.retry_budget_percent,

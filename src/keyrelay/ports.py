@@ -124,6 +124,18 @@ class Ledger(Protocol):
         """The provider refused for this limit: for a while the belief is firm."""
         ...
 
+    def follow(self, key: LimitKey, now_s: float, *, amount: int | None = None, used: int | None = None) -> bool:
+        """The provider says that this limit is `amount`, and that `used` of it are used by now.
+
+        `amount` takes the place of what was believed, and makes what the operator configured smaller, never larger;
+        `used` only ever raises the count. Returns whether `amount` contradicted what was in force.
+        """
+        ...
+
+    def used_before(self, reservation: Reservation) -> Mapping[LimitKey, int]:
+        """What was used of each limit just before this reservation was taken from it."""
+        ...
+
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """How each limit stands."""
         ...

@@ -133,6 +133,13 @@ SETTINGS: tuple[Setting, ...] = (
     _number("circuit_failures", 5, (1, 1000), "Failures in a row that take a provider out of service."),
     _seconds("circuit_open_s", 30, (0.1, _DAY_S), "Time a failing provider is left alone at first."),
     _seconds("circuit_open_max_s", 300, (0.1, _DAY_S), "Time a failing provider is left alone at most."),
+    # Waiting for quota.
+    _seconds("max_wait_s", 30, (0, _DAY_S), "Longest wait for quota of a request that names no deadline; 0: none."),
+    _number("max_waiting", 1000, (0, 1_000_000), "Requests that may wait for quota at a time."),
+    _number("max_waiting_bytes", 268_435_456, (0, 64 * _GIB), "Bytes that the bodies of those may have together."),
+    _seconds("reset_jitter_s", 1, (0, 60), "Those who wait for a reset go at random within this time after it."),
+    _seconds("waiting_comment_s", 10, (0.05, 3600), "How often a caller of a stream is told that it still waits."),
+    _number("completion_percentile", 75, (1, 100), "Share of a model's answers, in percent, that reservations cover."),
     # Connections.
     _number("max_connections_per_provider", 512, (1, 65_535), "Connections to one provider at a time."),
     Setting(
@@ -153,6 +160,18 @@ SETTINGS: tuple[Setting, ...] = (
     _number("max_concurrent_requests", 10_000, (1, 1_000_000), "Requests in progress at a time; more are refused."),
     # Answers.
     Setting("answer_headers", Kind.SWITCH, "true", "Whether answers carry the `x-keyrelay-…` headers."),
+    # Views of what is going on.
+    _number("kept_requests", 10_000, (1, 1_000_000), "Requests, the newest ones, that can be explained afterwards."),
+    Setting(
+        "operator_secret",
+        Kind.TEXT,
+        "",
+        "Secret of the operator, at least 16 characters: sees every client's requests; serves none.",
+        secret=True,
+    ),
+    # Commands that ask a running gateway.
+    Setting("url", Kind.TEXT, "", "Address of the gateway that commands ask; by default this machine and `port`."),
+    Setting("api_key", Kind.TEXT, "", "Client secret with which commands ask the gateway.", secret=True),
 )
 """Every setting, in the order in which the documentation lists them."""
 
@@ -186,8 +205,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     circuit_failures: int
     circuit_open_s: float
     circuit_open_max_s: float
+    max_wait_s: float
+    max_waiting: int
+    max_waiting_bytes: int
+    reset_jitter_s: float
+    waiting_comment_s: float
+    completion_percentile: int
     max_connections_per_provider: int
     upstream_proxy: Secret
     no_proxy: tuple[str, ...]
     max_concurrent_requests: int
     answer_headers: bool
+    kept_requests: int
+    operator_secret: Secret
+    url: str
+    api_key: Secret

@@ -17,6 +17,8 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]
     if inner is None:
         yield " ".join(path), command
         return
+    if path and command.invoke_without_command:
+        yield " ".join(path), command
     for name, each in inner.items():
         yield from leaves(each, (*path, name))
 

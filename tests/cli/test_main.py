@@ -22,6 +22,10 @@ COMMANDS = (
     ("clients", "new"),
     ("clients", "list"),
     ("clients", "remove"),
+    ("quota",),
+    ("quota", "lifespan"),
+    ("explain",),
+    ("replay",),
 )
 
 

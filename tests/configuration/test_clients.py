@@ -141,3 +141,34 @@ class TestBeyondThisMachine:
 )
 def test_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+class TestTheOperator:
+    def test_a_good_secret_is_taken_and_shown_masked(self, load: Load) -> None:
+        configuration = load(KEYRELAY_OPERATOR_SECRET=GOOD)
+        assert configuration.settings.operator_secret.reveal() == GOOD
+        assert GOOD not in str(configuration.values)
+        assert not configuration.snapshot.clients
+
+    def test_it_may_stand_in_a_file(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / "operator").write_text(f"{GOOD}\n")
+        assert load(KEYRELAY_OPERATOR_SECRET_FILE="operator").settings.operator_secret.reveal() == GOOD
+
+    @pytest.mark.parametrize(
+        ("secret", "problem"),
+        [
+            ("b7e23ec29af22b0", "the secret is shorter than 16 characters."),
+            ("changeme-secret-1234", "the secret is a well-known default, or as easily guessed."),
+        ],
+    )
+    def test_one_that_would_be_guessed_is_refused(self, load: Load, secret: str, problem: str) -> None:
+        with pytest.raises(InvalidConfiguration) as refused:
+            load(KEYRELAY_OPERATOR_SECRET=secret)
+        (found,) = refused.value.problems
+        assert (found.where, found.problem) == ("environment KEYRELAY_OPERATOR_SECRET", problem)
+        assert secret not in str(refused.value)
+
+    def test_a_clients_secret_is_not_the_operators_too(self, load: Load) -> None:
+        with pytest.raises(InvalidConfiguration) as refused:
+            load(KEYRELAY_OPERATOR_SECRET=GOOD, CLIENT_API_KEYS_MAP=f"{GOOD}:App1")
+        assert [each.problem for each in refused.value.problems] == ["the secret is a client's too."]

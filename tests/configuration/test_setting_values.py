@@ -50,6 +50,11 @@ def read(name: str, text: str, *, home: Path | None = HOME) -> tuple[Any, list[s
         ("upstream_proxy", "proxy:3128", Secret("http://proxy:3128")),
         ("upstream_proxy", "none", Secret("")),
         ("no_proxy", "localhost,10.0.0.0/8", ("localhost", "10.0.0.0/8")),
+        ("operator_secret", "7d865e959b2466918c9863afca942d0f", Secret("7d865e959b2466918c9863afca942d0f")),
+        ("api_key", "", Secret("")),
+        ("url", "https://keyrelay.example/behind/", "https://keyrelay.example/behind"),
+        ("url", "http://[::1]:8787", "http://[::1]:8787"),
+        ("url", "", ""),
     ],
 )
 def test_good_values(name: str, text: str, value: Any) -> None:
@@ -76,6 +81,11 @@ def test_good_values(name: str, text: str, value: Any) -> None:
         ("answer_headers", "maybe", "'maybe' is not true or false."),
         ("host", "two words", "'two words' is not a text without spaces."),
         ("data_dir", "\0", "'\\x00' is not a path."),
+        ("operator_secret", "two words", "is not a text that a header can carry."),
+        ("api_key", "geheim-für-alle", "is not a text that a header can carry."),
+        ("url", "keyrelay:8787", "'keyrelay:8787' is not an address such as http://127.0.0.1:8787."),
+        ("url", "http://x:99999", "'http://x:99999' is not an address such as http://127.0.0.1:8787."),
+        ("url", "http://a:b@x", "'http://a:b@x' is not an address such as http://127.0.0.1:8787."),
     ],
 )
 def test_wrong_values_say_what_would_be_right(name: str, text: str, problem: str) -> None:

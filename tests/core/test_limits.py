@@ -1,10 +1,11 @@
+import datetime as dt
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, Window, WindowKind, parse_window
+from keyrelay.core.limits import Limit, LimitSource, Pacing, ScopePart, Unit, Window, WindowKind, parse_window
 
 ROLLING = WindowKind.ROLLING
 
@@ -20,7 +21,13 @@ ROLLING = WindowKind.ROLLING
         ("30d", Window(ROLLING, 2_592_000.0)),
         ("once", Window(WindowKind.ONCE)),
         ("day@UTC", Window(WindowKind.DAY, zone="UTC")),
+        ("week@Europe/Berlin", Window(WindowKind.WEEK, zone="Europe/Berlin")),
         ("month@America/Los_Angeles", Window(WindowKind.MONTH, zone="America/Los_Angeles")),
+        ("month:1@UTC", Window(WindowKind.MONTH)),
+        ("month:02@UTC", Window(WindowKind.ANNIVERSARY, day=2)),
+        ("month:31@Asia/Kolkata", Window(WindowKind.ANNIVERSARY, zone="Asia/Kolkata", day=31)),
+        ("once:2027-03-01@UTC", Window(WindowKind.ONCE, expires_on=dt.date(2027, 3, 1))),
+        ("concurrent", Window(WindowKind.CONCURRENT)),
     ],
 )
 def test_a_window_is_read_as_it_is_written(text: str, window: Window) -> None:
@@ -28,12 +35,15 @@ def test_a_window_is_read_as_it_is_written(text: str, window: Window) -> None:
 
 
 WRONG = ("", "0s", "-1s", "1.5s", "60", "s", "60 s", "60S", "1w", "60s\n", "9" * 400 + "s")
-WRONG_CALENDARS = ("day", "day@", "@UTC", "week@UTC", "once@UTC", "rolling@UTC", "ONCE")
+WRONG_CALENDARS = ("day", "day@", "@UTC", "week", "year@UTC", "once@UTC", "rolling@UTC", "anniversary@UTC", "ONCE")
+WRONG_DAYS = ("month:0@UTC", "month:32@UTC", "month:@UTC", "month:-1@UTC", "day:1@UTC", "week:1@UTC", "month:1")
+WRONG_DATES = ("once:2027-02-30@UTC", "once:2027-3-1@UTC", "once:tomorrow@UTC", "once:2027-03-01", "once:@UTC")
 
 
-@pytest.mark.parametrize("text", [*WRONG, *WRONG_CALENDARS])
+@pytest.mark.parametrize("text", [*WRONG, *WRONG_CALENDARS, *WRONG_DAYS, *WRONG_DATES, "concurrent@UTC"])
 def test_any_other_text_is_refused_with_what_would_do(text: str) -> None:
-    expected = f"window {text!r} is not one of 1s, 60s, 1h, 24h, day@ZONE, month@ZONE, once"
+    forms = "1s, 60s, 1h, 24h, day@ZONE, week@ZONE, month@ZONE, month:15@ZONE, once, once:2027-03-01@ZONE, concurrent"
+    expected = f"window {text!r} is not one of {forms}"
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         parse_window(text)
 
@@ -51,7 +61,10 @@ def test_a_long_rolling_window_is_not_written_in_powers_of_ten() -> None:
     assert str(parse_window("30d")) == "2592000s"
 
 
-@pytest.mark.parametrize("text", ["once", "day@Europe/Berlin", "month@UTC", "60s"])
+OTHERS = ("once", "once:2027-03-01@UTC", "day@Europe/Berlin", "week@UTC", "month@UTC", "month:31@UTC", "concurrent")
+
+
+@pytest.mark.parametrize("text", [*OTHERS, "60s"])
 def test_the_others_survive_it_too(text: str) -> None:
     assert str(parse_window(text)) == text
 
@@ -72,3 +85,10 @@ def test_a_limit_says_what_it_is() -> None:
     assert (limit.source, limit.firm, limit.models) == (LimitSource.CATALOGUE, True, ())
     month = Limit(unit=Unit.TOKENS, amount=10, window=parse_window("month@UTC"), scope=(ScopePart.KEY,))
     assert str(month) == "10 tokens per month@UTC for (key)"
+
+
+def test_a_limit_says_how_it_is_paced_and_what_it_counts() -> None:
+    smooth = Limit(unit=Unit.USD_MICROS, amount=5, window=parse_window("month:15@UTC"), pacing=Pacing.SMOOTH)
+    assert str(smooth) == "5 usd_micros per month:15@UTC for (account, model) smooth"
+    in_flight = Limit(unit=Unit.REQUESTS, amount=5, window=parse_window("concurrent"), scope=(ScopePart.KEY,))
+    assert str(in_flight) == "5 requests concurrent for (key)"

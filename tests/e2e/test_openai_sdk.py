@@ -372,7 +372,7 @@ class TestErrors:
 class TestRetriesOfTheSdk:
     async def test_it_waits_as_long_as_it_is_told_and_succeeds(self, simulator: Simulator, tmp_path: Path) -> None:
         simulator.change(Change(provider="openai", script=("429_ms:700",)))
-        environ = environment(simulator, {"openai": ["sim-openai-a"]})
+        environ = environment(simulator, {"openai": ["sim-openai-a"]}) | {"KEYRELAY_MAX_WAIT_S": "0"}
         async with embedded(environ, tmp_path) as gateway, connected(gateway, max_retries=2) as sdk:
             began_at = time.monotonic()
             answer = await sdk.ask(ask_chat())

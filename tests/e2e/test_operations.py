@@ -94,6 +94,8 @@ async def test_metrics_count_what_was_sent(tmp_path: Path) -> None:
         "keyrelay_cost_usd",
         "keyrelay_overhead_seconds",
         "keyrelay_key_state",
+        "keyrelay_quota_thresholds",
+        "keyrelay_quota_remaining_ratio",
         "keyrelay_build_info",
     }
     statuses: Counter[str] = Counter()

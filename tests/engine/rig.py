@@ -14,10 +14,15 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Operation
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
-from keyrelay.engine.gateway import NO_WISHES, Gateway, Wishes
+from keyrelay.engine.gateway import Gateway
+from keyrelay.engine.jobs import NO_WISHES, Wishes
+from keyrelay.engine.learner import Learner
+from keyrelay.engine.merging import merge_accounts
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.waiting_room import WaitingSettings
 from keyrelay.ports import Fault, UpstreamCall
+from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.circuit import CircuitSettings
 from keyrelay.routing.health import Health
 from keyrelay.storage.memory_ledger import MemoryLedger
@@ -186,15 +191,24 @@ class Rig:
         self.notes = Notes()
         self.ledger = MemoryLedger()
         self.pool = Pool(snapshot_of(**environ), Health(circuits or CircuitSettings()))
+        self.reports: list[str] = []
+        self.learner = Learner(
+            self.ledger,
+            LearnedBook(),
+            Organisations(),
+            redactor=Redactor(["acme-00"]),
+            report=self.reports.append,
+            merged=lambda merge: merge_accounts(self.pool, self.ledger, merge, self.clock.epoch_s()),
+        )
         self.gateway = Gateway(
             self.pool,
             self.upstream,
             self.ledger,
             clock=self.clock,
             observer=self.notes,
-            settings=settings or EngineSettings(),
+            settings=settings or EngineSettings(waiting=WaitingSettings(wait_s=0.0)),
             random=random.Random(7).random,
-            redactor=Redactor(["acme-00"]),
+            learner=self.learner,
         )
         self.records: list[RequestRecord] = []
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from keyrelay.engine.gateway import Wishes
+from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.ports import Fault, UpstreamCall
 from keyrelay.routing.budget import RetrySettings

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.core.limits import Window, WindowKind, parse_window
-from keyrelay.quota.calendars import next_reset, period_bounds, period_start, zone_of
+from keyrelay.core.limits import CALENDAR_KINDS, Window, WindowKind, parse_window
+from keyrelay.quota.calendars import expiry_s, needs_zone, next_reset, period_bounds, period_start, zone_of
 
 ZONES = ("America/Los_Angeles", "UTC", "Europe/Berlin", "Asia/Kolkata")
 HOUR = 3600
@@ -48,6 +48,81 @@ def test_each_month_from_2026_to_2035_begins_on_its_first_day(zone: str) -> None
         start_s = end_s
 
 
+@pytest.mark.parametrize("zone", ZONES)
+def test_each_week_from_2026_to_2035_begins_with_its_monday(zone: str) -> None:
+    window = Window(WindowKind.WEEK, zone=zone)
+    monday = dt.date(2025, 12, 29)
+    while monday.year < 2036:
+        following = monday + dt.timedelta(days=7)
+        bounds = (midnight_s(monday, zone), midnight_s(following, zone))
+        for day in range(7):
+            begin_s = midnight_s(monday + dt.timedelta(days=day), zone)
+            end_s = midnight_s(monday + dt.timedelta(days=day + 1), zone)
+            assert period_bounds(begin_s, window) == period_bounds(end_s - 1, window) == bounds
+        monday = following
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("day", [2, 15, 28, 29, 30, 31])
+def test_each_anniversary_month_from_2026_to_2035_begins_on_its_day_or_the_months_last(day: int, zone: str) -> None:
+    window = Window(WindowKind.ANNIVERSARY, zone=zone, day=day)
+    firsts = [anniversary(2025 + index // 12, index % 12 + 1, day) for index in range(11, 134)]
+    today = dt.date(2026, 1, 1)
+    while today.year < 2036:
+        start = max(first for first in firsts if first <= today)
+        bounds = (midnight_s(start, zone), midnight_s(firsts[firsts.index(start) + 1], zone))
+        end_s = midnight_s(today + dt.timedelta(days=1), zone)
+        assert period_bounds(midnight_s(today, zone), window) == period_bounds(end_s - 1, window) == bounds
+        today += dt.timedelta(days=1)
+
+
+def anniversary(year: int, month: int, day: int) -> dt.date:
+    """That day of the month, or the last one before it that the month has."""
+    while True:
+        try:
+            return dt.date(year, month, day)
+        except ValueError:
+            day -= 1
+
+
+def midnight_s(day: dt.date, zone: str) -> float:
+    return dt.datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("now", "start", "end"),
+    [
+        ("2026-02-28 00:00", "2026-02-28", "2026-03-31"),
+        ("2026-02-27 23:59:59", "2026-01-31", "2026-02-28"),
+        ("2028-02-29 12:00", "2028-02-29", "2028-03-31"),
+        ("2026-04-30 00:00", "2026-04-30", "2026-05-31"),
+        ("2026-12-31 00:00", "2026-12-31", "2027-01-31"),
+    ],
+)
+def test_the_31st_is_the_last_day_of_shorter_months(now: str, start: str, end: str) -> None:
+    assert period_bounds(utc(now), parse_window("month:31@UTC")) == (utc(start), utc(end))
+
+
+@pytest.mark.parametrize(
+    ("text", "expiry"),
+    [
+        ("once:2027-03-01@UTC", "2027-03-01 00:00"),
+        ("once:2027-03-01@America/Los_Angeles", "2027-03-01 08:00"),
+        ("once:2027-07-01@Europe/Berlin", "2027-06-30 22:00"),
+        ("once:0001-01-01@UTC", "0001-01-01 00:00"),
+    ],
+)
+def test_a_quota_expires_when_its_day_begins(text: str, expiry: str) -> None:
+    assert expiry_s(parse_window(text)) == utc(expiry)
+    assert needs_zone(parse_window(text))
+
+
+@pytest.mark.parametrize("text", ["once", "60s", "concurrent"])
+def test_what_does_not_expire_needs_no_zone(text: str) -> None:
+    assert expiry_s(parse_window(text)) == math.inf
+    assert not needs_zone(parse_window(text))
+
+
 @pytest.mark.parametrize(
     ("now", "start", "end"),
     [
@@ -81,11 +156,15 @@ def test_a_midnight_that_happens_twice_is_the_first() -> None:
 @given(
     now_s=st.floats(min_value=utc("2000-01-01"), max_value=utc("2099-12-31")),
     zone=st.sampled_from((*ZONES, "Africa/Cairo", "Pacific/Apia", "Australia/Lord_Howe")),
-    kind=st.sampled_from((WindowKind.DAY, WindowKind.MONTH)),
+    kind=st.sampled_from(sorted(CALENDAR_KINDS)),
+    day=st.integers(1, 31),
 )
-def test_now_lies_in_its_period(now_s: float, zone: str, kind: WindowKind) -> None:
-    start_s, end_s = period_bounds(now_s, Window(kind, zone=zone))
+def test_now_lies_in_its_period_and_periods_meet(now_s: float, zone: str, kind: WindowKind, day: int) -> None:
+    window = Window(kind, zone=zone, day=day)
+    start_s, end_s = period_bounds(now_s, window)
     assert start_s <= now_s < end_s
+    assert period_start(end_s, window) == end_s
+    assert next_reset(start_s - 1, window) == start_s
 
 
 def test_the_last_moment_of_a_day_is_not_rounded_into_the_next() -> None:

@@ -3,7 +3,15 @@ import json
 
 import pytest
 
-from keyrelay.quota.estimates import COMPLETION_TOKENS, MEDIA_TOKENS, embedded_media, estimate, estimate_input_tokens
+from keyrelay.quota.estimates import (
+    COMPLETION_TOKENS,
+    MEDIA_TOKENS,
+    RawEstimate,
+    embedded_media,
+    estimate,
+    estimate_input_tokens,
+    estimate_raw,
+)
 from keyrelay.quota.values import Amounts
 
 PICTURE = base64.b64encode(bytes(range(256)) * 400).decode()
@@ -52,6 +60,16 @@ def test_embedded_media_cost_a_fixed_amount(part: dict[str, object]) -> None:
 
 def test_each_picture_counts() -> None:
     assert embedded_media(messages([{"images": [PICTURE, PICTURE, PICTURE]}])) == (3, 3 * len(PICTURE))
+
+
+def test_text_and_media_are_kept_apart() -> None:
+    text = {"type": "text", "text": "What is this? " * 50}
+    alone = estimate_raw(messages([text]))
+    with_pictures = estimate_raw(messages([text, {"images": [PICTURE, PICTURE]}]))
+    assert alone == RawEstimate(alone.input_tokens, 0)
+    assert with_pictures.media_tokens == 2 * MEDIA_TOKENS
+    assert alone.text_tokens < with_pictures.text_tokens < alone.text_tokens + 10
+    assert with_pictures.input_tokens == estimate_input_tokens(messages([text, {"images": [PICTURE, PICTURE]}]))
 
 
 def test_talk_about_base64_is_text() -> None:

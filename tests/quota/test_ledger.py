@@ -1,7 +1,9 @@
 import pytest
+from msgspec.structs import replace
 
-from keyrelay.core.limits import Limit, ScopePart, Unit, parse_window
+from keyrelay.core.limits import Limit, LimitSource, Pacing, ScopePart, Unit, parse_window
 from keyrelay.quota.ledger import CONFIRMED_S, PROBE_LEASE_S, LedgerBook, Reservation
+from keyrelay.quota.packed import MOST
 from keyrelay.quota.values import Amounts, LimitKey, Refusal
 
 NOW_S = 1_700_000_000.0
@@ -20,6 +22,15 @@ def key(
 ) -> LimitKey:
     limit = Limit(unit=unit, amount=amount, window=parse_window(window), scope=scope, models=models, firm=firm)
     return LimitKey(limit, (bound,))
+
+
+def paced(amount: int, window: str, *, unit: Unit = Unit.REQUESTS, firm: bool = True) -> LimitKey:
+    limit = replace(key(amount, window, unit=unit, firm=firm).limit, pacing=Pacing.SMOOTH)
+    return LimitKey(limit, ("acct:gemini/a",))
+
+
+def sourced(amount: int, source: LimitSource) -> LimitKey:
+    return LimitKey(replace(key(amount).limit, source=source), ("acct:gemini/a",))
 
 
 def belief(amount: int, window: str = "60s") -> LimitKey:
@@ -50,27 +61,43 @@ class TestReserve:
     def test_takes_from_all_or_from_none(self) -> None:
         book, wide, narrow = LedgerBook(), key(10), key(1, "1h")
         taken(book, wide, narrow)
-        assert refused(book, wide, narrow) == Refusal(limit=narrow, used=1, until_s=NOW_S + 3601, firm=True)
+        assert refused(book, wide, narrow) == Refusal(
+            limit=narrow, amount=narrow.limit.amount, used=1, until_s=NOW_S + 3601, firm=True
+        )
         assert [standing.used for standing in book.peek((wide, narrow), NOW_S)] == [1, 1]
 
     def test_the_refusal_names_the_limit_that_frees_last(self) -> None:
         book, path = LedgerBook(), (key(1, "1h"), key(1), key(1, "24h"), key(5, "once"))
         taken(book, *path)
-        assert refused(book, *path) == Refusal(limit=path[2], used=1, until_s=NOW_S + 86_401, firm=True)
+        assert refused(book, *path) == Refusal(
+            limit=path[2], amount=path[2].limit.amount, used=1, until_s=NOW_S + 86_401, firm=True
+        )
 
     def test_an_amount_above_the_whole_limit_never_fits(self) -> None:
         tokens = key(250_000, unit=Unit.TOKENS)
         refusal = refused(LedgerBook(), key(1), tokens, amounts=Amounts(input_tokens=300_000))
-        assert refusal == Refusal(limit=tokens, used=0, until_s=None, firm=True)
+        assert refusal == Refusal(limit=tokens, amount=tokens.limit.amount, used=0, until_s=None, firm=True)
 
-    @pytest.mark.parametrize("window", ["60s", "day@UTC", "once"])
+    @pytest.mark.parametrize("window", ["60s", "day@UTC", "week@UTC", "month:31@UTC", "once", "concurrent"])
     def test_a_limit_of_zero_never_frees(self, window: str) -> None:
         assert refused(LedgerBook(), key(0, window)).until_s is None
+
+    def test_nothing_fits_into_an_expired_quota_not_even_nothing(self) -> None:
+        book, limit = LedgerBook(), key(5, "once:2023-11-15@UTC")  # NOW_S is on the day before
+        taken(book, limit)
+        expiry_s = (NOW_S // 86_400 + 1) * 86_400
+        for amounts in (Amounts(), NOTHING):
+            assert refused(book, limit, now_s=expiry_s, amounts=amounts).until_s is None
+        assert refused(book, limit, now_s=expiry_s).used == 1
+        (standing,) = book.peek((limit,), expiry_s)
+        assert (standing.amount, standing.used, standing.reset_s) == (0, 1, None)
 
     def test_a_full_once_never_frees_and_outlasts_the_others(self) -> None:
         book, once, minute = LedgerBook(), key(1, "once"), key(1)
         taken(book, once, minute)
-        assert refused(book, once, minute) == Refusal(limit=once, used=1, until_s=None, firm=True)
+        assert refused(book, once, minute) == Refusal(
+            limit=once, amount=once.limit.amount, used=1, until_s=None, firm=True
+        )
 
     def test_an_amount_of_zero_fits_a_full_limit_but_not_an_overdrawn_one(self) -> None:
         book, tokens = LedgerBook(), key(100, unit=Unit.OUTPUT_TOKENS)
@@ -86,9 +113,19 @@ class TestReserve:
 
     def test_each_unit_counts_its_own_amount(self) -> None:
         book, path = LedgerBook(), tuple(key(100, unit=unit) for unit in Unit)
-        taken(book, *path, amounts=Amounts(requests=2, input_tokens=30, output_tokens=4))
+        amounts = Amounts(requests=2, input_tokens=30, output_tokens=4, usd_micros=50, units=6)
+        reservation = taken(book, *path, amounts=amounts)
         used = {standing.limit.limit.unit: standing.used for standing in book.peek(path, NOW_S)}
-        assert used == {Unit.REQUESTS: 2, Unit.INPUT_TOKENS: 30, Unit.OUTPUT_TOKENS: 4, Unit.TOKENS: 34}
+        assert used == {unit: amounts.of(unit) for unit in Unit}
+        book.settle(reservation, Amounts(usd_micros=70, units=8), NOW_S)
+        assert [standing.used for standing in book.peek(path, NOW_S)] == [1, 0, 0, 0, 70, 8]
+
+    @pytest.mark.parametrize("unit", [Unit.USD_MICROS, Unit.UNITS])
+    def test_money_and_units_refuse_as_others_do(self, unit: Unit) -> None:
+        book, limit = LedgerBook(), key(100, "month@UTC", unit=unit)
+        amounts = Amounts(usd_micros=60, units=60)
+        taken(book, limit, amounts=amounts)
+        assert refused(book, limit, amounts=amounts).used == 60
 
 
 class TestSettle:
@@ -123,11 +160,11 @@ class TestSettle:
         book.settle(reservation, Amounts(input_tokens=8, output_tokens=2), NOW_S)
         assert repr(reservation) == "<Reservation settled requests=1 tokens=8+2 of 1>"
 
-    @pytest.mark.parametrize("window", ["60s", "day@UTC", "once"])
+    @pytest.mark.parametrize("window", ["60s", "day@UTC", "week@UTC", "once"])
     @pytest.mark.parametrize("arrived_s", [NOW_S + 0.5, NOW_S + 2, NOW_S - 5])
     def test_with_arrived_comes_to_the_same_as_answered_before(self, window: str, arrived_s: float) -> None:
         path = tuple(key(1000, window, unit=unit) for unit in Unit)
-        true = Amounts(requests=2, input_tokens=25, output_tokens=3)
+        true = Amounts(requests=2, input_tokens=25, output_tokens=3, usd_micros=4, units=5)
         standings = []
         for one_step in (True, False):
             book = LedgerBook()
@@ -137,7 +174,8 @@ class TestSettle:
             book.settle(reservation, true, arrived_s, arrived=one_step)
             standings.append(book.peek(path, NOW_S + 2))
         assert standings[0] == standings[1]
-        assert [(standing.used, standing.reserved) for standing in standings[0]] == [(2, 0), (25, 0), (3, 0), (28, 0)]
+        assert [standing.used for standing in standings[0]] == [true.of(unit) for unit in Unit]
+        assert not any(standing.reserved for standing in standings[0])
 
     def test_a_call_cut_off_at_the_reset_may_still_be_answered_and_corrected(self) -> None:
         midnight_s = (NOW_S // 86_400 + 1) * 86_400
@@ -284,6 +322,204 @@ class TestBeliefs:
         assert isinstance(probe(book, limit, now_s=NOW_S + PROBE_LEASE_S), Refusal)
 
 
+class TestPacing:
+    def test_a_paced_refusal_says_so_and_until_when(self) -> None:
+        book, limit = LedgerBook(), paced(4, "day@UTC")
+        midnight_s = (NOW_S // 86_400 + 1) * 86_400
+        for _ in range(3):
+            taken(book, limit, now_s=midnight_s)
+        until_s = midnight_s + 43_200
+        refusal = Refusal(limit=limit, amount=limit.limit.amount, used=3, until_s=until_s, firm=True, paced=True)
+        assert refused(book, limit, now_s=midnight_s) == refusal
+        assert book.peek((limit,), midnight_s)[0].paced_until_s == until_s
+        taken(book, limit, now_s=until_s)
+        assert refused(book, limit, now_s=until_s) == Refusal(
+            limit=limit, amount=limit.limit.amount, used=4, until_s=midnight_s + 86_400, firm=True, paced=False
+        )
+        assert book.peek((limit,), midnight_s + 86_400)[0].paced_until_s is None
+
+    def test_what_takes_nothing_of_a_paced_limit_passes_and_does_not_move_its_pace(self) -> None:
+        book, limit = LedgerBook(), paced(100, "day@UTC", unit=Unit.TOKENS)
+        taken(book, limit, amounts=Amounts(input_tokens=60))
+        until_s = refused(book, limit, amounts=Amounts(input_tokens=20)).until_s
+        taken(book, limit, now_s=NOW_S + 1)
+        assert refused(book, limit, amounts=Amounts(input_tokens=20), now_s=NOW_S + 1).until_s == until_s
+
+    def test_of_what_is_full_and_what_is_paced_the_later_is_named(self) -> None:
+        book, day, minute = LedgerBook(), paced(4, "day@UTC"), key(3)
+        for _ in range(3):
+            taken(book, day, minute)
+        refusal = refused(book, day, minute)
+        assert (refusal.limit, refusal.paced, refusal.firm) == (day, True, True)
+        hour = key(3, "24h")
+        refusal = refused(book, day, minute, hour)
+        assert (refusal.limit, refusal.paced) == (day, True)
+        book = LedgerBook()
+        for _ in range(3):
+            taken(book, day, hour)
+        refusal = refused(book, day, hour)
+        assert (refusal.limit, refusal.paced) == (hour, False)
+
+    def test_pacing_is_kept_although_a_belief_may_be_exceeded(self) -> None:
+        book, day, minute = LedgerBook(), paced(4, "day@UTC", firm=False), belief(3)
+        for _ in range(3):
+            taken(book, day, minute)
+        refusal = probe(book, day, minute)
+        assert isinstance(refusal, Refusal)
+        assert refusal.paced
+        assert refusal.until_s is not None
+        assert isinstance(probe(book, day, minute, now_s=refusal.until_s), Reservation)
+
+    def test_a_probe_beyond_a_paced_belief_is_noted_as_the_last_one(self) -> None:
+        book, limit = LedgerBook(), paced(1, "1h", firm=False)
+        taken(book, limit)
+        reservation = probe(book, limit, now_s=NOW_S + 11)
+        assert isinstance(reservation, Reservation)
+        book.raise_belief(reservation)
+        (standing,) = book.peek((limit,), NOW_S + 11)
+        assert (standing.amount, standing.paced_until_s) == (3, NOW_S + 11 + (3601 - 11) / 2)
+
+    @pytest.mark.parametrize("window", ["once", "concurrent"])
+    def test_what_has_no_time_is_not_paced(self, window: str) -> None:
+        book, limit = LedgerBook(), paced(4, window)
+        for _ in range(4):
+            taken(book, limit)
+        assert not refused(book, limit).paced
+
+    def test_a_clock_set_back_takes_the_pace_along(self) -> None:
+        book, limit = LedgerBook(), paced(4, "1h")
+        for _ in range(3):
+            taken(book, limit)
+        wait_s = (refused(book, limit).until_s or 0) - NOW_S
+        earlier_s = NOW_S - 5_000
+        assert (refused(book, limit, now_s=earlier_s).until_s or 0) - earlier_s == pytest.approx(wait_s)
+
+
+class TestConcurrency:
+    def test_what_ends_makes_room(self) -> None:
+        book, limit = LedgerBook(lease_s=100.0), key(2, "concurrent")
+        first = taken(book, limit)
+        taken(book, limit, now_s=NOW_S + 1)
+        assert refused(book, limit, now_s=NOW_S + 2).until_s == NOW_S + 100
+        book.settle(first, Amounts(), NOW_S + 3, arrived=True)
+        taken(book, limit, now_s=NOW_S + 3)
+
+    def test_what_never_ends_makes_room_when_its_lease_is_over(self) -> None:
+        book, limit = LedgerBook(lease_s=100.0), key(1, "concurrent")
+        stream = taken(book, limit)
+        book.answered(stream, NOW_S + 50)
+        refused(book, limit, now_s=NOW_S + 149)
+        taken(book, limit, now_s=NOW_S + 150)
+        book.settle(stream, Amounts(), NOW_S + 160)
+        assert book.peek((limit,), NOW_S + 160)[0].used == 1
+
+    def test_a_probe_may_go_beyond_a_believed_number(self) -> None:
+        book, limit = LedgerBook(), belief(1, "concurrent")
+        taken(book, limit)
+        reservation = probe(book, limit)
+        assert isinstance(reservation, Reservation)
+        book.raise_belief(reservation)
+        assert amount_of(book, limit) == 3
+
+
+class TestFollow:
+    @pytest.mark.parametrize("amount", [5, 30])
+    @pytest.mark.parametrize("source", [LimitSource.CATALOGUE, LimitSource.LEARNED])
+    def test_what_was_not_configured_takes_the_amount_as_it_is(self, amount: int, source: LimitSource) -> None:
+        book, limit = LedgerBook(), sourced(15, source)
+        taken(book, limit)
+        assert book.follow(limit, NOW_S, amount=amount)
+        assert not book.follow(limit, NOW_S, amount=amount)
+        (standing,) = book.peek((limit,), NOW_S)
+        assert (standing.amount, standing.source, standing.firm) == (amount, LimitSource.LEARNED, True)
+
+    def test_what_is_configured_is_made_smaller_and_never_larger(self) -> None:
+        book, limit = LedgerBook(), sourced(15, LimitSource.CONFIGURED)
+        assert not book.follow(limit, NOW_S, amount=30)
+        assert book.peek((limit,), NOW_S)[0].source is LimitSource.CONFIGURED
+        assert book.follow(limit, NOW_S, amount=5)
+        assert book.peek((limit,), NOW_S)[0].source is LimitSource.LEARNED
+        assert book.follow(limit, NOW_S, amount=30)
+        assert (amount_of(book, limit), book.peek((limit,), NOW_S)[0].source) == (15, LimitSource.CONFIGURED)
+
+    def test_the_same_amount_as_the_catalogues_is_known_from_the_provider_then(self) -> None:
+        book, limit = LedgerBook(), sourced(15, LimitSource.CATALOGUE)
+        assert book.peek((limit,), NOW_S)[0].source is LimitSource.CATALOGUE
+        assert not book.follow(limit, NOW_S, amount=15)
+        assert book.peek((limit,), NOW_S)[0].source is LimitSource.LEARNED
+
+    def test_what_is_used_says_nothing_of_where_the_amount_comes_from(self) -> None:
+        book, limit = LedgerBook(), sourced(15, LimitSource.CATALOGUE)
+        book.follow(limit, NOW_S, used=3)
+        assert book.peek((limit,), NOW_S)[0].source is LimitSource.CATALOGUE
+
+    def test_a_path_resolved_before_sees_the_change(self) -> None:
+        book, limit = LedgerBook(), key(5)
+        taken(book, limit)
+        book.follow(limit, NOW_S, amount=1)
+        refused(book, limit)
+
+    def test_a_belief_is_firm_while_the_provider_says_so_and_keeps_the_amount_after(self) -> None:
+        book, limit = LedgerBook(), belief(5, "once")
+        book.follow(limit, NOW_S, amount=1)
+        book.follow(limit, NOW_S + 100, amount=1)
+        taken(book, limit, now_s=NOW_S + 100)
+        refusal = probe(book, limit, now_s=NOW_S + 99 + CONFIRMED_S)
+        assert isinstance(refusal, Refusal)
+        assert refusal.firm
+        later_s = NOW_S + 100 + CONFIRMED_S
+        (standing,) = book.peek((limit,), later_s)
+        assert (standing.amount, standing.firm) == (1, False)
+        assert isinstance(probe(book, limit, now_s=later_s), Reservation)
+
+    def test_a_refusal_does_not_raise_what_was_followed_down(self) -> None:
+        book, limit = LedgerBook(), belief(5)
+        book.follow(limit, NOW_S, amount=2)
+        book.confirm_belief(limit, NOW_S)
+        assert amount_of(book, limit) == 2
+
+    @pytest.mark.parametrize("window", ["60s", "1h", "day@UTC", "week@UTC", "month:15@UTC", "once"])
+    def test_what_others_used_is_added_and_a_lower_figure_changes_nothing(self, window: str) -> None:
+        book, limit = LedgerBook(), key(10, window)
+        taken(book, limit)
+        assert not book.follow(limit, NOW_S, used=7)
+        book.follow(limit, NOW_S, used=3)
+        (standing,) = book.peek((limit,), NOW_S)
+        assert (standing.used, standing.reserved, standing.amount) == (7, 1, 10)
+
+    def test_what_others_used_leaves_a_rolling_window_a_length_after_it_was_said(self) -> None:
+        book, limit = LedgerBook(), key(10)
+        book.follow(limit, NOW_S, used=10)
+        assert refused(book, limit, now_s=NOW_S + 1).until_s == NOW_S + 60
+        taken(book, limit, now_s=NOW_S + 60)
+
+    def test_units_that_share_a_window_are_raised_apart(self) -> None:
+        book, path = LedgerBook(), tuple(key(100, unit=unit) for unit in Unit)
+        for number, limit in enumerate(path, 1):
+            book.follow(limit, NOW_S, used=number)
+        assert [standing.used for standing in book.peek(path, NOW_S)] == [1, 2, 3, 4, 5, 6]
+
+    def test_what_others_have_in_flight_is_left_alone(self) -> None:
+        book, limit = LedgerBook(), key(5, "concurrent")
+        book.follow(limit, NOW_S, used=4)
+        assert book.peek((limit,), NOW_S)[0].used == 0
+
+    def test_absurd_figures_do_no_harm(self) -> None:
+        book, path = LedgerBook(), (key(5), key(5, unit=Unit.TOKENS))
+        book.follow(path[0], NOW_S, amount=-3, used=10**30)
+        (requests, tokens) = book.peek(path, NOW_S)
+        assert (requests.amount, requests.used, tokens.used) == (0, MOST, 0)
+        book.follow(path[0], NOW_S, amount=10**30, used=-5)
+        assert amount_of(book, path[0]) == MOST
+
+    def test_what_is_followed_is_never_swept(self) -> None:
+        book, limit = LedgerBook(max_counts=2), key(5)
+        book.follow(limit, NOW_S, amount=5)
+        for index in range(10):
+            taken(book, key(1, "1s", bound=f"acct:{index}"), now_s=NOW_S + 100 * index)
+        assert limit in book._counts
+
+
 class TestTime:
     def test_a_small_step_back_stands_still(self) -> None:
         book, minute = LedgerBook(), key(1)
@@ -362,3 +598,15 @@ def test_a_count_tells_its_limit_and_standing() -> None:
         "<Count 15 requests per 60s for (account) acct:gemini/a amount=15 "
         "<RollingWindow 60s used=1 reserved=1 slots=1>>"
     )
+
+
+def test_a_reservation_of_another_ledger_is_refused() -> None:
+    book, refusal = LedgerBook(), "is not a reservation of this ledger"
+    with pytest.raises(TypeError, match=refusal):
+        book.answered(object(), NOW_S)
+    with pytest.raises(TypeError, match=refusal):
+        book.settle(object(), Amounts(), NOW_S)
+    with pytest.raises(TypeError, match=refusal):
+        book.raise_belief(object())
+    with pytest.raises(TypeError, match=refusal):
+        book.used_before(object())

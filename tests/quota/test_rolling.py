@@ -3,89 +3,24 @@ from itertools import chain
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize
 
 from keyrelay.quota.rolling import MAX_SLOTS, SPANS, RollingWindow, Slot
+from tests.quota.drivers import SKEW_S, Call, WindowAgainstAList, room
 
 START_S = 1_700_000_000.0
-TICK_S = 1 / 64  # exact in binary, and longer than the spans of the windows tested against the model
-SKEW_S = 1.0
 
 
-class Call:
-    """A call as the naive model sees it."""
-
-    def __init__(self, slot: Slot, sent_s: float, amount: int) -> None:
-        self.slot = slot
-        self.bound_s = sent_s + SKEW_S
-        self.amount = amount
-        self.answered = False
-        self.settled = False
-
-
-class RollingAgainstAList(RuleBasedStateMachine):
-    """A rolling window and a plain list of all calls agree at all times."""
+class RollingAgainstAList(WindowAgainstAList):
+    """A rolling window: a call leaves it a length after its arrival bound."""
 
     @initialize(length_s=st.sampled_from((1.0, 2.0, 5.0)))
     def begin(self, length_s: float) -> None:
-        self.now_s = START_S
         self.length_s = length_s
-        self.window = RollingWindow(length_s, SKEW_S)
-        self.calls: list[Call] = []
+        self.begin_with(RollingWindow(length_s, SKEW_S), START_S)
 
-    def used_at(self, now_s: float) -> int:
-        return sum(call.amount for call in self.calls if call.bound_s + self.length_s > now_s)
-
-    @rule(ticks=st.one_of(st.integers(0, 8), st.integers(0, 200)))
-    def wait(self, ticks: int) -> None:
-        self.now_s += ticks * TICK_S
-
-    @rule(amount=st.integers(0, 5))
-    def take(self, amount: int) -> None:
-        self.window.advance(self.now_s)
-        self.calls.append(Call(self.window.take(amount, self.now_s), self.now_s, amount))
-
-    @precondition(lambda self: any(not call.answered for call in self.calls))
-    @rule(data=st.data())
-    def answer(self, data: st.DataObject) -> None:
-        call = data.draw(st.sampled_from([call for call in self.calls if not call.answered]))
-        self.window.advance(self.now_s)
-        call.slot = self.window.answered(call.slot, call.amount, self.now_s)
-        call.bound_s = min(call.bound_s, self.now_s)
-        call.answered = True
-
-    @precondition(lambda self: any(not call.settled for call in self.calls))
-    @rule(data=st.data(), amount=st.integers(0, 9))
-    def settle(self, data: st.DataObject, amount: int) -> None:
-        call = data.draw(st.sampled_from([call for call in self.calls if not call.settled]))
-        self.window.settle(call.slot, call.amount, amount)
-        call.settled = True
-        call.amount = amount
-
-    @rule(ticks=st.integers(1, 100_000))
-    def step_back(self, ticks: int) -> None:
-        self.window.advance(self.now_s)
-        self.calls = [call for call in self.calls if call.bound_s + self.length_s > self.now_s]
-        self.now_s -= ticks * TICK_S
-        self.window.step_back(ticks * TICK_S, self.now_s)
-        for call in self.calls:
-            call.bound_s -= ticks * TICK_S
-
-    @rule(amount=st.integers(0, 6), limit=st.integers(0, 20))
-    def ask_when_it_frees(self, amount: int, limit: int) -> None:
-        moments = sorted(call.bound_s + self.length_s for call in self.calls)
-        fits = (at for at in (self.now_s, *moments) if at >= self.now_s and self.used_at(at) + amount <= limit)
-        assert self.window.free_at(amount, limit, self.now_s) == (None if amount > limit else next(fits))
-
-    @invariant()
-    def agree(self) -> None:
-        used = self.used_at(self.now_s)
-        assert self.window.room(10, self.now_s) == max(0, 10 - used)
-        assert self.window.used == used
-        assert self.window.due_s > self.now_s
-        counted = [call for call in self.calls if call.amount and call.bound_s + self.length_s > self.now_s]
-        first_s = min((call.bound_s + self.length_s for call in counted), default=None)
-        assert self.window.reset_at(self.now_s) == first_s
+    def leaves_s(self, call: Call) -> float:
+        return call.bound_s + self.length_s
 
 
 RollingAgainstAList.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
@@ -179,8 +114,8 @@ def test_an_unanswered_call_counts_from_the_end_of_the_transit_skew() -> None:
     window = RollingWindow(60.0, 1.0)
     window.take(1, START_S)
     assert window.free_at(1, 1, START_S) == START_S + 61
-    assert window.room(1, START_S + 60.999) == 0
-    assert window.room(1, START_S + 61) == 1
+    assert room(window, 1, START_S + 60.999) == 0
+    assert room(window, 1, START_S + 61) == 1
 
 
 def test_an_answered_call_counts_from_its_answer() -> None:
@@ -193,7 +128,7 @@ def test_an_answered_call_may_leave_before_its_skew_is_over() -> None:
     window = RollingWindow(1.0, 3.0)
     window.answered(window.take(1, START_S), 1, START_S + 0.5)
     assert window.due_s == START_S + 1.5
-    assert window.room(1, START_S + 1.5) == 1
+    assert room(window, 1, START_S + 1.5) == 1
 
 
 def test_an_answer_after_the_skew_changes_nothing() -> None:
@@ -217,7 +152,7 @@ def test_a_jump_of_days_forward_expires(days: int) -> None:
     window = RollingWindow(3600.0)
     window.take(5, START_S)
     assume(days)
-    assert window.room(5, START_S + days * 86_400.0) == 5
+    assert room(window, 5, START_S + days * 86_400.0) == 5
 
 
 def test_repr_tells_what_is_used() -> None:

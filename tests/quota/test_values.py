@@ -5,10 +5,18 @@ from keyrelay.quota.values import Amounts, LimitKey
 
 
 @pytest.mark.parametrize(
-    ("unit", "amount"), [(Unit.REQUESTS, 1), (Unit.INPUT_TOKENS, 20), (Unit.OUTPUT_TOKENS, 3), (Unit.TOKENS, 23)]
+    ("unit", "amount"),
+    [
+        (Unit.REQUESTS, 1),
+        (Unit.INPUT_TOKENS, 20),
+        (Unit.OUTPUT_TOKENS, 3),
+        (Unit.TOKENS, 23),
+        (Unit.USD_MICROS, 450),
+        (Unit.UNITS, 6),
+    ],
 )
 def test_amount_of_a_unit(unit: Unit, amount: int) -> None:
-    assert Amounts(requests=1, input_tokens=20, output_tokens=3).of(unit) == amount
+    assert Amounts(requests=1, input_tokens=20, output_tokens=3, usd_micros=450, units=6).of(unit) == amount
 
 
 def test_limit_keys_are_equal_by_value() -> None:

@@ -400,10 +400,15 @@ class TestClear:
 class TestReasons:
     def test_a_full_limit(self) -> None:
         limit = Limit(unit=Unit.REQUESTS, amount=15, window=parse_window("60s"), scope=(ScopePart.ACCOUNT,))
-        refusal = Refusal(limit=LimitKey(limit, ("acct:groq/home",)), used=15, until_s=NOW_S + 9, firm=True)
+        refusal = Refusal(limit=LimitKey(limit, ("acct:groq/home",)), used=15, amount=15, until_s=NOW_S + 9, firm=True)
         assert limited(refusal) == Dropped(
             DropReason.LIMITED, "15 of 15 requests per 60s used", NOW_S + 9, FailureKind.RATE
         )
+
+    def test_as_many_calls_in_flight_as_may_be_are_over_at_a_time_that_nobody_knows(self) -> None:
+        limit = Limit(unit=Unit.REQUESTS, amount=2, window=parse_window("concurrent"), scope=(ScopePart.KEY,))
+        refusal = Refusal(limit=LimitKey(limit, ("key:groq/home",)), used=2, amount=2, until_s=NOW_S + 900, firm=True)
+        assert limited(refusal) == Dropped(DropReason.BUSY, "2 of 2 requests in flight", None, FailureKind.RATE)
 
     @pytest.mark.parametrize("kind", FailureKind)
     def test_a_failed_attempt(self, kind: FailureKind) -> None:
@@ -412,7 +417,7 @@ class TestReasons:
         assert failed(failure(kind)) == Dropped(reason, f"{kind}: No.", NOW_S + 60, kind)
 
     def test_reasons_that_pass_by_waiting(self) -> None:
-        assert {"limited", "resting", "exhausted", "unproven"} == PASSING_REASONS
+        assert {"limited", "busy", "resting", "exhausted", "unproven"} == PASSING_REASONS
 
 
 def test_the_clock_of_these_tests_is_what_it_says() -> None:

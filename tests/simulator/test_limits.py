@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.core.limits import Window, WindowKind
+from keyrelay.core.limits import CALENDAR_KINDS, Window, WindowKind
+from keyrelay.quota.calendars import period_bounds
 from keyrelay.simulator import Change, KeyPlan, ProviderPlan, Scope
 from keyrelay.simulator.limits import Enforcer, limit_of, period
 from tests.simulator.helpers import NOON, Bench, chat, per, row
@@ -137,3 +138,38 @@ def test_a_rolling_log_is_what_counting_all_entries_gives(steps: list[tuple[floa
         else:
             later = sum(amount for at, amount in passed if at > excess.free_at_s - 60)
             assert later + tokens <= 8
+
+
+@given(
+    days=st.integers(0, 3652),
+    window=st.builds(
+        Window,
+        st.sampled_from(sorted(CALENDAR_KINDS)),
+        zone=st.sampled_from(("America/Los_Angeles", "UTC", "Europe/Berlin", "Asia/Kolkata")),
+        day=st.integers(1, 31),
+    ),
+)
+def test_the_judge_and_the_gateway_agree_on_every_calendar(days: int, window: Window) -> None:
+    now = NOON + days * 86400
+    assert period(window, now) == period_bounds(now, window)
+
+
+def test_a_quota_that_expires_lets_nothing_through_from_then_on() -> None:
+    enforcer = Enforcer((per(100, "once:2026-11-22@UTC"),))
+    caller, midnight = Scope("p", "a", "k", "m"), dt.datetime(2026, 11, 22, tzinfo=dt.UTC).timestamp()
+    assert enforcer.admit(caller, 1, midnight - 1) is None
+    excess = enforcer.admit(caller, 1, midnight)
+    assert excess is not None
+    assert (excess.used, excess.free_at_s) == (1, float("inf"))
+
+
+@pytest.mark.parametrize(("unit", "window", "passing"), [("units", "day@UTC", 2), ("usd_micros", "day@UTC", 5)])
+def test_what_a_call_takes_of_units_and_money(unit: str, window: str, passing: int) -> None:
+    enforcer = Enforcer((per(2, window, unit),))
+    outcomes = [enforcer.admit(Scope("p", "a", "k", "m"), 10, NOON) for _ in range(5)]
+    assert [outcome is None for outcome in outcomes] == [True] * passing + [False] * (5 - passing)
+
+
+def test_what_is_in_flight_is_not_limited() -> None:
+    enforcer = Enforcer((per(1, "concurrent"),))
+    assert [enforcer.admit(Scope("p", "a", "k", "m"), 10, NOON) for _ in range(3)] == [None] * 3

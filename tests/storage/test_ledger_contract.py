@@ -3,13 +3,15 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
-from keyrelay.core.limits import Limit, ScopePart, Unit, parse_window
+from keyrelay.core.limits import Limit, Pacing, ScopePart, Unit, parse_window
 from keyrelay.ports import Ledger, Reservation
 from keyrelay.quota.values import Amounts, LimitKey, Refusal
 from keyrelay.storage.memory_ledger import MemoryLedger
 
 NOW_S = 1_700_000_000.0
+CALENDARS = ("day@America/Los_Angeles", "week@Europe/Berlin", "month@UTC", "month:31@Asia/Kolkata")
 LEDGERS: dict[str, Callable[[], Ledger]] = {"memory": MemoryLedger}
 
 
@@ -42,7 +44,7 @@ def used(ledger: Ledger, limits: tuple[LimitKey, ...], now_s: float = NOW_S) -> 
     return [standing.used for standing in ledger.peek(limits, now_s)]
 
 
-@pytest.mark.parametrize("window", ["1s", "60s", "1h", "24h", "day@America/Los_Angeles", "month@UTC", "once"])
+@pytest.mark.parametrize("window", ["1s", "60s", "1h", "24h", *CALENDARS, "once", "concurrent"])
 @pytest.mark.parametrize("amount", [1, 2, 5, 15])
 def test_exactly_the_limit_is_admitted(ledger: Ledger, window: str, amount: int) -> None:
     limits = path((Unit.REQUESTS, amount, window))
@@ -173,3 +175,41 @@ def test_a_clock_set_back_lets_nothing_more_through(ledger: Ledger) -> None:
     for earlier_s in (5.0, 3600.0, 86_400.0):
         refused(ledger.reserve(limits, Amounts(), NOW_S - earlier_s))
     admitted(ledger.reserve(limits, Amounts(), NOW_S - 86_400 + 61))
+
+
+def test_what_the_provider_says_of_a_limit_is_followed(ledger: Ledger) -> None:
+    limits = path((Unit.REQUESTS, 5, "60s"), (Unit.TOKENS, 100, "day@UTC"))
+    assert ledger.follow(limits[0], NOW_S, amount=2, used=1)
+    assert not ledger.follow(limits[1], NOW_S, used=70)
+    assert [(standing.amount, standing.used) for standing in ledger.peek(limits, NOW_S)] == [(2, 1), (100, 70)]
+    admitted(ledger.reserve(limits, Amounts(), NOW_S))
+    assert refused(ledger.reserve(limits, Amounts(), NOW_S)).limit == limits[0]
+
+
+def test_what_is_in_flight_is_counted_until_it_ends(ledger: Ledger) -> None:
+    limits = path((Unit.REQUESTS, 2, "concurrent"))
+    first = admitted(ledger.reserve(limits, Amounts(), NOW_S))
+    ledger.answered(first, NOW_S + 10)
+    admitted(ledger.reserve(limits, Amounts(), NOW_S + 20))
+    refused(ledger.reserve(limits, Amounts(), NOW_S + 30))
+    ledger.settle(first, Amounts(), NOW_S + 40)
+    admitted(ledger.reserve(limits, Amounts(), NOW_S + 40))
+
+
+def test_a_quota_that_has_expired_is_gone(ledger: Ledger) -> None:
+    limits = path((Unit.UNITS, 100, "once:2023-11-15@UTC"))
+    admitted(ledger.reserve(limits, Amounts(units=1), NOW_S))
+    assert refused(ledger.reserve(limits, Amounts(units=1), NOW_S + 86_400)).until_s is None
+
+
+@pytest.mark.parametrize("window", ["60s", "day@UTC"])
+def test_a_smooth_limit_holds_back_what_would_fit(ledger: Ledger, window: str) -> None:
+    (burst,) = path((Unit.REQUESTS, 4, window))
+    limits = (LimitKey(replace(burst.limit, pacing=Pacing.SMOOTH), burst.bound),)
+    for _ in range(3):
+        ledger.answered(admitted(ledger.reserve(limits, Amounts(), NOW_S)), NOW_S)
+    refusal = refused(ledger.reserve(limits, Amounts(), NOW_S))
+    assert refusal.paced
+    assert refusal.until_s is not None
+    assert ledger.peek(limits, NOW_S)[0].paced_until_s == refusal.until_s
+    admitted(ledger.reserve(limits, Amounts(), refusal.until_s))

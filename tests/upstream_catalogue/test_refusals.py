@@ -20,6 +20,7 @@ base_url_env = ["ACME_HOST"]
 variables = { region = "ACME_REGION" }
 extra_headers = { x-team = "blue" }
 day_zone = "Europe/Kyiv"
+organisation_headers = ["x-team-id"]
 default_model = "small"
 first_byte_timeout_s = 20
 
@@ -41,6 +42,18 @@ amount = 1000
 window = "day@Europe/Kyiv"
 scope = ["account"]
 models = ["small*"]
+
+[[limit_headers]]
+unit = "requests"
+window = "1h"
+limit = "x-ratelimit-limit"
+remaining = "x-ratelimit-remaining"
+scope = ["provider"]
+
+[[limit_headers]]
+unit = "input_tokens"
+limit = "ratelimit"
+policy = "ratelimit-policy"
 
 [[models]]
 id = "small"
@@ -108,6 +121,14 @@ BROKEN = [
     ('scope = ["account"]', 'scope = ["key", "account"]', "limits[1].scope", "one owner"),
     ('scope = ["account"]', 'scope = ["account", "model", "model"]', "limits[1].scope", "one owner"),
     ('models = ["small*"]', 'models = [""]', "limits[1].models", "shell patterns"),
+    ('"x-team-id"', '"X-Team-Id"', "organisation_headers", "lower case"),
+    ('"x-ratelimit-limit"', '"x ratelimit"', "limit_headers[0].limit", "lower case"),
+    ('limit = "x-ratelimit-limit"\nremaining = "x-ratelimit-remaining"', "", "limit_headers[0].limit", "an amount"),
+    ('window = "1h"', 'window = "an hour"', "limit_headers[0].window", "60s"),
+    ('window = "1h"', 'window = "day@Nowhere"', "limit_headers[0].window", "IANA"),
+    ('scope = ["provider"]', 'scope = ["provider", "key"]', "limit_headers[0].scope", "one owner"),
+    ('"ratelimit-policy"', '"RateLimit-Policy"', "limit_headers[1].policy", "lower case"),
+    ('limit = "ratelimit"', 'limit = "ratelimit"\nwindow = "60s"', "limit_headers[1].window", "policy"),
     ('id = "large"', 'id = "small"', "models[1].id", "twice"),
     ('id = "large"', 'id = "tiny"', "models[1].id", "twice"),
     ('aliases = ["huge"]', 'aliases = ["small"]', "models[1].aliases", "twice"),

@@ -239,6 +239,34 @@ def test_groqs_day_rolls() -> None:
     assert (Unit.REQUESTS, 1000, "24h") in amounts("groq", "openai/gpt-oss-120b")
 
 
+def told(provider_id: str) -> set[tuple[Unit, str, str]]:
+    return {(row.unit, row.window, row.limit) for row in CATALOGUE[provider_id].limit_headers}
+
+
+def test_the_same_headers_mean_other_windows_at_other_providers() -> None:
+    requests, tokens = "x-ratelimit-limit-requests", "x-ratelimit-limit-tokens"
+    assert told("openai") == {(Unit.REQUESTS, "60s", requests), (Unit.TOKENS, "60s", tokens)}
+    assert told("groq") == {(Unit.REQUESTS, "24h", requests), (Unit.TOKENS, "60s", tokens)}
+
+
+@pytest.mark.parametrize("provider_id", ["gemini", "cohere", "deepseek", "huggingface", "nvidia", "cloudflare"])
+def test_providers_that_send_no_limits_have_no_rows_for_them(provider_id: str) -> None:
+    assert told(provider_id) == set()
+
+
+@each_row
+def test_headers_tell_of_days_as_the_provider_counts_them(row: ProviderRow) -> None:
+    days = {window for _, window, _ in told(row.id) if window.startswith(("day", "24h"))}
+    assert days <= ({"24h"} if row.day_rolls or row.id == GENERIC_ID else {f"day@{row.day_zone}"})
+    limits = {limit.window for limit in row.limits if limit.window.startswith(("day", "24h"))}
+    assert limits <= ({"24h"} if row.day_rolls else {f"day@{row.day_zone}"})
+
+
+def test_of_unknown_servers_only_headers_are_believed_that_say_unit_and_window() -> None:
+    for row in CATALOGUE[GENERIC_ID].limit_headers:
+        assert row.policy or (row.unit in row.limit and row.limit.endswith(("-minute", "-hour", "-day")))
+
+
 def test_coheres_month_is_shared_by_all_models_of_an_account() -> None:
     (monthly,) = (limit for limit in CATALOGUE["cohere"].limits if limit.window == "month@UTC")
     assert (monthly.amount, monthly.scope, monthly.models) == (1000, (ScopePart.ACCOUNT,), ())

@@ -267,6 +267,10 @@ class TestDetails:
         assert error.detail == f"{PER_DAY}=20"
         assert error.hint_s == 45.0
 
+    def test_gemini_names_the_project(self) -> None:
+        metadata = {"service": "generativelanguage.googleapis.com", "consumer": "projects/123"}
+        assert read(429, {"error": {"details": [{"metadata": metadata}]}}).detail == "projects/123"
+
     def test_openrouter_names_what_limits(self) -> None:
         metadata = {"limit_source": "openrouter_key_limit", "provider_code": "p1", "raw": "API key invalid"}
         assert read(402, {"error": {"code": 402, "metadata": metadata}}).detail == "openrouter_key_limit p1"

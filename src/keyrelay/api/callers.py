@@ -7,8 +7,9 @@ from starlette.types import Scope
 
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import CallerError
+from keyrelay.quota.fairness import Priority
 
-_SPECIAL = frozenset({b"content-encoding", b"x-keyrelay-deadline-ms", b"x-keyrelay-prefer"})
+_SPECIAL = frozenset({b"content-encoding", b"x-keyrelay-deadline-ms", b"x-keyrelay-prefer", b"x-keyrelay-priority"})
 _LONGEST_SECRET = 512
 _LONGEST_DEADLINE_MS = 3_600_000
 
@@ -56,6 +57,17 @@ class RequestHead:
             message = f"x-keyrelay-deadline-ms must be a whole number from 1 to {_LONGEST_DEADLINE_MS}."
             raise CallerError(400, message, code="invalid_header", param="x-keyrelay-deadline-ms")
         return int(deadline_ms) / 1000
+
+    def priority(self) -> Priority:
+        """The class in which the caller waits for quota; raise CallerError (400) for a name that is none."""
+        priority_name = self._fields.get(b"x-keyrelay-priority")
+        if not priority_name:
+            return Priority.INTERACTIVE
+        try:
+            return Priority(priority_name.decode("latin-1").strip().lower())
+        except ValueError:
+            message = f"x-keyrelay-priority must be one of {', '.join(Priority)}."
+            raise CallerError(400, message, code="invalid_header", param="x-keyrelay-priority") from None
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.content_length} bytes, secret {'given' if self.secret else 'missing'}>"

@@ -1,14 +1,19 @@
-"""The control plane: FastAPI with health, metrics and documentation. It may be slow; the data plane is not in it."""
+"""The control plane: FastAPI with health, metrics, views and documentation.
+
+It may be slow; the data plane is not in it.
+"""
 
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from keyrelay import __version__
@@ -16,10 +21,14 @@ from keyrelay.api.dataplane import unknown_path
 from keyrelay.api.health import Health
 from keyrelay.api.observer import Watchers
 from keyrelay.api.openapi import components, data_plane_paths
+from keyrelay.api.views import View
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.errors import encode_error
 
 _NOT_FOUND = 404
+_FASTAPIS_OWN = "422"
+"""What FastAPI says of wrong parameters in its own shape; here they get 400 in OpenAI's."""
+_FASTAPIS_SCHEMAS = ("HTTPValidationError", "ValidationError")
 _ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -29,10 +38,13 @@ _ASSETS = {
 _ASSET_PATH = "/docs/assets/"
 
 
-def create_control_plane(health: Health, watchers: Watchers) -> FastAPI:
-    """The control plane as an ASGI application."""
+def create_control_plane(
+    health: Health, watchers: Watchers, views: tuple[View, ...] = (), collectors: tuple[Collector, ...] = ()
+) -> FastAPI:
+    """The control plane as an ASGI application, with the routes of each view and further metrics."""
     registry = CollectorRegistry()
-    registry.register(watchers.metrics)
+    for collector in (watchers.metrics, *collectors):
+        registry.register(collector)
     app = FastAPI(
         title="Keyrelay",
         version=__version__,
@@ -41,10 +53,14 @@ def create_control_plane(health: Health, watchers: Watchers) -> FastAPI:
         redoc_url=None,
     )
     app.add_exception_handler(StarletteHTTPException, _http_error)
+    app.add_exception_handler(CallerError, _caller_error)
+    app.add_exception_handler(RequestValidationError, _wrong_parameter)
     _add_health(app, health)
     _add_metrics(app, registry, watchers)
+    for view in views:
+        view.install(app)
     _add_docs(app)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    app.openapi = lambda: _document(app, views)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     return app
 
 
@@ -109,12 +125,19 @@ def _add_docs(app: FastAPI) -> None:
         return Response(content, media_type=_ASSETS[name], headers={"cache-control": "public, max-age=86400"})
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, views: tuple[View, ...]) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         document["paths"] = {**data_plane_paths(), **document["paths"]}
         for group, members in components().items():
             document.setdefault("components", {}).setdefault(group, {}).update(members)
+        schemas = document["components"]["schemas"]
+        for view in views:
+            schemas.update(view.schemas())
+        for operation in (operation for path in document["paths"].values() for operation in path.values()):
+            operation["responses"].pop(_FASTAPIS_OWN, None)
+        for name in _FASTAPIS_SCHEMAS:
+            schemas.pop(name, None)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -128,5 +151,27 @@ async def _http_error(request: Request, error: Exception) -> Response:
     else:
         detail = getattr(error, "detail", "")
         caller_error = CallerError(status, f"{detail}.", code=str(detail).lower().replace(" ", "_"))
+    return _answer(caller_error, headers)
+
+
+async def _caller_error(request: Request, error: Exception) -> Response:
+    """What a view raised, as the data plane would answer it."""
+    del request
+    if not isinstance(error, CallerError):
+        raise TypeError("only CallerError is answered here") from error
+    return _answer(error, dict(error.headers))
+
+
+async def _wrong_parameter(request: Request, error: Exception) -> Response:
+    """The first parameter that is wrong, in OpenAI's shape."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    first: dict[str, Any] = dict(problems[0]) if problems else {}
+    name = str(first.get("loc", ("",))[-1])
+    message = f"{name}: {first.get('msg', 'is wrong')}."
+    del request
+    return _answer(CallerError(400, message, param=name, code="invalid_parameter"), {})
+
+
+def _answer(error: CallerError, headers: dict[str, str]) -> Response:
     headers |= {"content-type": "application/json", "cache-control": "no-store"}
-    return Response(encode_error(caller_error), status_code=status, headers=headers)
+    return Response(encode_error(error), status_code=error.status, headers=headers)

@@ -21,7 +21,8 @@ from keyrelay.core.ids import request_id
 from keyrelay.core.providers import Operation
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
-from keyrelay.engine.gateway import NO_WISHES, Gateway, Wishes, unknown_model
+from keyrelay.engine.gateway import Gateway, unknown_model
+from keyrelay.engine.jobs import NO_WISHES, Wishes
 from keyrelay.ports import Clock
 from keyrelay.wire.errors import encode_error_event
 from keyrelay.wire.generate import GenerateStream, decode_request_generate, encode_answer_generate
@@ -125,6 +126,7 @@ class DataPlane:
         return Wishes(
             deadline_s=head.deadline_s(),
             prefer=head.prefer.decode("latin-1"),
+            priority=head.priority(),
             shape_whole=encode_answer_generate if generate else None,
             shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
         )

@@ -99,7 +99,7 @@ class Metrics(Collector):
         ms = record.ms
         served.duration.observe(ms)
         if record.first_token_ms is None:
-            self._overhead.observe(ms - record.upstream_ms)
+            self._overhead.observe(ms - record.upstream_ms - record.waited_ms)
         else:
             served.first_token.observe(record.first_token_ms)
         usage = record.usage

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from keyrelay.api.metrics import Metrics
+from keyrelay.api.quota_watch import QuotaWatch
 from keyrelay.api.request_log import RequestLog
 from keyrelay.core.records import Attempt, RequestRecord
 
@@ -21,6 +22,7 @@ class Watchers:
     def __init__(self, metrics: Metrics, log: RequestLog, epoch_s: Callable[[], float]) -> None:
         self.metrics = metrics
         self.log = log
+        self.quota: QuotaWatch | None = None
         self._epoch_s = epoch_s
         self._waiting: list[tuple[float, RequestRecord, Attempt | None]] = []
         self._scheduled = False
@@ -42,6 +44,8 @@ class Watchers:
             else:
                 self.metrics.attempt_failed(attempt)
         self.log.write(waiting)
+        if self.quota is not None:
+            self.quota.check([record for _, record, attempt in waiting if attempt is None and record.provider])
 
     def _add(self, record: RequestRecord, attempt: Attempt | None) -> None:
         self._waiting.append((self._epoch_s(), record, attempt))

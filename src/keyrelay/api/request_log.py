@@ -7,6 +7,7 @@ write per line would cost more than the rest of the request.
 import datetime as dt
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import msgspec
@@ -62,9 +63,13 @@ class RequestLog:
 
     def write_message(self, time_s: float, level: str, message: str, source: str) -> None:
         """Write what a library has to say, without its secrets."""
+        self.write_event("message", time_s, level, {"source": source, "message": self.redactor.redact(message)})
+
+    def write_event(self, event: str, time_s: float, level: str, fields: Mapping[str, Any]) -> None:
+        """Write a line about something that is no request; `fields` hold no secret."""
         if LEVELS.index(level) >= self._least:
-            fields = {"event": "message", "time": self._moment(time_s), "level": level, "source": source}
-            self._write(_encoder.encode_lines([{**fields, "message": self.redactor.redact(message)}]).decode())
+            line = {"event": event, "time": self._moment(time_s), "level": level, **fields}
+            self._write(_encoder.encode_lines([line]).decode())
 
     def _write(self, lines: str) -> None:
         if not self._as_json:

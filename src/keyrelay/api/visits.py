@@ -73,11 +73,13 @@ class Visit:
     async def write(self, data: bytes) -> None:
         """Send a piece of a stream; waits for the caller to take what was written before."""
         self.writing_since = asyncio.get_running_loop().time()
-        if self._direct is not None:
-            await self._direct.write_piece(data)
-        else:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        self.writing_since = 0.0
+        try:
+            if self._direct is not None:
+                await self._direct.write_piece(data)
+            else:
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        finally:
+            self.writing_since = 0.0
 
     async def end(self, data: bytes) -> None:
         """Send the last piece of a stream."""

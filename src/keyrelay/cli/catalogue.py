@@ -17,12 +17,10 @@ models_app = typer.Typer(help="What is known of models.", no_args_is_help=True)
 
 
 @providers_app.command("list")
+@options.sets(*options.FILES)
 def list_providers(
-    ctx: typer.Context,
     *,
-    config: options.ConfigOption = None,
-    env_file: options.EnvFileOption = None,
-    data_dir: options.DataDirOption = None,
+    overrides: options.Overrides,
     json: options.JsonOption = False,
 ) -> None:
     """List the providers, those in use and those that a key would add.
@@ -32,7 +30,6 @@ def list_providers(
       keyrelay providers list
       keyrelay providers list --json
     """
-    overrides = options.gather(ctx, config_file=config, env_file=env_file, data_dir=data_dir)
     configuration = options.configuration_of(overrides)
     rows = list(_providers(configuration.snapshot))
     if json:
@@ -91,13 +88,11 @@ def _state(row: Mapping[str, Any]) -> str:
 
 
 @models_app.command("list")
+@options.sets(*options.FILES)
 def list_models(
-    ctx: typer.Context,
     *,
+    overrides: options.Overrides,
     everything: Annotated[bool, typer.Option("--all", help="Models of providers without keys as well.")] = False,
-    config: options.ConfigOption = None,
-    env_file: options.EnvFileOption = None,
-    data_dir: options.DataDirOption = None,
     json: options.JsonOption = False,
 ) -> None:
     """List the models of the providers in use: context in tokens, prices in USD per million tokens.
@@ -107,7 +102,6 @@ def list_models(
       keyrelay models list
       keyrelay models list --all --json
     """
-    overrides = options.gather(ctx, config_file=config, env_file=env_file, data_dir=data_dir)
     snapshot = options.configuration_of(overrides).snapshot
     rows = [_model(name, model) for name, models in _models(snapshot, everything=everything) for model in models]
     if json:

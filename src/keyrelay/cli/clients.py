@@ -15,11 +15,11 @@ app = typer.Typer(
 
 
 @app.command()
+@options.sets("data_dir")
 def new(
-    ctx: typer.Context,
     label: Annotated[str | None, typer.Argument(metavar="LABEL", help="Name of the application.")] = None,
     *,
-    data_dir: options.DataDirOption = None,
+    overrides: options.Overrides,
 ) -> None:
     """Make a client and print its secret, once: only a digest is kept.
 
@@ -31,7 +31,7 @@ def new(
     from keyrelay.configuration.client_file import path_in, read_stored
     from keyrelay.configuration.first_run import add_client
 
-    directory = options.settings_of(options.gather(ctx, data_dir=data_dir)).data_dir
+    directory = options.settings_of(overrides).data_dir
     name = label or _free_label({each.label for each in read_stored(directory)})
     secret = add_client(directory, name)
     typer.echo(secret.reveal())
@@ -44,7 +44,8 @@ def _free_label(taken: set[str]) -> str:
 
 
 @app.command("list", short_help="List the clients in the data directory.")
-def list_(ctx: typer.Context, *, data_dir: options.DataDirOption = None, json: options.JsonOption = False) -> None:
+@options.sets("data_dir")
+def list_(*, overrides: options.Overrides, json: options.JsonOption = False) -> None:
     """List the clients in the data directory; those of CLIENT_API_KEYS_MAP stand in `keyrelay config show`.
 
     \b
@@ -55,7 +56,7 @@ def list_(ctx: typer.Context, *, data_dir: options.DataDirOption = None, json: o
     from keyrelay.configuration.client_file import read_stored
     from keyrelay.configuration.clients import fingerprint
 
-    stored = read_stored(options.settings_of(options.gather(ctx, data_dir=data_dir)).data_dir)
+    stored = read_stored(options.settings_of(overrides).data_dir)
     rows = [(each.label, fingerprint(each.client), f"{each.created_at:%Y-%m-%dT%H:%M:%SZ}") for each in stored]
     if json:
         print_json(clients=[dict(zip(("label", "fingerprint", "created_at"), row, strict=True)) for row in rows])
@@ -64,11 +65,11 @@ def list_(ctx: typer.Context, *, data_dir: options.DataDirOption = None, json: o
 
 
 @app.command()
+@options.sets("data_dir")
 def remove(
-    ctx: typer.Context,
     label: Annotated[str, typer.Argument(metavar="LABEL", help="Name of the application.")],
     *,
-    data_dir: options.DataDirOption = None,
+    overrides: options.Overrides,
 ) -> None:
     """Forget a client, whose secret is then refused.
 
@@ -78,5 +79,5 @@ def remove(
     """
     from keyrelay.configuration.first_run import remove_client
 
-    remove_client(options.settings_of(options.gather(ctx, data_dir=data_dir)).data_dir, label)
+    remove_client(options.settings_of(overrides).data_dir, label)
     note(f"Client {label} is removed. A running Keyrelay has to be restarted to refuse it.")

@@ -10,12 +10,10 @@ app = typer.Typer(help="Show and check the configuration.", no_args_is_help=True
 
 
 @app.command()
+@options.sets(*options.FILES)
 def show(
-    ctx: typer.Context,
     *,
-    config: options.ConfigOption = None,
-    env_file: options.EnvFileOption = None,
-    data_dir: options.DataDirOption = None,
+    overrides: options.Overrides,
     json: options.JsonOption = False,
 ) -> None:
     """Print every value in force with its source; secrets are masked.
@@ -26,7 +24,6 @@ def show(
       keyrelay config show --json
       keyrelay --port 9000 config show     what --port 9000 would give
     """
-    overrides = options.gather(ctx, config_file=config, env_file=env_file, data_dir=data_dir)
     configuration = options.configuration_of(overrides)
     if json:
         print_json(values=configuration.values, warnings=configuration.warnings)
@@ -38,12 +35,10 @@ def show(
 
 
 @app.command(short_help="Read the configuration and report every problem.")
+@options.sets(*options.FILES)
 def check(
-    ctx: typer.Context,
     *,
-    config: options.ConfigOption = None,
-    env_file: options.EnvFileOption = None,
-    data_dir: options.DataDirOption = None,
+    overrides: options.Overrides,
     json: options.JsonOption = False,
 ) -> None:
     """Read the configuration and report every problem; exit code 3 when there is one.
@@ -55,7 +50,6 @@ def check(
     """
     from keyrelay.configuration import InvalidConfiguration
 
-    overrides = options.gather(ctx, config_file=config, env_file=env_file, data_dir=data_dir)
     problems: list[dict[str, str]] = []
     warnings: tuple[str, ...] = ()
     try:
@@ -79,12 +73,10 @@ def _verdict(problems: int, warnings: int) -> str:
 
 
 @app.command()
+@options.sets(*options.FILES)
 def path(
-    ctx: typer.Context,
     *,
-    config: options.ConfigOption = None,
-    env_file: options.EnvFileOption = None,
-    data_dir: options.DataDirOption = None,
+    overrides: options.Overrides,
     json: options.JsonOption = False,
 ) -> None:
     """Print where the configuration is read from and where data is kept.
@@ -94,7 +86,7 @@ def path(
       keyrelay config path
       keyrelay config path --json
     """
-    settings = options.settings_of(options.gather(ctx, config_file=config, env_file=env_file, data_dir=data_dir))
+    settings = options.settings_of(overrides)
     places = {"config_file": settings.config_file, "env_file": settings.env_file, "data_dir": settings.data_dir}
     if json:
         print_json(paths={name: {"path": str(place), "exists": place.exists()} for name, place in places.items()})

@@ -10,4 +10,6 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2  # the command line or the configuration has to be changed
     PROBLEMS = 3  # a check found problems
+    UNAUTHORISED = 4  # the gateway does not know the secret, or wants another one
+    UNREACHABLE = 5  # no gateway answers
     INTERRUPTED = 130

@@ -2,18 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from keyrelay import __version__
-from keyrelay.cli import catalogue, clients, config, options
+from keyrelay.cli import catalogue, clients, config, explain, options, quota, replay
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_warnings
 from keyrelay.core.errors import KeyrelayError
-
-if TYPE_CHECKING:
-    from keyrelay.cli.options import Overrides
 
 NO_PROVIDER = """\
 No provider is configured. Add a first key, for example:
@@ -31,6 +28,9 @@ app.add_typer(config.app, name="config")
 app.add_typer(catalogue.providers_app, name="providers")
 app.add_typer(catalogue.models_app, name="models")
 app.add_typer(clients.app, name="clients")
+app.add_typer(quota.app, name="quota")
+app.command(short_help="Say why a request was answered as it was.")(explain.explain)
+app.command(short_help="Compare policies and keys on recorded requests.")(replay.replay)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - click calls it with the flag's value
@@ -45,16 +45,11 @@ VersionOption = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def root(  # noqa: PLR0913 - each is an option
+@options.sets(*options.SERVER)
+def root(
     ctx: typer.Context,
     *,
-    host: options.HostOption = None,
-    port: options.PortOption = None,
-    config: options.ConfigOption = None,
-    env_file: options.EnvFileOption = None,
-    data_dir: options.DataDirOption = None,
-    log_level: options.LogLevelOption = None,
-    log_format: options.LogFormatOption = None,
+    overrides: options.Overrides,
     no_demo: options.NoDemoOption = False,
     version: VersionOption = False,
 ) -> None:
@@ -71,33 +66,13 @@ def root(  # noqa: PLR0913 - each is an option
     Without a command, `up` is meant. Options may stand before a command or behind it.
     """
     del version
-    ctx.obj = options.gather(
-        ctx,
-        host=host,
-        port=port,
-        config_file=config,
-        env_file=env_file,
-        data_dir=data_dir,
-        log_level=log_level,
-        log_format=log_format,
-    )
     if ctx.invoked_subcommand is None:
-        raise typer.Exit(_up(ctx.obj, no_demo=no_demo))
+        raise typer.Exit(_up(overrides, no_demo=no_demo))
 
 
 @app.command()
-def up(  # noqa: PLR0913 - each is an option
-    ctx: typer.Context,
-    *,
-    host: options.HostOption = None,
-    port: options.PortOption = None,
-    config: options.ConfigOption = None,
-    env_file: options.EnvFileOption = None,
-    data_dir: options.DataDirOption = None,
-    log_level: options.LogLevelOption = None,
-    log_format: options.LogFormatOption = None,
-    no_demo: options.NoDemoOption = False,
-) -> None:
+@options.sets(*options.SERVER)
+def up(*, overrides: options.Overrides, no_demo: options.NoDemoOption = False) -> None:
     """Start the gateway.
 
     \b
@@ -106,20 +81,10 @@ def up(  # noqa: PLR0913 - each is an option
       keyrelay up --host 0.0.0.0 --port 9000
       GROQ_API_KEY=<your key> keyrelay up --no-demo
     """
-    overrides = options.gather(
-        ctx,
-        host=host,
-        port=port,
-        config_file=config,
-        env_file=env_file,
-        data_dir=data_dir,
-        log_level=log_level,
-        log_format=log_format,
-    )
     raise typer.Exit(_up(overrides, no_demo=no_demo))
 
 
-def _up(overrides: "Overrides", *, no_demo: bool) -> int:
+def _up(overrides: options.Overrides, *, no_demo: bool) -> int:
     configuration = options.configuration_of(overrides)
     without_provider = not configuration.snapshot.providers
     if without_provider and no_demo:
@@ -136,13 +101,8 @@ def _up(overrides: "Overrides", *, no_demo: bool) -> int:
 
 
 @app.command(short_help="Start the gateway with simulated providers.")
-def demo(
-    ctx: typer.Context,
-    *,
-    host: options.HostOption = None,
-    port: options.PortOption = None,
-    data_dir: options.DataDirOption = None,
-) -> None:
+@options.sets("host", "port", "data_dir")
+def demo(*, overrides: options.Overrides) -> None:
     """Start the gateway with simulated providers: nothing leaves this machine.
 
     \b
@@ -152,8 +112,7 @@ def demo(
     """
     from keyrelay.cli.simulation import run_demo
 
-    configuration = options.configuration_of(options.gather(ctx, host=host, port=port, data_dir=data_dir))
-    raise typer.Exit(run_demo(configuration))
+    raise typer.Exit(run_demo(options.configuration_of(overrides)))
 
 
 @app.command(short_help="Start simulated providers alone.")

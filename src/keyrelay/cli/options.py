@@ -3,9 +3,11 @@
 Options of settings are plain text here: `keyrelay.configuration` checks them by the same table as the environment.
 """
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,37 +15,72 @@ if TYPE_CHECKING:
     from keyrelay.configuration import Configuration
     from keyrelay.settings import Settings
 
-HostOption = Annotated[
-    str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on, by default 127.0.0.1.")
-]
-PortOption = Annotated[
-    str | None, typer.Option("--port", metavar="PORT", help="Port to listen on, by default 8787; 0 takes a free one.")
-]
-ConfigOption = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="Configuration file, by default keyrelay.toml.")
-]
-EnvFileOption = Annotated[
-    str | None, typer.Option("--env-file", metavar="FILE", help="File of environment variables, by default .env.")
-]
-DataDirOption = Annotated[str | None, typer.Option("--data-dir", metavar="DIRECTORY", help="Where clients are kept.")]
-LogLevelOption = Annotated[
-    str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-]
-LogFormatOption = Annotated[
-    str | None, typer.Option("--log-format", metavar="FORM", help="auto (text on a terminal, else json), json or text.")
-]
+Overrides = Mapping[str, str]
+"""Texts of settings by name, as the command line gave them."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 NoDemoOption = Annotated[
     bool, typer.Option("--no-demo", help="Without a provider, stop instead of starting the demonstration.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
-
-Overrides = Mapping[str, str]
 
 
-def gather(ctx: typer.Context, **options: str | None) -> Overrides:
-    """Overrides by setting name: the options given here over those that stood before the command."""
-    outer: Overrides = ctx.obj or {}
-    return {**outer, **{name: text for name, text in options.items() if text is not None}}
+def _option(flag: str, metavar: str, text: str) -> Any:
+    return Annotated[str | None, typer.Option(flag, metavar=metavar, help=text)]
+
+
+_OPTIONS: Mapping[str, Any] = {
+    "host": _option("--host", "ADDRESS", "Address to listen on, by default 127.0.0.1."),
+    "port": _option("--port", "PORT", "Port to listen on, by default 8787; 0 takes a free one."),
+    "config_file": _option("--config", "FILE", "Configuration file, by default keyrelay.toml."),
+    "env_file": _option("--env-file", "FILE", "File of environment variables, by default .env."),
+    "data_dir": _option("--data-dir", "DIRECTORY", "Where clients are kept."),
+    "log_level": _option("--log-level", "LEVEL", "debug, info, warning or error."),
+    "log_format": _option("--log-format", "FORM", "auto (text on a terminal, else json), json or text."),
+    "url": _option("--url", "ADDRESS", "Address of the running gateway, by default this machine and the port set."),
+}
+"""The options that set settings, by the setting's name."""
+
+FILES = ("config_file", "env_file", "data_dir")
+"""Settings that say where the configuration is."""
+
+SERVER = ("host", "port", *FILES, "log_level", "log_format")
+"""Settings of a gateway that is to be started."""
+
+REMOTE = ("url", *FILES)
+"""Settings of a command that asks a running gateway."""
+
+
+def sets(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of these settings.
+
+    What they say, over what stood before the command, is its keyword argument `overrides`, and is kept for the
+    commands below it. A command that wants its context takes it first, as `ctx`.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = inspect.signature(command).parameters
+
+        @wraps(command)
+        def run(ctx: typer.Context, **given: Any) -> None:
+            outer: Overrides = ctx.obj or {}
+            chosen = {name: text for name in names if (text := given.pop(name)) is not None}
+            ctx.obj = {**outer, **chosen}
+            if "ctx" in parameters:
+                given["ctx"] = ctx
+            command(overrides=ctx.obj, **given)
+
+        context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        own = [each for name, each in parameters.items() if name not in {"ctx", "overrides"}]
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_OPTIONS[name])
+            for name in names
+        ]
+        positional = [each for each in own if each.kind is not inspect.Parameter.KEYWORD_ONLY]
+        rest = [each for each in own if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        run.__signature__ = inspect.Signature([context, *positional, *shared, *rest])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
 def configuration_of(overrides: Overrides) -> "Configuration":

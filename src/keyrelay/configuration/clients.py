@@ -15,6 +15,7 @@ from keyrelay.configuration.findings import Findings
 from keyrelay.configuration.setting_values import split_list
 from keyrelay.configuration.values import EffectiveValue
 from keyrelay.core.configuration import Client
+from keyrelay.core.secrets import Secret
 
 VARIABLE = "CLIENT_API_KEYS_MAP"
 SHORTEST_SECRET = 16
@@ -101,6 +102,15 @@ def weakness_of(secret: str) -> str:
     if len(rest) <= _LONGEST_REST or len(set(secret)) < _FEWEST_CHARACTERS:
         return "the secret is a well-known default, or as easily guessed"
     return ""
+
+
+def check_operator(secret: Secret, clients: tuple[SourcedClient, ...], where: str, findings: Findings) -> None:
+    """Refuse an operator's secret that would be guessed, and one that is a client's too."""
+    weakness = weakness_of(secret.reveal()) if secret else ""
+    if weakness:
+        findings.problem(where, f"{weakness}.", "Make a good one with `openssl rand -hex 32`.")
+    elif secret and any(each.client.digest == digest_of(secret.reveal()) for each in clients):
+        findings.problem(where, "the secret is a client's too.", "Give the operator a secret of its own.")
 
 
 def is_loopback(host: str) -> bool:

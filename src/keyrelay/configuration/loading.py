@@ -84,6 +84,7 @@ class _Loader:
         mentioned = routes.named_providers(file.routes, settings.fallback)
         assembled = read_providers(self._catalogue, environment=environment, mentioned=mentioned, findings=findings)
         callers = self._clients(environment, settings, host=choices["host"])
+        clients.check_operator(settings.operator_secret, callers, choices["operator_secret"].where, findings)
         self._refuse_loops(assembled, settings)
         snapshot, route_values = self._snapshot(settings, file, assembled=assembled, callers=callers, choices=choices)
         findings.raise_if_any()

@@ -1,18 +1,23 @@
-"""Limits that the operator sets: `GROQ_LIMIT=14400`, `GEMINI_RPM=10`, `GROQ_TPD=500000`.
+"""Limits that the operator sets: `GROQ_LIMIT=14400`, `GEMINI_RPM=10`, `GROQ_TPD=500000`, or written out.
 
 All of them are firm: they are never exceeded, whatever the tier. Where the provider's row says how it counts
 (which window is its day, which tokens per minute), the operator's number is counted in the same way.
 """
 
 import math
+import re
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
 from keyrelay.configuration.environment import Environment
 from keyrelay.configuration.findings import Findings
-from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, Window, WindowKind, parse_window
+from keyrelay.core.limits import Limit, LimitSource, Pacing, ScopePart, Unit, Window, WindowKind, parse_window
 from keyrelay.core.providers import ProviderRow
+from keyrelay.quota.limits import HIGHEST_AMOUNT, limit_problems
+
+Word = TypeVar("Word", Unit, ScopePart)
 
 _MINUTE = Window(WindowKind.ROLLING, 60.0)
 _HOUR = Window(WindowKind.ROLLING, 3600.0)
@@ -20,18 +25,41 @@ _DAY_S = 86_400.0
 _MONTH_S = 28 * _DAY_S
 _PER_MODEL = (ScopePart.ACCOUNT, ScopePart.MODEL)
 _TOKENS = (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
-_HIGHEST_AMOUNT = 10**15
+_LENGTHS_S = {
+    WindowKind.DAY: _DAY_S,
+    WindowKind.WEEK: 7 * _DAY_S,
+    WindowKind.MONTH: _MONTH_S,
+    WindowKind.ANNIVERSARY: _MONTH_S,
+    WindowKind.ONCE: math.inf,
+    WindowKind.CONCURRENT: 0.0,
+}
+_USD = "usd"
+_MICROS = 10**6
+_WRITTEN = re.compile(
+    r"(?P<amount>[0-9][0-9_]{0,23})(?:\.(?P<decimals>[0-9]{1,6}))?\s+(?P<unit>[a-z_]+)"
+    r"\s+(?:per\s+)?(?P<window>\S+)"
+    r"(?:\s+for\s+\(?(?P<scope>[a-z]+(?:\s*[+,]\s*[a-z]+)*)\)?)?"
+    r"(?:\s+of\s+(?P<models>\S+))?"
+    r"(?:\s+(?P<pacing>burst|smooth))?"
+)
+_AS_WRITTEN = "AMOUNT UNIT per WINDOW, with `for SCOPE`, `of MODELS`, `smooth` behind it if need be"
 
 MONTHLY_PROVIDERS = frozenset({"ai21", "cohere", "huggingface"})
 """Providers whose free allowance is a monthly one even where the row has no monthly limit (S2.4)."""
 
-SUFFIXES: Mapping[str, str] = {
+_NUMBERS: Mapping[str, str] = {
     "LIMIT": "requests per account in the provider's longest period (tokens where the row counts that in tokens)",
     "RPM": "requests per minute, account and model",
     "RPH": "requests per hour, account and model",
     "RPD": "requests per day as the provider counts it, account and model",
     "TPM": "tokens per minute, account and model",
     "TPD": "tokens per day as the provider counts it, account and model",
+}
+
+SUFFIXES: Mapping[str, str] = {
+    **_NUMBERS,
+    "LIMITS": "any number of them, written out and separated by `;`, such as `30 requests per 60s for account+model"
+    " of gemini-*; 5 requests concurrent for key; 20 usd per month:15@UTC smooth`",
 }
 
 
@@ -45,9 +73,22 @@ class SourcedLimit(msgspec.Struct, frozen=True):
 def read_limits(
     row: ProviderRow, prefix: str, *, environment: Environment, findings: Findings
 ) -> tuple[SourcedLimit, ...]:
-    """The limits that the variables of this provider set."""
+    """The limits that the variables of this provider set; those that make no sense are noted and left out."""
+    limits = [
+        *_numbers(row, prefix, environment=environment, findings=findings),
+        *_written_out(prefix, environment=environment, findings=findings),
+    ]
+    for problem in limit_problems([each.limit for each in limits]):
+        findings.problem(f"limits of {row.id}", f"{problem}.")
+    return tuple(limits)
+
+
+def _numbers(
+    row: ProviderRow, prefix: str, *, environment: Environment, findings: Findings
+) -> tuple[SourcedLimit, ...]:
+    """The limits whose variable is an amount and says by its name what it is of."""
     limits = list[SourcedLimit]()
-    for suffix in SUFFIXES:
+    for suffix in _NUMBERS:
         found = environment.find(f"{prefix}_{suffix}")
         if found is None:
             continue
@@ -55,7 +96,7 @@ def read_limits(
         if amount is None:
             findings.problem(
                 found.source,
-                f"is not a whole number from 1 to {_HIGHEST_AMOUNT}.",
+                f"is not a whole number from 1 to {HIGHEST_AMOUNT}.",
                 f"Leave it out for no limit; {prefix}_ENABLED=false switches the provider off.",
             )
         else:
@@ -63,11 +104,74 @@ def read_limits(
     return tuple(limits)
 
 
+def _written_out(prefix: str, *, environment: Environment, findings: Findings) -> tuple[SourcedLimit, ...]:
+    """The limits of `<PROVIDER>_LIMITS`. What cannot be read may be a secret in the wrong place, and is not shown."""
+    found = environment.find(f"{prefix}_LIMITS")
+    if found is None:
+        return ()
+    limits = list[SourcedLimit]()
+    for number, text in enumerate(filter(None, map(str.strip, found.text.split(";"))), 1):
+        try:
+            limit = parse_limit(text)
+        except ValueError as error:
+            findings.problem(found.source, f"limit {number}: {error}.", f"Write {_AS_WRITTEN}.")
+            continue
+        problems = limit_problems((limit,))
+        for problem in problems:
+            findings.problem(found.source, f"{problem}.")
+        if not problems:
+            limits.append(SourcedLimit(limit, found.source))
+    return tuple(limits)
+
+
+def parse_limit(text: str) -> Limit:
+    """Read a firm limit of the operator's, such as `5 requests concurrent for key of gpt-*,o3 smooth`.
+
+    An amount of `usd` may have up to six decimals. Without a scope it is for the account. Raise ValueError that says
+    what is wrong, without the text; whether the limit makes sense is not looked at.
+    """
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        raise ValueError("it is not written like a limit")
+    decimals = found["decimals"] or ""
+    if found["unit"] != _USD and decimals:
+        raise ValueError("only usd has decimals")
+    amount = int(found["amount"].replace("_", ""))
+    if found["unit"] == _USD:
+        amount = amount * _MICROS + int(decimals.ljust(6, "0"))
+    unit = Unit.USD_MICROS if found["unit"] == _USD else _member(Unit, found["unit"], "unit")
+    scope = re.split(r"\s*[+,]\s*", found["scope"] or ScopePart.ACCOUNT)
+    return Limit(
+        unit=unit,
+        amount=amount,
+        window=_window(found["window"]),
+        scope=tuple(_member(ScopePart, part, "scope") for part in scope),
+        models=tuple(found["models"].split(",")) if found["models"] else (),
+        source=LimitSource.CONFIGURED,
+        firm=True,
+        pacing=Pacing(found["pacing"] or Pacing.BURST),
+    )
+
+
+def _member(kind: type[Word], name: str, what: str) -> Word:
+    try:
+        return kind(name)
+    except ValueError:
+        raise ValueError(f"its {what} is not one of {', '.join(kind)}") from None
+
+
+def _window(text: str) -> Window:
+    try:
+        return parse_window(text)
+    except ValueError as error:
+        raise ValueError(f"its window is not one of {str(error).partition(' is not one of ')[2]}") from None
+
+
 def _amount(text: str) -> int | None:
     digits = text.replace("_", "")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(_HIGHEST_AMOUNT)):
+    if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(HIGHEST_AMOUNT)):
         return None
-    return int(digits) if 1 <= int(digits) <= _HIGHEST_AMOUNT else None
+    return int(digits) if 1 <= int(digits) <= HIGHEST_AMOUNT else None
 
 
 def limit_of(row: ProviderRow, suffix: str, *, amount: int) -> Limit:
@@ -122,4 +226,4 @@ def _length_s(window: Window) -> float:
     """Length of a period, a calendar month taken for 28 days."""
     if window.kind is WindowKind.ROLLING:
         return window.length_s
-    return {WindowKind.DAY: _DAY_S, WindowKind.MONTH: _MONTH_S, WindowKind.ONCE: math.inf}[window.kind]
+    return _LENGTHS_S[window.kind]

@@ -151,8 +151,32 @@ def _is_proxy(address: str) -> bool:
     return plain and parts.scheme == "http" and bool(parts.hostname) and not behind
 
 
-def _plain(setting: Setting, text: str) -> str | Secret:
-    return _proxy(setting, text) if setting.name == "upstream_proxy" else _text(setting, text)
+def _secret(setting: Setting, text: str) -> Secret:
+    if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
+        raise ValueError(f"is not {setting.expected} that a header can carry")
+    return Secret(text)
+
+
+def _address(setting: Setting, text: str) -> str:
+    del setting
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable() or " " in text or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("is not an address such as http://127.0.0.1:8787")
+    return text.rstrip("/")
+
+
+_OF_NAME: Mapping[str, Callable[[Setting, str], Any]] = {"upstream_proxy": _proxy, "url": _address}
+"""Texts with a form of their own."""
+
+
+def _plain(setting: Setting, text: str) -> Any:
+    return _OF_NAME.get(setting.name, _secret if setting.secret else _text)(setting, text)
 
 
 def _whole_number(setting: Setting, text: str) -> int:

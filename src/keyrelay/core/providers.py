@@ -79,6 +79,26 @@ class LimitRow(Row, frozen=True):
     models: tuple[str, ...] = ()
 
 
+class LimitHeadersRow(Row, frozen=True):
+    """One limit as the headers of an answer tell it; which header means which unit and window differs by provider.
+
+    `unit`, `window` (text such as `60s`) and `scope` are what the limit counts. `limit`, `remaining` and `reset` are
+    header names in lower case, empty where the provider sends none. A reset is read in any format (Go durations, RFC
+    3339, epoch seconds or milliseconds); `reset_unit` is the unit of a bare small number. With `policy`, the name of a
+    header in the form of the IETF's draft (`"default";q=100;w=60`), quota and window are read from there and `window`
+    is empty; `limit` then names the draft's `ratelimit` header.
+    """
+
+    unit: Unit
+    window: str = ""
+    limit: str = ""
+    remaining: str = ""
+    reset: str = ""
+    reset_unit: Literal["s", "ms"] = "s"
+    policy: str = ""
+    scope: tuple[ScopePart, ...] = (ScopePart.ACCOUNT, ScopePart.MODEL)
+
+
 class ModelRow(Row, frozen=True):
     """One model; without `capabilities` nothing is known of what it can do.
 
@@ -155,6 +175,9 @@ class ProviderRow(Row, frozen=True):
     `day_zone` is the IANA zone of its calendar day and month. Lower `priority` is tried first.
     `model_prefixes` lets unlisted names (`gemini-1.0-pro`) find this provider; `open_models` accepts any name.
     `local` marks a server of the operator's own: no quota, private addresses, slow first answer.
+    `day_rolls` says that what the provider calls a day is the last 24 hours, not a calendar day. `refused_counts`:
+    a call refused with 429 uses up a request all the same; true where nobody knows, since that is the safe side.
+    `organisation_headers` name, in lower case, the headers in which answers say whose key it was.
     """
 
     id: str
@@ -181,7 +204,11 @@ class ProviderRow(Row, frozen=True):
     open_models: bool = False
     local: bool = False
     first_byte_timeout_s: float | None = None
+    day_rolls: bool = False
+    refused_counts: bool = True
+    organisation_headers: tuple[str, ...] = ()
     limits: tuple[LimitRow, ...] = ()
+    limit_headers: tuple[LimitHeadersRow, ...] = ()
     models: tuple[ModelRow, ...] = ()
     failures: tuple[FailureRow, ...] = ()
     probe: ProbeRow = ProbeRow()

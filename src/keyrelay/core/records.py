@@ -36,9 +36,9 @@ class RequestRecord(
     """One request from acceptance to its last byte. Its JSON is its line in the log, so it holds no text of a prompt.
 
     `started_at` is a reading of the event loop's clock while the request is under way, 0 once it has been written
-    down; `time` then says when it ended. `upstream_ms` is the time spent waiting for providers, so that
-    the rest is Keyrelay's own; `first_token_ms` is set for streams. `category` is empty for an answer, else the kind
-    of failure or `caller_gone`.
+    down; `time` then says when it ended. `upstream_ms` is the time spent waiting for providers, `waited_ms` that for
+    quota, so that the rest is Keyrelay's own; `first_token_ms` is set for streams. `category` is empty for an answer,
+    else the kind of failure or `caller_gone`.
     """
 
     id: str
@@ -56,6 +56,7 @@ class RequestRecord(
     stream: bool = False
     ms: float = 0.0
     upstream_ms: float = 0.0
+    waited_ms: float = 0.0
     first_token_ms: float | None = None
     usage: Usage | None = None
     cost_usd: float | None = None

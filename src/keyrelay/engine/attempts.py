@@ -5,18 +5,18 @@ candidate's state is updated and, unless a stream goes on, the reservation is se
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope, ProviderError
 from keyrelay.core.records import Attempt, milliseconds
-from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
+from keyrelay.engine.amounts import failed_amounts, used_amounts
 from keyrelay.engine.jobs import Job
+from keyrelay.engine.learner import Learner
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.ports import Clock, Fault, Ledger, Reservation, Upstream, UpstreamAnswer, UpstreamCall
-from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.classify import Classifier, Moment
 from keyrelay.wire.errors import embedded_status, read_error
@@ -37,6 +37,7 @@ class WholeAnswer(msgspec.Struct, frozen=True):
 
     body: bytes
     usage: Usage | None
+    answer: UpstreamAnswer
 
 
 class OpenStream(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ class OpenStream(msgspec.Struct, frozen=True):
 class AttemptRunner:
     """Runs attempts against the upstream port."""
 
-    __slots__ = ("_clock", "_ledger", "_random", "_settings", "_upstream", "_without_usage", "redactor")
+    __slots__ = ("_clock", "_learner", "_ledger", "_random", "_settings", "_upstream", "_without_usage", "redactor")
 
     def __init__(
         self,
@@ -60,15 +61,16 @@ class AttemptRunner:
         *,
         settings: EngineSettings,
         random: Callable[[], float],
-        redactor: Redactor,
+        learner: Learner,
     ) -> None:
+        self._learner = learner
         self._upstream = upstream
         self._ledger = ledger
         self._clock = clock
         self._settings = settings
         self._random = random
         self._without_usage: set[str] = set()
-        self.redactor = redactor
+        self.redactor = learner.redactor
 
     async def run(
         self, job: Job, candidate: Candidate, reservation: Reservation, classifier: Classifier
@@ -76,10 +78,11 @@ class AttemptRunner:
         """Send and wait until the outcome is known. Cancelled, it settles and lets go before it passes that on."""
         clock, record = self._clock, job.record
         started_at = clock.monotonic_s()
+        job.sent_s = sent_s = clock.epoch_s()
         attempt = Attempt(candidate.provider_id, candidate.key.label, candidate.model)
         record.attempts.append(attempt)
         if candidate.clear_as_of != candidate.health.changes:
-            candidate.begin(clock.epoch_s())
+            candidate.begin(sent_s)
         ask_usage = job.request.stream and self._asks_usage(job, candidate)
         outcome: WholeAnswer | OpenStream | Failure | ProviderError
         try:
@@ -101,22 +104,61 @@ class AttemptRunner:
         finally:
             attempt.ms = milliseconds(clock.monotonic_s() - started_at)
             record.upstream_ms += attempt.ms
-        now_s = clock.epoch_s()
         if isinstance(outcome, WholeAnswer):
+            self._served(job, candidate, reservation, outcome)
+            return outcome
+        if isinstance(outcome, OpenStream):
             candidate.succeeded()
-            self._ledger.settle(reservation, used_amounts(outcome.usage, job.amounts), now_s, arrived=True)
+            if self._learner.due(candidate, sent_s):
+                self._learner.answered(candidate, outcome.answer.headers, clock.epoch_s(), settled=False)
             return outcome
-        if isinstance(outcome, ProviderError):
-            outcome = classifier.classify(outcome, self._moment(candidate, now_s))
-        if isinstance(outcome, Failure):
-            message, code = map(self.redactor.redact, (outcome.message, outcome.code))
-            outcome = msgspec.structs.replace(outcome, message=message, code=code)
-            attempt.failure = outcome
-            self._ledger.settle(reservation, _failed_amounts(outcome, job.amounts), now_s)
-            candidate.failed(outcome, now_s, self._random)
-            return outcome
+        headers = {} if isinstance(answer, Fault) else answer.headers
+        attempt.failure = self._failed(job, candidate, reservation, outcome, classifier=classifier, headers=headers)
+        return attempt.failure
+
+    def _failed(
+        self,
+        job: Job,
+        candidate: Candidate,
+        reservation: Reservation,
+        problem: Failure | ProviderError,
+        *,
+        classifier: Classifier,
+        headers: Mapping[str, str],
+    ) -> Failure:
+        """Settle an attempt that came to nothing, rest what it binds, and learn from what the provider said."""
+        now_s = self._clock.epoch_s()
+        error = problem if isinstance(problem, ProviderError) else None
+        if isinstance(problem, ProviderError):
+            problem = classifier.classify(problem, self._moment(candidate, now_s))
+        message, code = map(self.redactor.redact, (problem.message, problem.code))
+        failure = msgspec.structs.replace(problem, message=message, code=code)
+        self._ledger.settle(reservation, failed_amounts(candidate, failure, job.amounts), now_s)
+        candidate.failed(failure, now_s, self._random)
+        if error is not None:
+            self._learner.refused(candidate, error, failure, now_s, headers=headers)
+        return failure
+
+    def _served(self, job: Job, candidate: Candidate, reservation: Reservation, whole: WholeAnswer) -> None:
+        """Settle a whole answer, and learn from it."""
+        learner, now_s = self._learner, self._clock.epoch_s()
+        used = used_amounts(candidate, whole.usage, job.amounts)
         candidate.succeeded()
-        return outcome
+        self._ledger.settle(reservation, used, now_s, arrived=True)
+        learner.accepted(candidate, used, job.sent_s, now_s)
+        if whole.usage is not None:
+            candidate.calibration.observe(job.raw, job.amounts, whole.usage)
+        if learner.due(candidate, now_s):
+            learner.answered(candidate, whole.answer.headers, now_s)
+
+    def settle_stream(self, job: Job, candidate: Candidate, reservation: Reservation) -> None:
+        """Settle a stream that has ended, one way or another, to what it used; learn from one that ended well."""
+        usage, now_s = job.record.usage, self._clock.epoch_s()
+        used = used_amounts(candidate, usage, job.amounts)
+        self._ledger.settle(reservation, used, now_s)
+        self._learner.accepted(candidate, used, job.sent_s, now_s)
+        if usage is not None and not usage.estimated and not job.record.category:
+            candidate.calibration.observe(job.raw, job.amounts, usage)
 
     def took_back(self, job: Job, candidate: Candidate, failure: Failure) -> bool:
         """Whether the provider refused only what Keyrelay itself had put in: then it is left out from now on."""
@@ -165,7 +207,7 @@ class AttemptRunner:
             return malformed(reading.problem)
         if job.request.stream:
             return malformed("a stream was asked for and a whole answer came")
-        return WholeAnswer(body, reading.usage)
+        return WholeAnswer(body, reading.usage, answer)
 
     async def _begin_stream(
         self, job: Job, answer: UpstreamAnswer, first_at: float, *, hide_usage: bool
@@ -218,19 +260,3 @@ def fault_failure(fault: Fault) -> Failure:
 def malformed(message: str) -> Failure:
     """The failure of an answer that cannot be used."""
     return Failure(kind=FailureKind.MALFORMED, scope=FailureScope.PROVIDER, message=message)
-
-
-def used_amounts(usage: Usage | None, estimated: Amounts) -> Amounts:
-    """What an answer used: as reported, else as estimated."""
-    if usage is None:
-        return estimated
-    return Amounts(requests=1, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-
-
-def _failed_amounts(failure: Failure, estimated: Amounts) -> Amounts:
-    """What a failed attempt used: nothing if it never arrived, all of it if it may have been worked on."""
-    if not failure.reached:
-        return Amounts(requests=0)
-    if failure.kind in {FailureKind.TIMEOUT, FailureKind.NETWORK}:
-        return estimated
-    return Amounts(requests=1)

@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 from keyrelay.core.failures import FAULT_KINDS
 from keyrelay.core.providers import ModelRow
+from keyrelay.engine.amounts import expected_amounts
 from keyrelay.engine.jobs import Job
+from keyrelay.engine.learner import Learner
 from keyrelay.ports import Ledger, Reservation
+from keyrelay.quota.learning import LearnedBook
 from keyrelay.quota.values import Refusal
 from keyrelay.routing.candidates import Candidate, Dropped, DropReason, gate, limited
 
@@ -16,11 +19,12 @@ _CONTEXT_SLACK = 1.25
 class Chooser:
     """Goes through a job's plan and reserves with the first candidate that can serve."""
 
-    __slots__ = ("_ledger", "_random")
+    __slots__ = ("_learner", "_ledger", "_random")
 
-    def __init__(self, ledger: Ledger, random: Callable[[], float]) -> None:
+    def __init__(self, ledger: Ledger, random: Callable[[], float], learner: Learner) -> None:
         self._ledger = ledger
         self._random = random
+        self._learner = learner
 
     def choose(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
         """The next candidate with its reservation; None, with the reasons in `job.drops`, when there is none."""
@@ -34,7 +38,7 @@ class Chooser:
                 if dropped is None and candidate.clear_as_of != candidate.health.changes:
                     dropped = gate(candidate, now_s)
                 if dropped is None:
-                    taken = self._ledger.reserve(candidate.path, job.amounts, now_s)
+                    taken = self._reserve(candidate, job, now_s)
                     if not isinstance(taken, Refusal):
                         return candidate, taken
                     dropped = limited(taken)
@@ -51,7 +55,7 @@ class Chooser:
                 continue
             if unfit(candidate, job):
                 continue
-            taken = self._ledger.reserve(candidate.path, job.amounts, now_s)
+            taken = self._reserve(candidate, job, now_s)
             if not isinstance(taken, Refusal):
                 return candidate, taken
         return None
@@ -69,13 +73,30 @@ class Chooser:
         """When only beliefs stand in the way: one request at a time may find out whether they are true."""
         beliefs, job.beliefs = job.beliefs, []
         for candidate in beliefs:
-            taken = self._ledger.reserve(candidate.path, job.amounts, now_s, beyond_belief=True)
+            taken = self._reserve(candidate, job, now_s, beyond_belief=True)
             if not isinstance(taken, Refusal):
                 return candidate, taken
         return None
 
+    def _reserve(
+        self, candidate: Candidate, job: Job, now_s: float, *, beyond_belief: bool = False
+    ) -> Reservation | Refusal:
+        """Take what the request is expected to use of this candidate."""
+        if candidate.path_as_of != self._learner.book.changes:
+            _bring_up_to_date(candidate, self._learner.book, now_s)
+        job.amounts = amounts = expected_amounts(candidate, job)
+        return self._ledger.reserve(candidate.path, amounts, now_s, beyond_belief=beyond_belief)
+
     def __repr__(self) -> str:
         return f"<Chooser over {self._ledger!r}>"
+
+
+def _bring_up_to_date(candidate: Candidate, book: LearnedBook, now_s: float) -> None:
+    """Put a candidate under the limits learned so far."""
+    key, own = candidate.key, candidate.own_path
+    learned = book.limits_for(candidate.provider_id, key.account, key.label, candidate.model, now_s, path=own)
+    candidate.path = own + learned
+    candidate.path_as_of = book.changes
 
 
 def may_soon_serve(candidate: Candidate, now_s: float) -> bool:
@@ -96,14 +117,15 @@ def unfit(candidate: Candidate, job: Job) -> Dropped | None:
     if candidate.model in job.small_models:
         return Dropped(DropReason.CONTEXT_TOO_SMALL, "the request is too large for this model")
     row = candidate.model_row if job.plan.free_choice else None
-    return None if row is None else _unable(row, job)
+    return None if row is None else _unable(candidate, row, job)
 
 
-def _unable(row: ModelRow, job: Job) -> Dropped | None:
+def _unable(candidate: Candidate, row: ModelRow, job: Job) -> Dropped | None:
     missing = [need for need in job.request.needs if row.capabilities and need not in row.capabilities]
     if missing:
         return Dropped(DropReason.NO_CAPABILITY, f"the model does not have: {', '.join(missing)}")
-    if row.context_tokens and job.amounts.input_tokens > row.context_tokens * _CONTEXT_SLACK:
-        text = f"about {job.amounts.input_tokens} tokens do not fit into {row.context_tokens}"
+    tokens, _ = candidate.calibration.estimate(job.raw, job.request.max_output_tokens)
+    if row.context_tokens and tokens > row.context_tokens * _CONTEXT_SLACK:
+        text = f"about {tokens} tokens do not fit into {row.context_tokens}"
         return Dropped(DropReason.CONTEXT_TOO_SMALL, text)
     return None

@@ -5,16 +5,20 @@ The loop performs decisions that are taken elsewhere: `choice` says who is next,
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from keyrelay.core.failures import LIMIT_KINDS, Failure, FailureKind, FailureScope
+from keyrelay.core.records import milliseconds
 from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer
 from keyrelay.engine.choice import Chooser
 from keyrelay.engine.jobs import Job
+from keyrelay.engine.learner import Learner
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.proofs import Arrivals
-from keyrelay.engine.refusals import caller_fault, deadline_passed, nothing_could_serve
+from keyrelay.engine.refusals import all_drops, caller_fault, deadline_passed, nothing_could_serve, still_crowded
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.waiting_room import Entry, Later, Unserved, WaitingRoom, earliest_slot
 from keyrelay.ports import Clock, Ledger, Observer, Reservation
 from keyrelay.routing.budget import RetryBudget, backoff_s
 from keyrelay.routing.candidates import Candidate, DropReason
@@ -39,6 +43,7 @@ class Executor:
         "_pool",
         "_random",
         "_settings",
+        "room",
     )
 
     def __init__(
@@ -51,6 +56,7 @@ class Executor:
         observer: Observer,
         settings: EngineSettings,
         random: Callable[[], float],
+        learner: Learner,
     ) -> None:
         self._pool = pool
         self._attempts = attempts
@@ -59,20 +65,23 @@ class Executor:
         self._observer = observer
         self._settings = settings
         self._random = random
-        self._chooser = Chooser(ledger, random)
+        self._chooser = Chooser(ledger, random, learner)
         self._budget = RetryBudget(settings.retry)
         self._arrivals = Arrivals()
+        self.room = WaitingRoom(settings.waiting, clock, random=random)
 
     async def serve(self, job: Job) -> tuple[WholeAnswer | OpenStream, Candidate, Reservation]:
         """The answer, who gave it, and its reservation. Raise CallerError when there is none."""
         self._budget.count_request(self._clock.epoch_s())
+        taken = await self._wait(job, None) if self.room.crowded(job.group) else None
         while True:
-            candidate, reservation = self._choose(job) or await self._choose_later(job)
+            candidate, reservation = taken or self._choose(job) or await self._choose_later(job)
+            taken = None
             classifier = self._pool.classifier(candidate.provider_id)
             try:
                 outcome = await self._attempts.run(job, candidate, reservation, classifier)
             finally:
-                self._arrivals.announce()
+                self.announce()
             if not isinstance(outcome, Failure):
                 if job.beyond_belief:
                     self._ledger.raise_belief(reservation)
@@ -102,7 +111,10 @@ class Executor:
                 if taken is not None:
                     job.beyond_belief = True
                     return taken
-                raise nothing_could_serve(job, now_s)
+                slot = earliest_slot(all_drops(job).values(), now_s)
+                if slot is None:
+                    raise nothing_could_serve(job, now_s)
+                return await self._wait(job, slot)
             self._check_deadline(job)
             await self._arrivals.wait(min(_PROOF_WAIT_S, job.total_at - self._clock.monotonic_s()))
             job.drops.clear()
@@ -110,6 +122,61 @@ class Executor:
             taken = self._choose(job)
             if taken is not None:
                 return taken
+
+    def announce(self) -> None:
+        """An attempt has ended, or a setting has changed: those who wait may find something."""
+        self._arrivals.announce()
+        self.room.announce()
+
+    async def _wait(self, job: Job, slot: Later | None) -> tuple[Candidate, Reservation]:
+        """Wait for the earliest slot, behind those who wait for the same already."""
+        record = job.record
+        began_at = self._clock.monotonic_s()
+        longest_s = self._settings.waiting.wait_s if job.wishes.deadline_s is None else math.inf
+        entry = Entry(
+            group=job.group,
+            until_at=min(record.started_at + longest_s, job.total_at),
+            client=record.client,
+            priority=job.wishes.priority,
+            size_bytes=len(job.request.body),
+        )
+        try:
+            outcome = await self.room.wait(entry, lambda: self._try_again(job), slot=slot, on_idle=job.patient)
+        finally:
+            record.waited_ms += milliseconds(self._clock.monotonic_s() - began_at)
+        if not isinstance(outcome, Unserved):
+            return outcome
+        self._check_deadline(job)
+        if outcome is Unserved.TOO_LATE and not job.drops:
+            found = self._try_again(job)
+            if not isinstance(found, Later):
+                return found
+        now_s = self._clock.epoch_s()
+        if job.drops or job.tried:
+            raise nothing_could_serve(job, now_s)
+        next_slot = self.room.next_slot(job.group)
+        raise still_crowded(job, None if next_slot is None else next_slot.at_s, now_s)
+
+    def _try_again(self, job: Job) -> tuple[Candidate, Reservation] | Later:
+        """The try of one who waits: those who were limited may serve by now. Raise CallerError when none ever will."""
+        job.drops.clear()
+        job.beliefs.clear()
+        for candidate, failure in tuple(job.tried.items()):
+            if failure.kind in LIMIT_KINDS and failure.until_s is not None:
+                del job.tried[candidate]
+        taken = self._choose(job)
+        if taken is not None:
+            return taken
+        now_s = self._clock.epoch_s()
+        if all(drop.reason is not DropReason.UNPROVEN for drop in job.drops.values()):
+            taken = self._chooser.choose_beyond_belief(job, now_s)
+            if taken is not None:
+                job.beyond_belief = True
+                return taken
+        slot = earliest_slot(all_drops(job).values(), now_s)
+        if slot is None:
+            raise nothing_could_serve(job, now_s)
+        return slot
 
     def _note_failure(self, job: Job, candidate: Candidate, failure: Failure) -> None:
         job.tried[candidate] = failure

@@ -6,45 +6,44 @@ Everything that the answer says of itself (who gave it, after how many attempts,
 
 from collections.abc import Callable
 
-import msgspec
-
 from keyrelay.core.errors import CallerError
 from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
-from keyrelay.core.redaction import Redactor
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
-from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer, used_amounts
+from keyrelay.engine.amounts import cost_usd
+from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer
+from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.executor import Executor
-from keyrelay.engine.jobs import Job
+from keyrelay.engine.jobs import NO_WISHES, Job, Wishes
+from keyrelay.engine.learner import Learner
+from keyrelay.engine.patience import STREAM_HEAD, PatientSink
 from keyrelay.engine.pool import Plan, Pool
-from keyrelay.engine.relay import Relay, StreamShape, WholeShape
+from keyrelay.engine.relay import Relay
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.waiting_room import RoomView
 from keyrelay.ports import Clock, Ledger, Observer, Reservation, Sink, Upstream
-from keyrelay.quota.estimates import COMPLETION_TOKENS, estimate
-from keyrelay.quota.values import Amounts
+from keyrelay.quota.estimates import estimate_raw
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.resolve import near_matches
 
-_PER_MILLION = 1_000_000
 _OK = 200
-
-
-class Wishes(msgspec.Struct, frozen=True):
-    """What a caller may ask for in headers: a deadline in seconds, a provider to try first, another shape."""
-
-    deadline_s: float | None = None
-    prefer: str = ""
-    shape_whole: WholeShape | None = None
-    shape_stream: StreamShape | None = None
-
-
-NO_WISHES = Wishes()
 
 
 class Gateway:
     """Serves requests over the ports that it is given."""
 
-    __slots__ = ("_attempts", "_clock", "_executor", "_ledger", "_observer", "_random", "_relay", "_settings", "pool")
+    __slots__ = (
+        "_attempts",
+        "_clock",
+        "_executor",
+        "_observer",
+        "_random",
+        "_relay",
+        "_settings",
+        "decisions",
+        "learner",
+        "pool",
+    )
 
     def __init__(
         self,
@@ -56,19 +55,27 @@ class Gateway:
         observer: Observer,
         settings: EngineSettings,
         random: Callable[[], float],
-        redactor: Redactor,
+        learner: Learner,
     ) -> None:
         self.pool = pool
-        self._ledger = ledger
         self._clock = clock
         self._observer = observer
         self._settings = settings
         self._random = random
-        self._attempts = AttemptRunner(upstream, ledger, clock, settings=settings, random=random, redactor=redactor)
+        self.decisions = Decisions(settings.kept_requests)
+        self.learner = learner
+        self._attempts = AttemptRunner(upstream, ledger, clock, settings=settings, random=random, learner=learner)
         self._executor = Executor(
-            pool, self._attempts, ledger, clock=clock, observer=observer, settings=settings, random=random
+            pool,
+            self._attempts,
+            ledger,
+            clock=clock,
+            observer=observer,
+            settings=settings,
+            random=random,
+            learner=learner,
         )
-        self._relay = Relay(clock, settings=settings, random=random, redactor=redactor)
+        self._relay = Relay(clock, settings=settings, random=random, redactor=learner.redactor)
 
     async def serve(
         self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes = NO_WISHES
@@ -79,13 +86,20 @@ class Gateway:
         record.stream = request.stream
         plan = self._plan(request.model, wishes)
         total_s = self._settings.total_s if wishes.deadline_s is None else wishes.deadline_s
-        job = Job(request, record, plan, _estimate(request), record.started_at + total_s)
-        outcome, candidate, reservation = await self._executor.serve(job)
+        patient = PatientSink(sink, record.id) if request.stream else None
+        job = Job(request, record, plan, estimate_raw(request.body), record.started_at + total_s, wishes, patient)
+        try:
+            outcome, candidate, reservation = await self._executor.serve(job)
+        except BaseException:
+            self.decisions.keep(job, preferred=wishes.prefer)
+            raise
+        if patient is not None and patient.begun:
+            sink = patient
         record.provider, record.key, record.model = candidate.provider_id, candidate.key.label, candidate.model
         record.status = _OK
         if isinstance(outcome, WholeAnswer):
-            return self._whole(job, outcome, candidate, wishes)
-        await self._stream(job, outcome, candidate, reservation, sink=sink, shape=wishes.shape_stream)
+            return self._whole(job, outcome, candidate, reservation)
+        await self._stream(job, outcome, candidate, reservation, sink=sink)
         return None
 
     def finish(self, record: RequestRecord) -> None:
@@ -101,8 +115,10 @@ class Gateway:
             raise unknown_model(self.pool, name)
         return plan.preferring(wishes.prefer, self._random) if wishes.prefer else plan
 
-    def _whole(self, job: Job, answer: WholeAnswer, candidate: Candidate, wishes: Wishes) -> tuple[bytes, bytes]:
-        record = job.record
+    def _whole(
+        self, job: Job, answer: WholeAnswer, candidate: Candidate, reservation: Reservation
+    ) -> tuple[bytes, bytes]:
+        record, wishes = job.record, job.wishes
         record.usage = answer.usage or Usage(job.amounts.input_tokens, job.amounts.output_tokens, estimated=True)
         record.cost_usd = cost_usd(candidate, record.usage)
         body = answer.body
@@ -110,27 +126,23 @@ class Gateway:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
         head = self._head(record, candidate, _WHOLE_HEAD)
         self.finish(record)
+        self.decisions.keep(job, candidate, reservation, wishes.prefer)
         return head, body
 
     async def _stream(
-        self,
-        job: Job,
-        stream: OpenStream,
-        candidate: Candidate,
-        reservation: Reservation,
-        *,
-        sink: Sink,
-        shape: StreamShape | None,
+        self, job: Job, stream: OpenStream, candidate: Candidate, reservation: Reservation, *, sink: Sink
     ) -> None:
-        record = job.record
+        record, shape = job.record, job.wishes.shape_stream
         record.first_token_ms = milliseconds(self._clock.monotonic_s() - record.started_at)
-        head = self._head(record, candidate, _STREAM_HEAD)
+        head = self._head(record, candidate, STREAM_HEAD)
 
         def settle() -> None:
             usage = record.usage
-            self._ledger.settle(reservation, used_amounts(usage, job.amounts), self._clock.epoch_s())
+            self._attempts.settle_stream(job, candidate, reservation)
+            self._executor.announce()
             record.cost_usd = cost_usd(candidate, usage) if usage else None
             self.finish(record)
+            self.decisions.keep(job, candidate, reservation, job.wishes.prefer)
 
         await self._relay.run(job, stream, candidate, sink=sink, head=head, shape=shape, settle=settle)
 
@@ -138,19 +150,22 @@ class Gateway:
         """The lines of an answer's head, each with its line end; none of the values can hold one."""
         if not self._settings.answer_headers:
             return f"x-request-id: {record.id}\r\n{rest}".encode("ascii")
-        own_ms = (self._clock.monotonic_s() - record.started_at) * 1000 - record.upstream_ms
+        own_ms = (self._clock.monotonic_s() - record.started_at) * 1000 - record.upstream_ms - record.waited_ms
         cost = "" if record.cost_usd is None else f"x-keyrelay-cost-usd: {record.cost_usd:.8f}\r\n"
         return (
             f"x-request-id: {record.id}\r\n{candidate.head_lines or _say(candidate)}{cost}"
             f"x-keyrelay-attempts: {len(record.attempts)}\r\nx-keyrelay-overhead-ms: {max(0.0, own_ms):.3f}\r\n{rest}"
         ).encode("ascii")
 
+    def waiting(self) -> RoomView:
+        """How many wait for quota."""
+        return self._executor.room.view()
+
     def __repr__(self) -> str:
         return f"<Gateway {self.pool!r} {self._executor!r}>"
 
 
 _WHOLE_HEAD = "content-type: application/json\r\n"
-_STREAM_HEAD = "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 
 
 def _say(candidate: Candidate) -> str:
@@ -162,23 +177,9 @@ def _say(candidate: Candidate) -> str:
     return lines
 
 
-def cost_usd(candidate: Candidate, usage: Usage) -> float | None:
-    """Cost at the catalogue's list price; None when the catalogue has no price for the model."""
-    row = candidate.model_row
-    if row is None or row.price_input_usd_per_mtok is None:
-        return None
-    price_out = row.price_output_usd_per_mtok or 0.0
-    return (usage.input_tokens * row.price_input_usd_per_mtok + usage.output_tokens * price_out) / _PER_MILLION
-
-
 def unknown_model(pool: Pool, name: str) -> CallerError:
     """The error for a name that nothing configured answers to, with names that resemble it."""
     near = near_matches(pool.snapshot, name)
     hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
     message = f"The model '{name}' is not known to any configured provider.{hint} GET /v1/models lists all names."
     return CallerError(404, message, param="model", code="model_not_found", detail={"near_matches": near})
-
-
-def _estimate(request: CallRequest) -> Amounts:
-    completion = 0 if request.operation == "embeddings" else COMPLETION_TOKENS
-    return estimate(request.body, max_tokens=request.max_output_tokens, completion_tokens=completion)

@@ -1,29 +1,55 @@
 """One request while it is being served."""
 
+from collections.abc import Hashable
+
 import msgspec
 
 from keyrelay.core.failures import Failure
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
+from keyrelay.engine.patience import PatientSink
 from keyrelay.engine.pool import Plan
+from keyrelay.engine.shapes import StreamShape, WholeShape
+from keyrelay.quota.estimates import RawEstimate
+from keyrelay.quota.fairness import Priority
 from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate, Dropped
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What a caller may ask for in headers: a deadline in seconds, a provider to try first, a class to wait in."""
+
+    deadline_s: float | None = None
+    prefer: str = ""
+    priority: Priority = Priority.INTERACTIVE
+    shape_whole: WholeShape | None = None
+    shape_stream: StreamShape | None = None
+
+
+NO_WISHES = Wishes()
+_NOTHING = Amounts(requests=0)
 
 
 class Job(msgspec.Struct, eq=False):
     """What has been tried for a request, and why the rest was not.
 
-    `total_at` is the request's deadline on the monotonic clock. `tried` holds the last failure of each candidate
-    that was called, `drops` why each was passed over, `avoided` the providers that failed it, `faults` how many
-    calls failed because of a provider, `small_models` the models that it does not fit into, `beyond_belief` that it
-    has tested whether a believed limit is one.
+    `raw` is the measure of its prompt, `total_at` its deadline on the monotonic clock; `patient` is the sink of a
+    stream, which may have begun before anybody answered. `amounts` is what was reserved last, and `sent_s` (epoch)
+    when that was sent. `tried` holds the last
+    failure of each candidate that was called, `drops` why each was passed over, `avoided` the providers that failed it,
+    `faults` how many calls failed because of a provider, `small_models` the models that it does not fit into,
+    `beyond_belief` that it has tested whether a believed limit is one.
     """
 
     request: CallRequest
     record: RequestRecord
     plan: Plan
-    amounts: Amounts
+    raw: RawEstimate
     total_at: float
+    wishes: Wishes = NO_WISHES
+    patient: PatientSink | None = None
+    amounts: Amounts = _NOTHING
+    sent_s: float = 0.0
     tried: dict[Candidate, Failure] = {}
     drops: dict[Candidate, Dropped] = {}
     avoided: set[str] = set()
@@ -31,6 +57,12 @@ class Job(msgspec.Struct, eq=False):
     small_models: set[str] = set()
     faults: int = 0
     beyond_belief: bool = False
+
+    @property
+    def group(self) -> Hashable:
+        """Those who want the same, and so wait for it behind one another."""
+        request = self.request
+        return request.model, request.operation, request.needs if self.plan.free_choice else ()
 
     def __repr__(self) -> str:
         return f"<Job {self.record.id} tried={len(self.tried)} dropped={len(self.drops)} faults={self.faults}>"

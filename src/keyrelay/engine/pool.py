@@ -1,12 +1,13 @@
 """The pool: candidates for every name that callers use, made once per configuration.
 
 A plan is made when a name is first asked for and kept until the configuration changes. What is known of keys,
-accounts and providers lives in `Health`, by name, and so outlives the plans.
+accounts and providers lives in `Health`, that of models in `Calibrations`, by name, and so outlives the plans.
 """
 
 from collections.abc import Callable, Iterable
 
 from keyrelay.core.configuration import Key, Snapshot, Target
+from keyrelay.quota.calibration import Calibrations
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.classify import Classifier
 from keyrelay.routing.health import Health
@@ -51,10 +52,11 @@ class Plan:
 class Pool:
     """Plans by name for the present snapshot."""
 
-    __slots__ = ("_candidates", "_classifiers", "_health", "_keys", "_plans", "snapshot")
+    __slots__ = ("_candidates", "_classifiers", "_health", "_keys", "_plans", "calibrations", "snapshot")
 
-    def __init__(self, snapshot: Snapshot, health: Health) -> None:
+    def __init__(self, snapshot: Snapshot, health: Health, calibrations: Calibrations | None = None) -> None:
         self._health = health
+        self.calibrations = calibrations or Calibrations()
         self.replace(snapshot)
 
     def replace(self, snapshot: Snapshot) -> None:
@@ -104,7 +106,8 @@ class Pool:
             if len(self._candidates) >= MAX_PLANS:
                 del self._candidates[next(iter(self._candidates))]
             provider = self.snapshot.providers[target.provider_id]
-            candidate = self._candidates[name] = Candidate(provider, key, target.model, self._health)
+            calibration = self.calibrations.of(provider.id, target.model)
+            candidate = self._candidates[name] = Candidate(provider, key, target.model, self._health, calibration)
         return candidate
 
     def __repr__(self) -> str:

@@ -49,7 +49,7 @@ def deadline_passed(job: Job, now_s: float) -> CallerError:
 
 def nothing_could_serve(job: Job, now_s: float) -> CallerError:
     """The error for a request that no candidate could take."""
-    drops = _all_drops(job)
+    drops = all_drops(job)
     reasons = {drop.reason for drop in drops.values()}
     kinds = {drop.kind for drop in drops.values()}
     if not drops:
@@ -62,7 +62,24 @@ def nothing_could_serve(job: Job, now_s: float) -> CallerError:
     return _come_back(job, drops, now_s)
 
 
-def _all_drops(job: Job) -> dict[Candidate, Dropped]:
+def still_crowded(job: Job, slot_s: float | None, now_s: float) -> CallerError:
+    """The error for a request that found the waiting room full, or waited behind others for as long as it may.
+
+    `slot_s` (epoch) is when the next of those who wait is expected to be served.
+    """
+    wait_s = _DEFAULT_WAIT_S if slot_s is None or not math.isfinite(slot_s) else max(0.0, slot_s - now_s)
+    message = (
+        f"Others already wait for '{job.record.model_asked}', and there is no place or time left behind them. The next "
+        f"one is expected to be served in {_words(wait_s)}, at {_iso(now_s + wait_s)}."
+    )
+    detail = _detail(job, now_s, wait_s) | {"retry_after_s": round(wait_s, 3)}
+    return CallerError(
+        429, message, kind="rate_limit_error", code="waiting_room_full", headers=_headers(wait_s), detail=detail
+    )
+
+
+def all_drops(job: Job) -> dict[Candidate, Dropped]:
+    """Why each candidate is out: passed over, or tried and failed."""
     drops = dict(job.drops)
     drops.update((candidate, failed(failure)) for candidate, failure in job.tried.items())
     return drops

@@ -5,7 +5,6 @@ provider did not send. Everything is settled before the last byte goes out.
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
@@ -14,32 +13,13 @@ from keyrelay.core.usage import Usage
 from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.shapes import StreamShape
 from keyrelay.ports import Clock, Sink
 from keyrelay.routing.candidates import Candidate
 from keyrelay.wire.errors import encode_error_event, read_error
 from keyrelay.wire.stream import StreamEnd, StreamReader
 
 _STATUS_OF_BREAK = 502
-
-
-class WholeShape(Protocol):
-    """Turns a whole OpenAI answer into another shape."""
-
-    def __call__(self, body: bytes, *, provider: str, model: str, usage: Usage | None) -> bytes:
-        """The answer in its other shape."""
-        ...
-
-
-class StreamShape(Protocol):
-    """Turns pieces of an OpenAI stream into another shape; None in its place passes them as they are."""
-
-    def feed(self, chunk: bytes, *, provider: str, model: str, usage: Usage | None) -> bytes:
-        """The piece in its other shape, possibly empty."""
-        ...
-
-    def end(self, *, provider: str, model: str, usage: Usage | None) -> bytes:
-        """What a whole answer ends with, if it has not been fed; possibly empty."""
-        ...
 
 
 class Relay:

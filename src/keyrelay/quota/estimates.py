@@ -7,10 +7,15 @@ stand for the 4 tokens or so that a message costs. Text whose JSON escapes each 
 Cyrillic on older vocabularies up to twice too low. A heuristic without a measurement behind it.
 
 Only what is embedded as base64 has to be taken out, since a megabyte of picture is not 300,000 tokens.
+
+It is done once for each request, whichever models may serve it. What a model's own vocabulary makes of it is learned
+(`quota.calibration`): that is a factor for the text alone, so a `RawEstimate` keeps text and media apart.
 """
 
 import math
 import re
+
+import msgspec
 
 from keyrelay.quota.values import Amounts
 
@@ -29,6 +34,18 @@ _RUN = re.compile(rb"[A-Za-z0-9+/_\\-]{64}")
 _MEDIA = re.compile(rb'(?:data:[^",]{0,100},)?[A-Za-z0-9+/_\\-]++=*"')
 
 
+class RawEstimate(msgspec.Struct, frozen=True, gc=False):
+    """Input tokens before a model is known: those of the text, and those of pictures, sounds and files."""
+
+    text_tokens: int
+    media_tokens: int = 0
+
+    @property
+    def input_tokens(self) -> int:
+        """Text and media together."""
+        return self.text_tokens + self.media_tokens
+
+
 def estimate(content: bytes, *, max_tokens: int | None = None, completion_tokens: int = COMPLETION_TOKENS) -> Amounts:
     """Amounts to reserve for one request.
 
@@ -41,8 +58,13 @@ def estimate(content: bytes, *, max_tokens: int | None = None, completion_tokens
 
 def estimate_input_tokens(content: bytes) -> int:
     """Tokens of the JSON of what the model reads; at least 1."""
+    return estimate_raw(content).input_tokens
+
+
+def estimate_raw(content: bytes) -> RawEstimate:
+    """Tokens of the JSON of what the model reads, of which at least 1 is text."""
     media, media_bytes = embedded_media(content)
-    return max(1, math.ceil((len(content) - media_bytes) / BYTES_PER_TOKEN)) + media * MEDIA_TOKENS
+    return RawEstimate(max(1, math.ceil((len(content) - media_bytes) / BYTES_PER_TOKEN)), media * MEDIA_TOKENS)
 
 
 def embedded_media(content: bytes) -> tuple[int, int]:

@@ -13,22 +13,29 @@ Beliefs (limits that are not firm). They refuse like others. With `beyond_belief
 request at a time per belief passes all the same: a *probe*, until it is settled, or for PROBE_LEASE_S if it never is.
 Its success raises the belief to twice its amount; a refusal by the provider makes it firm for CONFIRMED_S.
 
+Following. What the provider says of a limit itself takes the place of what was believed (see `LedgerBook.follow`).
+
 Time never runs backwards here: a clock set back by up to STEP_BACK_S stands still until it catches up, and one set back
 further takes the counts along, so that they keep their age. A jump forward cannot be told from a quiet time; the caller
 does well to derive `now_s` from a monotonic clock.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import msgspec
 
-from keyrelay.core.limits import Limit, ScopePart, Unit, Window
+from keyrelay.core.limits import CALENDAR_KINDS, Limit, LimitSource, Pacing, ScopePart, Unit, Window, WindowKind
+from keyrelay.quota.leases import LEASE_S
+from keyrelay.quota.pacing import next_admission_s
 from keyrelay.quota.packed import (
     BELOW_ZERO,
     INPUT_TOKEN,
+    MOST,
     OUTPUT_TOKEN,
     PLACES,
+    UNIT,
+    USD_MICRO,
     amount_at,
     packed_limits,
 )
@@ -50,16 +57,40 @@ WindowKey = tuple[Window, tuple[str, ...], tuple[str, ...]]
 """What a window counts: the window, the models of a group, what is bound."""
 
 
-class Count:
-    """One limit on what it binds. `amount` is what may be used; for a belief it may have been raised."""
+_PACED_KINDS = CALENDAR_KINDS | {WindowKind.ROLLING}
 
-    __slots__ = ("amount", "firm_until_s", "key", "place", "probe", "window")
+
+class Count:
+    """One limit on what it binds.
+
+    `amount` is what may be used: a belief may have been raised, but does not sink below `floor`, and the provider may
+    have said another amount, which is `followed`. With `smooth` pacing, `paced_s` is when the last request was let in
+    that took something of it, `paced_amount` how much.
+    """
+
+    __slots__ = (
+        "amount",
+        "firm_until_s",
+        "floor",
+        "followed",
+        "key",
+        "paced_amount",
+        "paced_s",
+        "place",
+        "probe",
+        "smooth",
+        "window",
+    )
 
     def __init__(self, key: LimitKey, window: AnyWindow) -> None:
         self.key = key
         self.window = window
         self.place = PLACES[key.limit.unit]
-        self.amount = key.limit.amount
+        self.amount = self.floor = key.limit.amount
+        self.followed = False
+        self.smooth = key.limit.pacing is Pacing.SMOOTH and key.limit.window.kind in _PACED_KINDS
+        self.paced_s = -math.inf
+        self.paced_amount = 0
         self.firm_until_s = math.inf if key.limit.firm else -math.inf
         self.probe: Reservation | None = None
 
@@ -69,7 +100,31 @@ class Count:
     @property
     def used(self) -> int:
         """What has been used of this limit, as of the window's latest `advance`."""
-        return amount_at(self.window.used, self.place)
+        return self.window.used_at(self.place)
+
+    @property
+    def source(self) -> LimitSource:
+        """Where the amount in force comes from."""
+        limit = self.key.limit
+        learned = self.amount != limit.amount or (self.followed and limit.source is not LimitSource.CONFIGURED)
+        return LimitSource.LEARNED if learned else limit.source
+
+    def let_in(self, amount: int, now_s: float) -> None:
+        """Note for pacing that a request has been let in that takes `amount`."""
+        if amount:
+            self.paced_s, self.paced_amount = now_s, amount
+
+    def paced_until_s(self, amount: int, now_s: float) -> float:
+        """Until when pacing holds back a request that takes `amount`; the past when it does not."""
+        window = self.key.limit.window
+        return next_admission_s(
+            amount,
+            limit=self.amount,
+            used=self.used,
+            last_s=self.paced_s,
+            returns_s=self.window.reset_at(now_s, self.place) or now_s,
+            length_s=window.length_s if window.kind is WindowKind.ROLLING else 0.0,
+        )
 
     def may_probe(self, now_s: float) -> bool:
         """Whether one request may go beyond this limit: it is a belief, and no probe is in flight."""
@@ -79,17 +134,22 @@ class Count:
     def idle(self, now_s: float) -> bool:
         """Whether forgetting this count would lose nothing."""
         limit = self.key.limit
-        learned = self.amount != limit.amount or (not limit.firm and now_s < self.firm_until_s)
+        believed = not self.followed and self.amount == limit.amount
+        learned = not believed or (not limit.firm and now_s < self.firm_until_s)
         return not learned and self.window.idle(now_s)
 
 
 class Path:
-    """A tuple of limits, resolved: its counts, and each of its windows once, with the least limits on it, packed."""
+    """A tuple of limits, resolved: its counts, and each of its windows once, with the least limits on it, packed.
 
-    __slots__ = ("counts", "limited", "windows")
+    `paced` are the counts whose amount is spread over the window: nearly always none.
+    """
+
+    __slots__ = ("counts", "limited", "paced", "windows")
 
     def __init__(self, counts: tuple[Count, ...]) -> None:
         self.counts = counts
+        self.paced = tuple(count for count in counts if count.smooth)
         limits: dict[AnyWindow, dict[Unit, int]] = {}
         for count in counts:
             least, unit = limits.setdefault(count.window, {}), count.key.limit.unit
@@ -104,6 +164,8 @@ class Reservation(msgspec.Struct, eq=False):
     slots: dict[AnyWindow, Slot]
     taken: int
     reserved_s: float
+    path: Path
+    before: list[int]
     answered: bool = False
     settled: bool = False
     probed: tuple[Count, ...] = ()
@@ -118,8 +180,15 @@ class Reservation(msgspec.Struct, eq=False):
 class LedgerBook:
     """All counts of one ledger. Times are epoch seconds; nothing here waits or reads a clock."""
 
-    def __init__(self, *, transit_skew_s: float = TRANSIT_SKEW_S, max_counts: int = MAX_COUNTS) -> None:
+    def __init__(
+        self,
+        *,
+        transit_skew_s: float = TRANSIT_SKEW_S,
+        lease_s: float = LEASE_S,
+        max_counts: int = MAX_COUNTS,
+    ) -> None:
         self._skew_s = transit_skew_s
+        self._lease_s = lease_s
         self._max_counts = max_counts
         self._sweep_at = max_counts
         self._now_s = -math.inf
@@ -136,7 +205,8 @@ class LedgerBook:
         """Take `amounts` from every limit at once, or from none; a refusal names the limit that frees last.
 
         An amount of 0 (no tokens of this kind) fits unless more than the limit has been used. An amount above the
-        whole limit never fits, and neither does anything into a full `once`: `until_s` is None.
+        whole limit never fits, and neither does anything into a full `once`: `until_s` is None. What fits may be held
+        back by pacing; beliefs are no reason to go beyond that.
         """
         if now_s < self._now_s:
             now_s = self._not_before(now_s)
@@ -146,21 +216,17 @@ class LedgerBook:
         except KeyError:
             resolved = self._resolve(path, now_s)
         taken = amounts.requests + amounts.input_tokens * INPUT_TOKEN + amounts.output_tokens * OUTPUT_TOKEN
+        if amounts.usd_micros or amounts.units:
+            taken += amounts.usd_micros * USD_MICRO + amounts.units * UNIT
         for window, limits in resolved.limited:
             if window.due_s <= now_s:
                 window.advance(now_s)
             if limits - window.used - taken & BELOW_ZERO:
                 break
         else:
-            return _take(resolved, taken, now_s)
-        refusing = _refusing(resolved, taken, now_s)
-        if not (beyond_belief and all(count.may_probe(now_s) for count in refusing)):
-            return _refusal(refusing, taken, now_s)
-        reservation = _take(resolved, taken, now_s)
-        reservation.probed = refusing
-        for count in refusing:
-            count.probe = reservation
-        return reservation
+            if not resolved.paced:
+                return _take(resolved, taken, now_s)
+        return _weigh(resolved, taken, now_s, beyond_belief=beyond_belief)
 
     def answered(self, reservation: object, now_s: float) -> None:
         """Note that the provider has seen the request by now. A second call changes nothing."""
@@ -191,6 +257,8 @@ class LedgerBook:
             now_s = self._not_before(now_s)
         self._now_s = now_s
         used = amounts.requests + amounts.input_tokens * INPUT_TOKEN + amounts.output_tokens * OUTPUT_TOKEN
+        if amounts.usd_micros or amounts.units:
+            used += amounts.usd_micros * USD_MICRO + amounts.units * UNIT
         taken = reservation.taken
         reservation.taken = used
         if arrived and not reservation.answered:
@@ -205,8 +273,15 @@ class LedgerBook:
         if reservation.probed:
             _end_probes(reservation)
 
+    def used_before(self, reservation: object) -> Mapping[LimitKey, int]:
+        """What was used of each limit just before this reservation was taken from it."""
+        if not isinstance(reservation, Reservation):
+            raise _foreign(reservation)
+        before = dict(zip(reservation.path.windows, reservation.before, strict=True))
+        return {count.key: amount_at(before[count.window], count.place) for count in reservation.path.counts}
+
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
-        """How each limit stands. `used` includes `reserved`; `amount` is the one believed now."""
+        """How each limit stands."""
         now_s = self._steady(now_s)
         resolved = self._paths.get(path) or self._resolve(path, now_s)
         return tuple(_standing(count, now_s) for count in resolved.counts)
@@ -236,8 +311,39 @@ class LedgerBook:
         if key.limit.firm:
             return
         count.window.advance(now_s)
-        self._believe(count, max(key.limit.amount, min(count.amount, count.used)))
+        self._believe(count, max(count.floor, min(count.amount, count.used)))
         count.firm_until_s = now_s + CONFIRMED_S
+
+    def follow(self, key: LimitKey, now_s: float, *, amount: int | None = None, used: int | None = None) -> bool:
+        """The provider says that this limit is `amount`, and that `used` of it are used by now.
+
+        Returns whether `amount` contradicts what was in force. It takes the place of a belief for good, and is never
+        swept: firm for CONFIRMED_S after it was last said, then a belief again, of that amount. What the operator
+        configured it may make smaller, never larger.
+
+        `used` only ever raises the count, by what somebody else must have used; that counts as used now: in the
+        present period of a calendar, in a rolling window as arriving now, and of what is in flight not at all. A
+        lower figure proves nothing: it is as old as the answer that brought it, and the provider does not know yet
+        of calls under way. To go down with it would let through what has long been promised to others.
+        """
+        now_s = self._steady(now_s)
+        count = self._count(key)
+        count.window.advance(now_s)
+        if used is not None:
+            missing = min(used, MOST) - count.used
+            if missing > 0:
+                count.window.add(missing << count.place, now_s)
+        if amount is None:
+            return False
+        amount = max(0, min(amount, MOST))
+        if key.limit.source is LimitSource.CONFIGURED:
+            amount = min(amount, key.limit.amount)
+        contradicted = amount != count.amount
+        self._believe(count, amount)
+        count.floor, count.followed = amount, True
+        if not key.limit.firm:
+            count.firm_until_s = now_s + CONFIRMED_S
+        return contradicted
 
     def _believe(self, count: Count, amount: int) -> None:
         """Change what a belief allows; the paths that it is on, which are not known, are resolved anew."""
@@ -257,6 +363,8 @@ class LedgerBook:
             return self._now_s
         for window in self._windows.values():
             window.step_back(back_s, now_s)
+        for count in self._counts.values():
+            count.paced_s -= back_s
         return now_s
 
     def _resolve(self, path: tuple[LimitKey, ...], now_s: float) -> Path:
@@ -273,7 +381,9 @@ class LedgerBook:
             identity = _window_key(key)
             window = self._windows.get(identity)
             if window is None:
-                window = self._windows[identity] = open_window(key.limit.window, self._now_s, self._skew_s)
+                window = self._windows[identity] = open_window(
+                    key.limit.window, self._now_s, self._skew_s, self._lease_s
+                )
             count = self._counts[key] = Count(key, window)
         return count
 
@@ -292,11 +402,29 @@ def _window_key(key: LimitKey) -> WindowKey:
     return limit.window, group, key.bound
 
 
+def _weigh(path: Path, taken: int, now_s: float, *, beyond_belief: bool) -> Reservation | Refusal:
+    """Take what does not fit, or is paced, if it may be taken all the same."""
+    refusing = _refusing(path, taken, now_s)
+    waiting = _waiting(path, refusing, taken, now_s) if path.paced else ()
+    probing = beyond_belief and all(count.may_probe(now_s) for count in refusing)
+    if waiting or (refusing and not probing):
+        return _refusal(refusing, waiting, taken, now_s)
+    reservation = _take(path, taken, now_s)
+    for count in path.paced:
+        count.let_in(amount_at(taken, count.place), now_s)
+    reservation.probed = refusing
+    for count in refusing:
+        count.probe = reservation
+    return reservation
+
+
 def _take(path: Path, taken: int, now_s: float) -> Reservation:
     slots: dict[AnyWindow, Slot] = {}
+    before: list[int] = []
     for window in path.windows:
+        before.append(window.used)
         slots[window] = window.take(taken, now_s)
-    return Reservation(slots, taken, now_s)
+    return Reservation(slots, taken, now_s, path, before)
 
 
 def _refusing(path: Path, taken: int, now_s: float) -> tuple[Count, ...]:
@@ -306,20 +434,45 @@ def _refusing(path: Path, taken: int, now_s: float) -> tuple[Count, ...]:
     return tuple(count for count in path.counts if amount_at(count.window.used + taken, count.place) > count.amount)
 
 
-def _refusal(refusing: Iterable[Count], taken: int, now_s: float) -> Refusal:
+def _waiting(path: Path, refusing: tuple[Count, ...], taken: int, now_s: float) -> tuple[tuple[float, Count], ...]:
+    """The counts with room for what is `taken` that hold it back all the same, each with the time until which."""
+    paced = (
+        (count.paced_until_s(amount_at(taken, count.place), now_s), count)
+        for count in path.paced
+        if count not in refusing
+    )
+    return tuple((until_s, count) for until_s, count in paced if until_s > now_s)
+
+
+def _refusal(
+    refusing: tuple[Count, ...], waiting: tuple[tuple[float, Count], ...], taken: int, now_s: float
+) -> Refusal:
     free = [
         (count.window.free_at(amount_at(taken, count.place), count.amount, now_s, count.place), count)
         for count in refusing
     ]
-    until_s, last = max(free, key=lambda pair: math.inf if pair[0] is None else pair[0])
-    firm = any(now_s < count.firm_until_s for _, count in free)
-    return Refusal(limit=last.key, used=last.used, until_s=until_s, firm=firm)
+    until_s, last = max((*free, *waiting), key=lambda pair: math.inf if pair[0] is None else pair[0])
+    firm = bool(waiting) or any(now_s < count.firm_until_s for count in refusing)
+    return Refusal(
+        limit=last.key, used=last.used, amount=last.amount, until_s=until_s, firm=firm, paced=last not in refusing
+    )
 
 
 def _standing(count: Count, now_s: float) -> Standing:
-    reset_s = count.window.reset_at(now_s, count.place)
-    used, reserved = count.used, amount_at(count.window.reserved, count.place)
-    return Standing(limit=count.key, amount=count.amount, used=used, reserved=min(reserved, used), reset_s=reset_s)
+    window, place = count.window, count.place
+    reset_s = window.reset_at(now_s, place)
+    used = count.used
+    paced_until_s = count.paced_until_s(count.paced_amount, now_s) if count.smooth else now_s
+    return Standing(
+        limit=count.key,
+        amount=window.amount_in_force(count.amount),
+        used=used,
+        reserved=min(amount_at(window.reserved, place), used),
+        reset_s=reset_s,
+        source=count.source,
+        firm=now_s < count.firm_until_s,
+        paced_until_s=paced_until_s if paced_until_s > now_s else None,
+    )
 
 
 def _end_probes(reservation: Reservation) -> None:

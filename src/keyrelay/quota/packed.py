@@ -1,22 +1,30 @@
 """Amounts of all units in one integer, so that windows add and compare them in one step.
 
 Each unit of `Unit` has BITS binary digits of its own, its *place*, the lowest being that of requests: an amount of
-requests alone is that number itself. What is added stays below 2**64 (usage as reported: below 2**53), so that a place
-is not full before 2**31 of them. A difference may be below zero at a place; it then borrows from the places above,
-and the highest bit of its place is set. So `packed & BELOW_ZERO` tells of all places at once whether one is below zero.
+requests alone is that number itself. An amount of one unit is at most MOST (usage as reported: below 2**53), and tokens
+are the sum of two, so what is added to a place is below 2**55, and a place is not full before 2**24 of them. A
+difference may be below zero at a place; it then borrows from the places above, and the highest bit of its place is set.
+So `packed & BELOW_ZERO` tells of all places at once whether one is below zero.
+
+The units most used have the lowest places: a number is no longer than its highest place that is not 0.
 """
 
 from collections.abc import Mapping
 
 from keyrelay.core.limits import Unit
 
-BITS = 96
+BITS = 80
+
+MOST = (1 << 54) - 1
+"""The highest amount of one unit that is added at once."""
 
 PLACES: Mapping[Unit, int] = {
     Unit.REQUESTS: 0,
     Unit.INPUT_TOKENS: BITS,
     Unit.OUTPUT_TOKENS: 2 * BITS,
     Unit.TOKENS: 3 * BITS,
+    Unit.USD_MICROS: 4 * BITS,
+    Unit.UNITS: 5 * BITS,
 }
 """By how many bits the amount of a unit is shifted."""
 
@@ -25,7 +33,14 @@ INPUT_TOKEN = (1 << PLACES[Unit.INPUT_TOKENS]) + (1 << PLACES[Unit.TOKENS])
 
 OUTPUT_TOKEN = (1 << PLACES[Unit.OUTPUT_TOKENS]) + (1 << PLACES[Unit.TOKENS])
 
-BELOW_ZERO = sum(1 << place + BITS - 1 for place in PLACES.values())
+USD_MICRO = 1 << PLACES[Unit.USD_MICROS]
+
+UNIT = 1 << PLACES[Unit.UNITS]
+
+EVERY = sum(1 << place for place in PLACES.values())
+"""One of each."""
+
+BELOW_ZERO = EVERY << BITS - 1
 
 _ALL_ONES = (1 << BITS) - 1
 _HIGHEST = _ALL_ONES >> 1
@@ -55,6 +70,8 @@ def at_least_zero(packed: int) -> int:
 
 
 def written(packed: int) -> str:
-    """For people: requests, input, output and all tokens, or the requests alone if there are no tokens."""
+    """For people: requests, input, output and all tokens, money, units, as far as the last group has anything."""
     amounts = [str(amount_at(packed, place)) for place in PLACES.values()]
-    return "/".join(amounts) if packed >> BITS else amounts[0]
+    if packed < USD_MICRO:
+        amounts = amounts[:4] if packed >> BITS else amounts[:1]
+    return "/".join(amounts)

@@ -51,15 +51,35 @@ class Slot:
         self.unanswered = unanswered
 
 
-class RollingWindow:
-    """The last `length_s` seconds, wherever one looks. `used` includes `reserved`, what is not settled yet."""
+class Counted:
+    """What all windows have: `used` of all units, which includes `reserved`, what is not settled yet.
 
-    __slots__ = ("_length_s", "_log", "_pending", "_skew_s", "_span_s", "due_s", "reserved", "used")
+    Nothing changes by itself before `due_s`.
+    """
 
-    def __init__(self, length_s: float, transit_skew_s: float = TRANSIT_SKEW_S) -> None:
+    __slots__ = ("due_s", "reserved", "used")
+
+    def __init__(self, due_s: float = math.inf) -> None:
         self.used = 0
         self.reserved = 0
-        self.due_s = math.inf
+        self.due_s = due_s
+
+    def used_at(self, place: int) -> int:
+        """What is used of one unit, as of the latest `advance`."""
+        return amount_at(self.used, place)
+
+    def amount_in_force(self, amount: int) -> int:
+        """What a limit of `amount` allows in this window, as of the latest `advance`."""
+        return amount
+
+
+class RollingWindow(Counted):
+    """The last `length_s` seconds, wherever one looks. `used` includes `reserved`, what is not settled yet."""
+
+    __slots__ = ("_length_s", "_log", "_pending", "_skew_s", "_span_s")
+
+    def __init__(self, length_s: float, transit_skew_s: float = TRANSIT_SKEW_S) -> None:
+        super().__init__()
         self._length_s = length_s
         self._skew_s = transit_skew_s
         self._span_s = length_s / SPANS
@@ -136,10 +156,11 @@ class RollingWindow:
             slot.amount += amount - taken
             self.used += amount - taken
 
-    def room(self, limit: int, now_s: float, place: int = 0) -> int:
-        """How much more fits below `limit` now; never negative."""
+    def add(self, amount: int, now_s: float) -> None:
+        """Count `amount` as arrived now, of a call that somebody else has made."""
         self.advance(now_s)
-        return max(0, limit - amount_at(self.used, place))
+        self.answered(self.take(amount, now_s), amount, now_s)
+        self.reserved -= amount
 
     def free_at(self, amount: int, limit: int, now_s: float, place: int = 0) -> float | None:
         """When `amount` more fits below `limit`, as far as is known: answers may make it earlier. None: never."""

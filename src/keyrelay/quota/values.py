@@ -2,15 +2,20 @@
 
 import msgspec
 
-from keyrelay.core.limits import Limit, Unit
+from keyrelay.core.limits import Limit, LimitSource, Unit
 
 
 class Amounts(msgspec.Struct, frozen=True):
-    """What a request takes from its limits: estimated at `reserve`, true at `settle`."""
+    """What a request takes from its limits: estimated at `reserve`, true at `settle`.
+
+    `usd_micros` is what it costs in millionths of a US dollar, `units` what it takes of the provider's own measure.
+    """
 
     requests: int = 1
     input_tokens: int = 0
     output_tokens: int = 0
+    usd_micros: int = 0
+    units: int = 0
 
     def of(self, unit: Unit) -> int:
         """The amount that counts for one unit."""
@@ -20,6 +25,10 @@ class Amounts(msgspec.Struct, frozen=True):
             return self.input_tokens
         if unit is Unit.OUTPUT_TOKENS:
             return self.output_tokens
+        if unit is Unit.USD_MICROS:
+            return self.usd_micros
+        if unit is Unit.UNITS:
+            return self.units
         return self.input_tokens + self.output_tokens
 
 
@@ -35,21 +44,34 @@ class LimitKey(msgspec.Struct, frozen=True, cache_hash=True):
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """A reservation that did not fit. `until_s` (epoch) is when it would, as far as is known; None: never.
+    `amount` is the limit's in force, which need not be the one written down.
 
-    `firm` is False when only a belief stands in the way.
+    `firm` is False when only a belief stands in the way. `paced` says that `limit` has room, but that its amount is
+    being spread over its window.
     """
 
     limit: LimitKey
     used: int
+    amount: int
     until_s: float | None
     firm: bool
+    paced: bool = False
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How one count stands. `reset_s` (epoch) is when something comes back, None when nothing is used."""
+    """How one count stands.
+
+    `amount` is the one in force now, 0 for a quota that has expired; `source` is where that amount comes from, and
+    `firm` whether nothing goes beyond it now. `used` includes `reserved`, what is in flight. `reset_s` (epoch) is when
+    something comes back, None when nothing is used or nothing ever will. Until `paced_until_s` (epoch) pacing holds
+    back the next request, one that takes as much as the last did; None when it does not.
+    """
 
     limit: LimitKey
     amount: int
     used: int
     reserved: int
     reset_s: float | None
+    source: LimitSource
+    firm: bool
+    paced_until_s: float | None = None

@@ -10,25 +10,32 @@ A window counts all units of what it is about, in one integer each time (see `qu
 one unit are told its `place`.
 
 All windows are used alike. `take` counts what is sent and returns the slot that holds it, `answered` may move it to
-another slot (and correct it in the same step), `settle` corrects it; the reservation keeps the slot. Callers see to
-two things: `now_s` never decreases between calls, except through `step_back`; and before `take` and before reading
-`used`, `advance` is called when `due_s` has passed.
+another slot, `settle` corrects it; the reservation keeps the slot. `answered` with a `change`, be it 0, settles in the
+same step what was taken, but for `reserved`, which the caller corrects. `add` counts what somebody else has used.
+Callers see to two things: `now_s` never decreases between calls, except through `step_back`; and before `take` and
+before reading `used`, `advance` is called when `due_s` has passed.
+
+What is in flight is counted by `quota.leases`.
 """
 
 import math
 from collections import deque
 
 from keyrelay.core.limits import Window, WindowKind
-from keyrelay.quota.calendars import period_bounds
-from keyrelay.quota.packed import BELOW_ZERO, amount_at, at_least_zero, written
-from keyrelay.quota.rolling import TRANSIT_SKEW_S, RollingWindow, Slot
+from keyrelay.quota.calendars import expiry_s, period_bounds
+from keyrelay.quota.leases import LEASE_S, LeaseWindow
+from keyrelay.quota.packed import BELOW_ZERO, BITS, EVERY, amount_at, at_least_zero, written
+from keyrelay.quota.rolling import TRANSIT_SKEW_S, Counted, RollingWindow, Slot
 
 CARRY_SPAN_S = 0.01
 """A slot of a calendar window holds what was sent within this time."""
 
+_GONE = EVERY << BITS - 2
+"""More than any limit allows, of each unit."""
 
-class CalendarWindow:
-    """The calendar day or month that holds the present. `used` includes `reserved`, what is not settled yet.
+
+class CalendarWindow(Counted):
+    """The calendar period that holds the present. `used` includes `reserved`, what is not settled yet.
 
     Only calls sent just before the reset can arrive after it. Those wait in `_pending`, in slots by time of sending;
     all others share the slot `_period`, whose amount nobody asks for. Its bound is the period's start, so that like
@@ -47,14 +54,10 @@ class CalendarWindow:
         "_start_s",
         "_taken_s",
         "_window",
-        "due_s",
-        "reserved",
-        "used",
     )
 
     def __init__(self, window: Window, now_s: float, transit_skew_s: float = TRANSIT_SKEW_S) -> None:
-        self.used = 0
-        self.reserved = 0
+        super().__init__()
         self._window = window
         self._skew_s = transit_skew_s
         self._pending: deque[Slot] = deque()
@@ -106,22 +109,23 @@ class CalendarWindow:
         if amount != taken:
             self._correct(slot, amount - taken)
 
-    def room(self, limit: int, now_s: float, place: int = 0) -> int:
-        """How much more fits below `limit` now; never negative."""
+    def add(self, amount: int, now_s: float) -> None:
+        """Count `amount` as used now, by somebody else."""
         self.advance(now_s)
-        return max(0, limit - amount_at(self.used, place))
+        self.used += amount
+        self._taken_s = now_s
 
     def free_at(self, amount: int, limit: int, now_s: float, place: int = 0) -> float | None:
         """When `amount` more fits below `limit`, as far as is known: now or at the reset. None: never."""
         if amount > limit:
             return None
         self.advance(now_s)
-        return now_s if amount_at(self.used, place) + amount <= limit else self.due_s
+        return now_s if self.used_at(place) + amount <= limit else self.due_s
 
     def reset_at(self, now_s: float, place: int = 0) -> float | None:
         """When the period ends; None when nothing is used."""
         self.advance(now_s)
-        return self.due_s if amount_at(self.used, place) else None
+        return self.due_s if self.used_at(place) else None
 
     def idle(self, now_s: float) -> bool:
         """Whether nothing is counted here, nor can be by settling what was reserved."""
@@ -177,22 +181,30 @@ class CalendarWindow:
         self._period = Slot(start_s, start_s, 0, 0)
 
 
-class OnceWindow:
-    """A count without a reset. `used` includes `reserved`, what is not settled yet."""
+class OnceWindow(Counted):
+    """A count without a reset. `used` includes `reserved`, what is not settled yet.
 
-    __slots__ = ("_slot", "due_s", "reserved", "used")
+    From `expires_s` (epoch) on the quota is gone: the window counts more than any limit allows, though `used_at` says
+    what was really used, and no amount is in force.
+    """
 
-    def __init__(self) -> None:
-        self.used = 0
-        self.reserved = 0
-        self.due_s = math.inf
+    __slots__ = ("_expired", "_expires_s", "_slot")
+
+    def __init__(self, expires_s: float = math.inf) -> None:
+        super().__init__(expires_s)
+        self._expires_s = expires_s
+        self._expired = False
         self._slot = Slot(0.0, math.inf, 0, 0)
 
     def __repr__(self) -> str:
-        return f"<OnceWindow used={written(self.used)} reserved={written(self.reserved)}>"
+        used = written(self.used - _GONE) + " expired" if self._expired else written(self.used)
+        return f"<OnceWindow used={used} reserved={written(self.reserved)}>"
 
     def advance(self, now_s: float) -> None:
-        """Nothing changes with time."""
+        """Let the quota go when it expires."""
+        if now_s >= self.due_s:
+            self.used += _GONE
+            self._expired, self.due_s = True, math.inf
 
     def take(self, amount: int, now_s: float) -> Slot:  # noqa: ARG002 - all windows are called alike
         """Count `amount`; return the slot that counts it."""
@@ -211,33 +223,51 @@ class OnceWindow:
         self.reserved -= taken
         self.used += amount - taken
 
-    def room(self, limit: int, now_s: float, place: int = 0) -> int:  # noqa: ARG002 - all windows are called alike
-        """How much more fits below `limit`; never negative."""
-        return max(0, limit - amount_at(self.used, place))
+    def add(self, amount: int, now_s: float) -> None:  # noqa: ARG002 - all windows are called alike
+        """Count `amount` as used, by somebody else."""
+        self.used += amount
+        self._slot.unanswered += 1
+
+    def used_at(self, place: int) -> int:
+        """What was used of one unit."""
+        return amount_at(self.used - _GONE if self._expired else self.used, place)
+
+    def amount_in_force(self, amount: int) -> int:
+        """`amount`, nothing once it has expired."""
+        return 0 if self._expired else amount
 
     def free_at(self, amount: int, limit: int, now_s: float, place: int = 0) -> float | None:
         """Now or never."""
-        return now_s if amount_at(self.used, place) + amount <= limit else None
+        self.advance(now_s)
+        return now_s if not self._expired and self.used_at(place) + amount <= limit else None
 
     def reset_at(self, now_s: float, place: int = 0) -> float | None:  # noqa: ARG002 - all windows are called alike
         """Never."""
+        self.advance(now_s)
         return None
 
     def idle(self, now_s: float) -> bool:  # noqa: ARG002 - all windows are called alike
         """Whether nothing was ever counted here."""
         return not self._slot.unanswered
 
-    def step_back(self, by_s: float, now_s: float) -> None:
-        """Nothing changes with time."""
+    def step_back(self, by_s: float, now_s: float) -> None:  # noqa: ARG002 - all windows are called alike
+        """Follow a clock that was set back: what had expired is back, until the next `advance` at the latest."""
+        if self._expired:
+            self.used -= _GONE
+            self._expired, self.due_s = False, self._expires_s
 
 
-AnyWindow = RollingWindow | CalendarWindow | OnceWindow
+AnyWindow = RollingWindow | CalendarWindow | OnceWindow | LeaseWindow
 
 
-def open_window(window: Window, now_s: float, transit_skew_s: float = TRANSIT_SKEW_S) -> AnyWindow:
+def open_window(
+    window: Window, now_s: float, transit_skew_s: float = TRANSIT_SKEW_S, lease_s: float = LEASE_S
+) -> AnyWindow:
     """An empty count for a window; raise ValueError when its zone is unknown."""
     if window.kind is WindowKind.ROLLING:
         return RollingWindow(window.length_s, transit_skew_s)
     if window.kind is WindowKind.ONCE:
-        return OnceWindow()
+        return OnceWindow(expiry_s(window))
+    if window.kind is WindowKind.CONCURRENT:
+        return LeaseWindow(lease_s)
     return CalendarWindow(window, now_s, transit_skew_s)

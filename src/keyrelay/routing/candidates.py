@@ -15,7 +15,9 @@ from keyrelay.core.failures import (
     FailureKind,
     FailureScope,
 )
+from keyrelay.core.limits import Unit, WindowKind
 from keyrelay.core.providers import OPERATIONS, ModelRow
+from keyrelay.quota.calibration import Calibration
 from keyrelay.quota.limits import limits_on_path
 from keyrelay.quota.values import Refusal
 from keyrelay.routing.circuit import Circuit
@@ -31,6 +33,7 @@ class DropReason(StrEnum):
     """Why a candidate was not taken."""
 
     LIMITED = "limited"  # one of its limits is full
+    BUSY = "busy"  # as many calls in flight as may be
     RESTING = "resting"  # refused a short while ago
     EXHAUSTED = "exhausted"  # its daily, monthly or once-only quota is gone
     DEAD = "dead"  # only a person can bring it back
@@ -42,7 +45,9 @@ class DropReason(StrEnum):
     FAILED = "failed"  # tried for this request, and failed
 
 
-PASSING_REASONS = frozenset({DropReason.LIMITED, DropReason.RESTING, DropReason.EXHAUSTED, DropReason.UNPROVEN})
+PASSING_REASONS = frozenset(
+    {DropReason.LIMITED, DropReason.BUSY, DropReason.RESTING, DropReason.EXHAUSTED, DropReason.UNPROVEN}
+)
 """Reasons that are limits: a caller who meets nothing else gets 429, not 503."""
 
 
@@ -61,7 +66,9 @@ class Dropped(msgspec.Struct, frozen=True):
 class Candidate:
     """A key, for a model at its provider, with the states that decide whether it may serve.
 
-    `path` are the counts that it draws on, `credential` is its key as the transport sends it, `operations` are those
+    `path` are the counts that it draws on: its `own_path`, known from the start, and what has been learned since, as of
+    the learned book's change `path_as_of`. `calibration` is what its model makes of a request; `counts_money` says that
+    one of its limits is about money. `credential` is its key as the transport sends it, `operations` are those
     that its provider has. `head_lines` is what an answer's head says of it, made once by the engine. `used` is a count
     of uses that halves every minute, kept when `least_used` has `tracked` it; `used_at_s` is when it was brought up to
     date.
@@ -69,9 +76,11 @@ class Candidate:
 
     __slots__ = (
         "_cell_of",
+        "calibration",
         "cells",
         "circuits",
         "clear_as_of",
+        "counts_money",
         "credential",
         "head_lines",
         "health",
@@ -79,7 +88,9 @@ class Candidate:
         "key",
         "model",
         "operations",
+        "own_path",
         "path",
+        "path_as_of",
         "proofs",
         "provider",
         "provider_id",
@@ -88,7 +99,9 @@ class Candidate:
         "used_at_s",
     )
 
-    def __init__(self, provider: Provider, key: Key, model: str, health: Health) -> None:
+    def __init__(
+        self, provider: Provider, key: Key, model: str, health: Health, calibration: Calibration | None = None
+    ) -> None:
         self.provider = provider
         self.key = key
         self.model = model
@@ -105,9 +118,13 @@ class Candidate:
         self.credential = (
             Credential(provider.origin, auth.header, auth.prefix, key.secret) if key.secret is not None else None
         )
-        self.path = limits_on_path(
+        self.own_path = limits_on_path(
             provider.limits, provider_id=provider.id, account=key.account, key_label=key.label, model=model
         )
+        self.path = self.own_path
+        self.path_as_of = -1
+        self.counts_money = any(limit.limit.unit is Unit.USD_MICROS for limit in self.path)
+        self.calibration = calibration or Calibration()
         names = cell_names(provider.id, key.account, key.label, model)
         self.cells = tuple(health.cell(name) for name in names.values())
         self._cell_of = dict(zip(names, self.cells, strict=True))
@@ -253,8 +270,12 @@ def _resting(until_s: float, failure: Failure) -> Dropped:
 def limited(refusal: Refusal) -> Dropped:
     """The reason behind a refused reservation."""
     limit = refusal.limit.limit
-    text = f"{refusal.used} of {limit.amount} {limit.unit} per {limit.window} used"
-    return Dropped(DropReason.LIMITED, text, refusal.until_s, FailureKind.RATE)
+    used = f"{refusal.used} of {refusal.amount} {limit.unit}"
+    if limit.window.kind is WindowKind.CONCURRENT and refusal.until_s is not None:
+        return Dropped(DropReason.BUSY, f"{used} in flight", None, FailureKind.RATE)
+    text = f"{used} per {limit.window} used{', the rest is spread over time' if refusal.paced else ''}"
+    kind = FailureKind.RATE if limit.window.kind is WindowKind.ROLLING else FailureKind.QUOTA
+    return Dropped(DropReason.LIMITED, text, refusal.until_s, kind)
 
 
 def failed(failure: Failure) -> Dropped:

@@ -2,7 +2,8 @@
 
 Every amount is written down with its time and falls out exactly one window length later, so no window, wherever
 it starts, ever holds more than the limit. Input counts on arrival, output when it has been generated; a refused
-call counts nothing.
+call counts nothing. A provider's own units are one a call. Money is not counted, since nothing has a price here,
+and what is in flight is not limited.
 """
 
 import datetime as dt
@@ -13,10 +14,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from keyrelay.core.limits import Limit, ScopePart, Unit, Window, WindowKind, parse_window
+from keyrelay.core.limits import CALENDAR_KINDS, Limit, ScopePart, Unit, Window, WindowKind, parse_window
 from keyrelay.core.providers import LimitRow
-
-_MONTHS_PER_YEAR = 12
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -26,6 +25,10 @@ class Scope(msgspec.Struct, frozen=True):
     account: str = ""
     key: str = ""
     model: str = ""
+
+
+def _none(_: int) -> int:
+    return 0
 
 
 def _one(_: int) -> int:
@@ -41,8 +44,11 @@ _ARRIVING: dict[Unit, Callable[[int], int]] = {
     Unit.INPUT_TOKENS: _all,
     Unit.TOKENS: _all,
     Unit.OUTPUT_TOKENS: _one,  # room for one token at least; the rest is counted when it has been generated
+    Unit.UNITS: _one,
+    Unit.USD_MICROS: _none,
 }
 _GENERATED = (Unit.OUTPUT_TOKENS, Unit.TOKENS)
+_ONE_DAY = dt.timedelta(days=1)
 
 
 class Excess(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,20 +80,36 @@ def limit_of(row: LimitRow) -> Limit:
 
 
 def period(window: Window, now_s: float) -> tuple[float, float]:
-    """Start and end (epoch seconds) of the calendar day or month around `now_s`; all of time for `once`."""
-    if window.kind is WindowKind.ONCE:
+    """Start and end (epoch seconds) of the calendar period around `now_s`; all of time for windows without one."""
+    if window.kind not in CALENDAR_KINDS:
         return float("-inf"), float("inf")
     zone = ZoneInfo(window.zone)
-    local = dt.datetime.fromtimestamp(now_s, zone)
+    first = dt.datetime.fromtimestamp(now_s, zone).date()
+    last = first + _ONE_DAY
+    while not _begins(first, window):
+        first -= _ONE_DAY
+    while not _begins(last, window):
+        last += _ONE_DAY
+    return _midnight(first, zone), _midnight(last, zone)
+
+
+def _begins(day: dt.date, window: Window) -> bool:
+    """Whether a period of the window begins on this day."""
     if window.kind is WindowKind.DAY:
-        first = dt.datetime(local.year, local.month, local.day, tzinfo=zone)
-        after = local.date() + dt.timedelta(days=1)
-        last = dt.datetime(after.year, after.month, after.day, tzinfo=zone)
-    else:
-        first = dt.datetime(local.year, local.month, 1, tzinfo=zone)
-        year, month = divmod(local.year * _MONTHS_PER_YEAR + local.month, _MONTHS_PER_YEAR)
-        last = dt.datetime(year, month + 1, 1, tzinfo=zone)
-    return first.timestamp(), last.timestamp()
+        return True
+    if window.kind is WindowKind.WEEK:
+        return day.isoweekday() == 1
+    wanted = window.day if window.kind is WindowKind.ANNIVERSARY else 1
+    ends_month = (day + _ONE_DAY).day == 1
+    return day.day == wanted or (ends_month and day.day < wanted)
+
+
+def _expiry(window: Window) -> float:
+    return _midnight(window.expires_on, ZoneInfo(window.zone)) if window.expires_on else float("inf")
+
+
+def _midnight(day: dt.date, zone: ZoneInfo) -> float:
+    return dt.datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
 
 class Log:
@@ -99,6 +121,11 @@ class Log:
         self._entries: deque[tuple[float, int]] = deque()
         self._sum = 0
         self._ends_s = float("-inf")
+        self._expires_s = _expiry(limit.window)
+
+    def fits(self, needed: int, now_s: float) -> bool:
+        """Whether `needed` more may be used now; nothing may once the quota has expired."""
+        return now_s < self._expires_s and self.used(now_s) + needed <= self._limit.amount
 
     def used(self, now_s: float) -> int:
         """What is in the window that ends now."""
@@ -123,7 +150,7 @@ class Log:
         if needed > self._limit.amount:
             return float("inf")
         if not self._rolling:
-            return self._ends_s
+            return self._ends_s if now_s < self._expires_s else float("inf")
         excess = self.used(now_s) + needed - self._limit.amount
         for at_s, amount in self._entries:
             if excess <= 0:
@@ -180,9 +207,9 @@ class _Lane:
     def excess(self, input_tokens: int, now_s: float) -> Excess | None:
         """Why the call may not pass, or None."""
         needed = _ARRIVING[self.limit.unit](input_tokens)
-        used = self.log.used(now_s)
-        if used + needed <= self.limit.amount:
+        if self.limit.window.kind is WindowKind.CONCURRENT or self.log.fits(needed, now_s):
             return None
+        used = self.log.used(now_s)
         free_at_s = self.log.free_at(needed, now_s)
         return Excess(
             limit=self.limit, scope=self.scope, hidden=self.hidden, used=used, needed=needed, free_at_s=free_at_s

@@ -110,6 +110,9 @@ def _details(inner: dict[str, Any], now_s: float) -> tuple[str, float | None]:
     hint_s: float | None = None
     for holder in _objects_below(inner):
         words += [str(holder[name]) for name in _DETAIL_NAMES if isinstance(holder.get(name), str)]
+        metadata = holder.get("metadata")
+        if isinstance(metadata, dict) and isinstance(metadata.get("consumer"), str):  # Gemini's project
+            words.append(metadata["consumer"])
         violations = holder.get("violations")
         for violation in violations if isinstance(violations, list) else ():
             if isinstance(violation, dict):

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from keyrelay.core.failures import CALLER_KINDS, FailureKind, FailureScope, Rest
 from keyrelay.core.limits import ScopePart, WindowKind, parse_window
 from keyrelay.core.origins import parse_base_url
-from keyrelay.core.providers import FailureRow, LimitRow, ModelRow, ProviderRow
+from keyrelay.core.providers import FailureRow, LimitHeadersRow, LimitRow, ModelRow, ProviderRow
 
 PROVIDER_ID = re.compile(r"[a-z][a-z0-9_]*")
 """A provider's id is its environment prefix in lower case."""
@@ -29,6 +29,7 @@ _REQUEST_KINDS = CALLER_KINDS | {FailureKind.CONTEXT}
 _RESTS = frozenset(Rest)
 _STATUSES = range(200, 600)
 _DOMAIN_LABELS = 2
+_FOLDED = "Use lower-case letters, digits and hyphens, as names are compared."
 
 
 class Flaw(NamedTuple):
@@ -48,6 +49,11 @@ def row_flaws(row: ProviderRow, file_stem: str) -> Iterator[Flaw]:
     yield from _zone_flaws("day_zone", row.day_zone)
     for index, limit in enumerate(row.limits):
         yield from _limit_flaws(f"limits[{index}]", limit)
+    for index, headers in enumerate(row.limit_headers):
+        yield from _limit_headers_flaws(f"limit_headers[{index}]", headers)
+    for name in row.organisation_headers:
+        if not _is_folded_header(name):
+            yield Flaw("organisation_headers", f"{name!r} is not a header name in lower case.", _FOLDED)
     yield from _model_name_flaws(row)
     for index, model in enumerate(row.models):
         yield from _model_number_flaws(f"models[{index}]", model)
@@ -154,13 +160,43 @@ def _limit_flaws(place: str, limit: LimitRow) -> Iterator[Flaw]:
         yield Flaw(f"{place}.window", f"{error}.", "Write one of those.")
     else:
         yield from _zone_flaws(f"{place}.window", window.zone)
-    owners = [part for part in limit.scope if part in _OWNERS]
-    if len(owners) != 1 or len(set(limit.scope)) != len(limit.scope):
-        problem = f"{[str(part) for part in limit.scope]} does not name one owner."
-        fix = "Name exactly one of key, account, provider; add model where each model has its own count."
-        yield Flaw(f"{place}.scope", problem, fix)
+    yield from _scope_flaws(place, limit.scope)
     if not all(limit.models):
         yield Flaw(f"{place}.models", "a pattern is empty.", "Write shell patterns such as gemini-*; none means all.")
+
+
+def _scope_flaws(place: str, scope: tuple[ScopePart, ...]) -> Iterator[Flaw]:
+    """What a limit binds."""
+    owners = [part for part in scope if part in _OWNERS]
+    if len(owners) != 1 or len(set(scope)) != len(scope):
+        problem = f"{[str(part) for part in scope]} does not name one owner."
+        fix = "Name exactly one of key, account, provider; add model where each model has its own count."
+        yield Flaw(f"{place}.scope", problem, fix)
+
+
+def _limit_headers_flaws(place: str, row: LimitHeadersRow) -> Iterator[Flaw]:
+    """Names, window and scope of a limit that headers tell."""
+    names = {"limit": row.limit, "remaining": row.remaining, "reset": row.reset, "policy": row.policy}
+    for field, name in names.items():
+        if name and not _is_folded_header(name):
+            yield Flaw(f"{place}.{field}", f"{name!r} is not a header name in lower case.", _FOLDED)
+    if not (row.limit or row.remaining):
+        yield Flaw(f"{place}.limit", "no header says an amount.", "Name the header with the limit, or what remains.")
+    if row.policy and row.window:
+        fix = "Leave the window out: the policy says it."
+        yield Flaw(f"{place}.window", "the window stands there beside a policy.", fix)
+    elif not row.policy:
+        try:
+            window = parse_window(row.window)
+        except ValueError as error:
+            yield Flaw(f"{place}.window", f"{error}.", "Write one of those.")
+        else:
+            yield from _zone_flaws(f"{place}.window", window.zone)
+    yield from _scope_flaws(place, row.scope)
+
+
+def _is_folded_header(name: str) -> bool:
+    return name == name.lower() and _HEADER_NAME.fullmatch(name) is not None
 
 
 def _model_name_flaws(row: ProviderRow) -> Iterator[Flaw]:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator
 
-from keyrelay.core.providers import LimitRow, ProviderRow
+from keyrelay.core.providers import LimitHeadersRow, LimitRow, ProviderRow
 from keyrelay.upstream.catalogue import load_catalogue
 
 INTRODUCTION = """# Providers
@@ -87,10 +87,18 @@ def _facts(row: ProviderRow) -> Iterator[tuple[str, str]]:
     yield "models", _models(row)
     if not row.limits:
         yield "free-tier limits", "none that can be counted"
+    if row.limit_headers:
+        yield "limits told by answers", ", ".join(_told(headers) for headers in row.limit_headers)
     if row.terms.note or any(_flags(row)):
         yield "terms", "; ".join(filter(None, [*_flags(row), row.terms.note]))
     yield "check of a key", _probe(row)
     yield "verified", str(row.verified_at) + (f", see <{row.docs_url}>" if row.docs_url else "")
+
+
+def _told(row: LimitHeadersRow) -> str:
+    """What one limit's headers count, and where they say it."""
+    window = f"per {row.window}" if row.window else "with their window"
+    return f"{row.unit.replace('_', ' ')} {window} (`{row.policy or row.limit or row.remaining}`)"
 
 
 def _key_note(row: ProviderRow) -> str:
