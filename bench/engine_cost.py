@@ -24,9 +24,10 @@ from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.pool import Pool
+from keyrelay.ports import Reservation
 from keyrelay.quota.estimates import estimate_raw
 from keyrelay.quota.learning import LearnedBook, Organisations
-from keyrelay.quota.values import Amounts, Refusal
+from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate
 from keyrelay.storage.memory_ledger import MemoryLedger
 from keyrelay.wire.openai import decode_request
@@ -75,12 +76,13 @@ class Rig:
             report=sys.stderr.write,
             merged=lambda _: None,
         )
-        self.chooser = Chooser(self.ledger, random.Random(1).random, self.learner)
+        self.chooser = Chooser(self.ledger, random.random, self.learner)
         self.decisions = Decisions()
         self.now_s = START_S
         self.request = decode_request("chat", BODY, max_depth=64)
         plan = self.pool.plan("m")
-        assert plan is not None
+        if plan is None:
+            raise RuntimeError("the pool does not know its own model")
         self.plan = plan
         for candidate in plan.candidates():
             candidate.succeeded()  # proven, as after the first answers
@@ -90,9 +92,7 @@ class Rig:
         self.now_s = now_s = self.now_s + 0.001
         record = RequestRecord(f"req_{number}", 1.0)
         job = Job(self.request, record, self.plan, estimate_raw(self.request.body), 1e9)
-        taken = self.chooser.choose(job, now_s)
-        assert taken is not None
-        candidate, reservation = taken
+        candidate, reservation = self._take(job)
         usage = Usage(240, 180)
         used = used_amounts(candidate, usage, job.amounts)
         self.ledger.settle(reservation, used, now_s, arrived=True)
@@ -105,9 +105,14 @@ class Rig:
         """Choose and reserve only, and give it back."""
         self.now_s = now_s = self.now_s + 0.001
         job = Job(self.request, RequestRecord("req", 1.0), self.plan, RAW, 1e9)
-        taken = self.chooser.choose(job, now_s)
-        assert taken is not None
-        self.ledger.settle(taken[1], Amounts(requests=0), now_s, arrived=True)
+        _, reservation = self._take(job)
+        self.ledger.settle(reservation, Amounts(requests=0), now_s, arrived=True)
+
+    def _take(self, job: Job) -> tuple[Candidate, Reservation]:
+        taken = self.chooser.choose(job, self.now_s)
+        if taken is None:
+            raise RuntimeError("nothing is left of what was to be plenty")
+        return taken
 
     def spend(self, share: float) -> None:
         """Use up the first keys for the day."""
@@ -116,8 +121,7 @@ class Rig:
             self._spend(candidate)
 
     def _spend(self, candidate: Candidate) -> None:
-        taken = self.ledger.reserve(candidate.path, Amounts(requests=PLENTY), self.now_s)
-        assert not isinstance(taken, Refusal)
+        self.ledger.reserve(candidate.path, Amounts(requests=PLENTY), self.now_s)
 
 
 RAW = estimate_raw(BODY)

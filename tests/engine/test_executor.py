@@ -35,6 +35,29 @@ class TestRotation:
             await rig.ask()
         assert Counter(rig.upstream.calls) == {"acme-00": 1, "acme-01": 1, "acme-02": 10}
 
+    async def test_spent_keys_are_parked_and_looked_at_all_the_same_when_nobody_else_can_serve(self) -> None:
+        rig = Rig(lambda *_: FakeAnswer(), providers("acme", keys=40, ACME_RPM="1"))
+        for _ in range(40):
+            await rig.ask()
+        for _ in range(2):
+            refused = await rig.refusal()
+            assert {line["reason"] for line in refused.detail["candidates"]} == {"limited"}
+            assert refused.detail["candidates_total"] == 40
+        plan = rig.pool.plan("m")
+        assert plan is not None
+        assert len(plan.stages[0].parked) == 40
+        rig.clock.moved_s += 61
+        assert await rig.ask()
+
+    async def test_who_was_parked_is_explained(self) -> None:
+        rig = Rig(lambda *_: FakeAnswer(), providers("acme", keys=2, ACME_RPM="3") | {"KEYRELAY_POLICY": "priority"})
+        for _ in range(5):
+            await rig.ask()
+        last = rig.gateway.decisions.find(rig.records[-1].id)
+        assert last is not None
+        assert last.drops == {}
+        assert [next(iter(parked.values())).text for parked in last.parked] == ["3 of 3 requests per 60s used"]
+
     async def test_a_limit_that_is_full_costs_no_call(self) -> None:
         rig = Rig(lambda *_: FakeAnswer(), providers("acme", keys=2, ACME_RPM="2"))
         for _ in range(4):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyrelay.core.configuration import PolicyName
-from keyrelay.routing.candidates import Candidate
-from keyrelay.routing.policies import POLICIES, Stage, note_use, recent_use
+from keyrelay.routing.candidates import Candidate, Dropped, DropReason
+from keyrelay.routing.policies import PARKED_S, POLICIES, Stage, note_use, recent_use
 from tests.routing.helpers import NOW_S, candidate, half
 
 
@@ -48,6 +48,54 @@ def test_priority_keeps_the_order_of_the_configuration() -> None:
     stage = Stage(candidates(1, 1, 1), PolicyName.PRIORITY)
     assert [labels(stage) for _ in range(3)] == [["k0", "k1", "k2"]] * 3
     assert repr(stage) == "<Stage Priority of 3>"
+
+
+class TestParking:
+    """What is known to be out of service is not looked at by every request."""
+
+    @staticmethod
+    def dropped(
+        reason: DropReason = DropReason.EXHAUSTED, after_s: float | None = 60.0, *, sized: bool = False
+    ) -> Dropped:
+        return Dropped(reason, "why", None if after_s is None else NOW_S + after_s, sized=sized)
+
+    @pytest.mark.parametrize("policy", PolicyName)
+    def test_the_parked_are_left_out_for_a_moment_and_then_looked_at_again(self, policy: PolicyName) -> None:
+        stage = Stage(candidates(1, 1, 1), policy)
+        first, second, third = stage.candidates
+        stage.park({second: self.dropped()}, NOW_S)
+        assert set(stage.order(NOW_S + PARKED_S / 2, half)) == {first, third}
+        assert list(stage.parked) == [second]
+        stage.park({third: self.dropped()}, NOW_S + PARKED_S / 2)
+        assert repr(stage).endswith("of 3, 2 parked>")
+        assert set(stage.order(NOW_S + PARKED_S, half)) == {first, second, third}
+        assert stage.parked == {}
+
+    def test_a_clock_that_was_set_back_keeps_nobody_parked(self) -> None:
+        stage = Stage(candidates(1, 1), PolicyName.PRIORITY)
+        stage.park({stage.candidates[0]: self.dropped()}, NOW_S)
+        assert labels(stage, NOW_S - 5) == ["k0", "k1"]
+
+    @pytest.mark.parametrize(
+        "drop",
+        [
+            dropped(DropReason.LIMITED, PARKED_S / 2),
+            dropped(DropReason.LIMITED, None),
+            dropped(DropReason.LIMITED, 60, sized=True),
+            dropped(DropReason.BUSY, 60),
+            dropped(DropReason.NO_CAPABILITY, 60),
+        ],
+        ids=["soon back", "nobody knows when", "about the size", "in flight", "this request only"],
+    )
+    def test_who_may_serve_the_next_request_is_not_parked(self, drop: Dropped) -> None:
+        stage = Stage(candidates(1, 1), PolicyName.ROUND_ROBIN)
+        stage.park({stage.candidates[0]: drop}, NOW_S)
+        assert stage.parked == {}
+
+    def test_round_robin_goes_on_among_the_others(self) -> None:
+        stage = Stage(candidates(1, 1, 1, 1), PolicyName.ROUND_ROBIN, turn=3)
+        stage.park({stage.candidates[0]: self.dropped(), stage.candidates[3]: self.dropped()}, NOW_S)
+        assert [labels(stage)[0] for _ in range(4)] == ["k1", "k2", "k1", "k2"]
 
 
 class TestRoundRobin:

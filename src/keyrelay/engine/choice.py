@@ -1,6 +1,6 @@
 """Choosing the next candidate and taking its quota, in one step without an await."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from keyrelay.core.failures import FAULT_KINDS
 from keyrelay.core.providers import ModelRow
@@ -11,6 +11,7 @@ from keyrelay.ports import Ledger, Reservation
 from keyrelay.quota.learning import LearnedBook
 from keyrelay.quota.values import Refusal
 from keyrelay.routing.candidates import Candidate, Dropped, DropReason, gate, limited
+from keyrelay.routing.policies import Stage
 
 _CONTEXT_SLACK = 1.25
 """The estimate of the prompt may be too high by this much before a model counts as too small."""
@@ -28,24 +29,45 @@ class Chooser:
 
     def choose(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
         """The next candidate with its reservation; None, with the reasons in `job.drops`, when there is none."""
+        for stage in job.plan.stages:
+            taken = self._first(stage.order(now_s, self._random), job, now_s, stage)
+            if taken is not None:
+                return taken
+        for stage in job.plan.stages:
+            taken = self._first(iter(stage.parked), job, now_s, stage) if stage.parked else None
+            if taken is not None:
+                return taken
+        return None
+
+    def _first(
+        self, candidates: Iterator[Candidate], job: Job, now_s: float, stage: Stage
+    ) -> tuple[Candidate, Reservation] | None:
+        """The first of a stage's candidates that can serve, with its reservation; those that will not are parked."""
         tried, avoided = job.tried, job.avoided
         operation, any_fits = job.request.operation, not (job.plan.free_choice or job.small_models)
-        for stage in job.plan.stages:
-            for candidate in stage.order(now_s, self._random):
-                if candidate in tried or candidate.provider_id in avoided:
-                    continue
-                dropped = None if any_fits and operation in candidate.operations else unfit(candidate, job)
-                if dropped is None and candidate.clear_as_of != candidate.health.changes:
-                    dropped = gate(candidate, now_s)
-                if dropped is None:
-                    taken = self._reserve(candidate, job, now_s)
-                    if not isinstance(taken, Refusal):
-                        return candidate, taken
-                    dropped = limited(taken)
-                    if not taken.firm:
-                        job.beliefs.append(candidate)
-                job.drops[candidate] = dropped
-        return None
+        drops: dict[Candidate, Dropped] = {}
+        found = None
+        for candidate in candidates:
+            if candidate in tried or candidate.provider_id in avoided:
+                continue
+            dropped = None if any_fits and operation in candidate.operations else unfit(candidate, job)
+            if dropped is None and candidate.clear_as_of != candidate.health.changes:
+                dropped = gate(candidate, now_s)
+            if dropped is None:
+                taken = self._reserve(candidate, job, now_s)
+                if not isinstance(taken, Refusal):
+                    found = candidate, taken
+                    break
+                dropped = limited(taken)
+                if not taken.firm:
+                    job.beliefs.append(candidate)
+            drops[candidate] = dropped
+        if drops:
+            job.drops.update(drops)
+            stage.park(drops, now_s)
+        if stage.parked:
+            job.parked = (*job.parked, stage.parked)
+        return found
 
     def choose_again(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
         """After faults only: a provider or even a candidate that has failed this request may be asked once more."""

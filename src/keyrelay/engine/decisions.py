@@ -7,7 +7,7 @@ is kept alive.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -33,7 +33,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     `amounts` is what was reserved, `drops` why candidates were passed over, `tried` the last failure of those that were
     called, `chosen` who answered and `reservation` what that took from the ledger, `preferred` the provider that the
-    caller wanted first. `left_out` counts the reasons that were too many to keep.
+    caller wanted first. `parked` are those left out because of what was found when they were last looked at.
+    `left_out` counts the reasons that were too many to keep.
     """
 
     record: RequestRecord
@@ -44,6 +45,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False, eq=False):
     chosen: Candidate | None
     reservation: Reservation | None
     preferred: str
+    parked: tuple[Mapping[Candidate, Dropped], ...] = ()
     left_out: int = 0
 
     @property
@@ -79,7 +81,7 @@ class Decisions:
         What becomes of a stream is in the record, which is read when somebody asks.
         """
         record, drops, tried = job.record, job.drops, job.tried
-        decision = Decision(record, job.plan, job.amounts, drops, tried, chosen, reservation, preferred)
+        decision = Decision(record, job.plan, job.amounts, drops, tried, chosen, reservation, preferred, job.parked)
         if drops or tried:
             decision = self._weighed(decision)
         self._by_id[record.id] = decision

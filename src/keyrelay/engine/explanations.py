@@ -245,6 +245,8 @@ class Explainer:
         outcome: Outcome = "not_reached"
         reason, detail, until_s = "", "", None
         failure, dropped = decision.tried.get(candidate), decision.drops.get(candidate)
+        if dropped is None:
+            dropped = next((parked[candidate] for parked in decision.parked if candidate in parked), None)
         if candidate is decision.chosen:
             outcome = "answered"
         elif failure is not None:

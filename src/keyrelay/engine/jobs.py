@@ -1,6 +1,6 @@
 """One request while it is being served."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import msgspec
 
@@ -35,9 +35,9 @@ class Job(msgspec.Struct, eq=False):
 
     `raw` is the measure of its prompt, `total_at` its deadline on the monotonic clock; `patient` is the sink of a
     stream, which may have begun before anybody answered. `amounts` is what was reserved last, and `sent_s` (epoch)
-    when that was sent. `tried` holds the last
-    failure of each candidate that was called, `drops` why each was passed over, `avoided` the providers that failed it,
-    `faults` how many calls failed because of a provider, `small_models` the models that it does not fit into,
+    when that was sent. `tried` holds the last failure of each candidate that was called, `drops` why each was passed
+    over, `parked` those that were left out because of what was found a moment ago, `avoided` the providers that failed
+    it, `faults` how many calls failed because of a provider, `small_models` the models that it does not fit into,
     `beyond_belief` that it has tested whether a believed limit is one.
     """
 
@@ -52,6 +52,7 @@ class Job(msgspec.Struct, eq=False):
     sent_s: float = 0.0
     tried: dict[Candidate, Failure] = {}
     drops: dict[Candidate, Dropped] = {}
+    parked: tuple[Mapping[Candidate, Dropped], ...] = ()
     avoided: set[str] = set()
     beliefs: list[Candidate] = []
     small_models: set[str] = set()

@@ -44,10 +44,9 @@ class LimitKey(msgspec.Struct, frozen=True, cache_hash=True):
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """A reservation that did not fit. `until_s` (epoch) is when it would, as far as is known; None: never.
-    `amount` is the limit's in force, which need not be the one written down.
 
-    `firm` is False when only a belief stands in the way. `paced` says that `limit` has room, but that its amount is
-    being spread over its window.
+    `amount` is the limit's in force, which need not be the one written down. `firm` is False when only a belief stands
+    in the way. `paced` says that `limit` has room, but that its amount is being spread over its window.
     """
 
     limit: LimitKey

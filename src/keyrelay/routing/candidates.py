@@ -51,16 +51,24 @@ PASSING_REASONS = frozenset(
 """Reasons that are limits: a caller who meets nothing else gets 429, not 503."""
 
 
+LASTING_REASONS = frozenset(
+    {DropReason.LIMITED, DropReason.RESTING, DropReason.EXHAUSTED, DropReason.DEAD, DropReason.CIRCUIT_OPEN}
+)
+"""Reasons that hold for every request until their time, unless they are about its size."""
+
+
 class Dropped(msgspec.Struct, frozen=True):
     """Why a candidate is out, and the kind of failure behind it if there is one.
 
-    `until_s` (epoch) is when it may be back: None when unknown, infinity when never by itself.
+    `until_s` (epoch) is when it may be back: None when unknown, infinity when never by itself. `sized` says that a
+    smaller request might have passed.
     """
 
     reason: DropReason
     text: str
     until_s: float | None = None
     kind: FailureKind | None = None
+    sized: bool = False
 
 
 class Candidate:
@@ -275,7 +283,8 @@ def limited(refusal: Refusal) -> Dropped:
         return Dropped(DropReason.BUSY, f"{used} in flight", None, FailureKind.RATE)
     text = f"{used} per {limit.window} used{', the rest is spread over time' if refusal.paced else ''}"
     kind = FailureKind.RATE if limit.window.kind is WindowKind.ROLLING else FailureKind.QUOTA
-    return Dropped(DropReason.LIMITED, text, refusal.until_s, kind)
+    sized = limit.unit is not Unit.REQUESTS or refusal.paced
+    return Dropped(DropReason.LIMITED, text, refusal.until_s, kind, sized=sized)
 
 
 def failed(failure: Failure) -> Dropped:

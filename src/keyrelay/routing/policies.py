@@ -5,32 +5,62 @@ is made lazily: nearly every request takes the first.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Protocol
 
 from keyrelay.core.configuration import PolicyName
-from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.candidates import LASTING_REASONS, Candidate, Dropped
+
+PARKED_S = 2.0
+"""So long a candidate is left out at most before it is looked at again: what is known of it may change."""
 
 _HALF_LIFE_S = 60.0
 
 
 class Stage:
-    """Candidates of equal rank. `turn` is where round robin goes on."""
+    """Candidates of equal rank. `turn` is where round robin goes on.
 
-    __slots__ = ("candidates", "policy", "turn")
+    Candidates that will be out of service for longer than PARKED_S are `parked` for that time, with the reason, so that
+    not every request looks at each of a thousand spent keys. All others are `ready`. Whoever finds nobody among these
+    looks at those parked all the same. `parked` is replaced, never changed.
+    """
+
+    __slots__ = ("_parked_s", "candidates", "parked", "policy", "ready", "turn")
 
     def __init__(self, candidates: Sequence[Candidate], policy: PolicyName, turn: int = 0) -> None:
         self.candidates = tuple(candidates)
         self.policy = POLICIES[policy]
         self.turn = turn
+        self.ready: Sequence[Candidate] = self.candidates
+        self.parked: dict[Candidate, Dropped] = {}
+        self._parked_s = 0.0
         if policy is PolicyName.LEAST_USED:
             for candidate in self.candidates:
                 candidate.tracked = True
 
     def order(self, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
-        """Candidates in the order in which to try them; `random` returns a number in [0, 1)."""
+        """Those that are ready, in the order in which to try them; `random` returns a number in [0, 1)."""
+        if self.parked and not 0.0 <= now_s - self._parked_s < PARKED_S:
+            self.parked = {}
+            self.ready = self.candidates
         return self.policy.order(self, now_s, random)
+
+    def park(self, dropped: Mapping[Candidate, Dropped], now_s: float) -> None:
+        """Leave out for a moment those whose reasons last, and hold for requests of any size."""
+        returns_s = now_s + PARKED_S
+        lasting = {
+            candidate: drop
+            for candidate, drop in dropped.items()
+            if drop.until_s is not None
+            and drop.until_s >= returns_s
+            and drop.reason in LASTING_REASONS
+            and not drop.sized
+        }
+        if lasting:
+            self._parked_s = self._parked_s if self.parked else now_s
+            self.parked = self.parked | lasting
+            self.ready = [candidate for candidate in self.ready if candidate not in lasting]
 
     def subset(self, candidates: Sequence[Candidate], random: Callable[[], float]) -> "Stage":
         """A stage of some of the candidates with the same policy, beginning anywhere."""
@@ -39,7 +69,8 @@ class Stage:
         return part
 
     def __repr__(self) -> str:
-        return f"<Stage {type(self.policy).__name__} of {len(self.candidates)}>"
+        parked = f", {len(self.parked)} parked" if self.parked else ""
+        return f"<Stage {type(self.policy).__name__} of {len(self.candidates)}{parked}>"
 
 
 class Policy(Protocol):
@@ -56,7 +87,7 @@ class Priority:
     def order(self, stage: Stage, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
         """Yield in the order of configuration."""
         del now_s, random
-        return iter(stage.candidates)
+        return iter(stage.ready)
 
 
 class RoundRobin:
@@ -65,9 +96,9 @@ class RoundRobin:
     def order(self, stage: Stage, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
         """From the stage's turn on, once around; nearly always only the first is asked for."""
         del now_s, random
-        candidates = stage.candidates
+        candidates = stage.ready
         count = len(candidates)
-        start = stage.turn
+        start = stage.turn if stage.turn < count else 0
         stage.turn = (start + 1) % count if count else 0
         return chain(candidates[start : start + 1], _around(candidates, start))
 
@@ -84,7 +115,7 @@ class Weighted:
     def order(self, stage: Stage, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
         """Yield in an order drawn without replacement (exponential clocks: the smallest -ln(u)/w rings first)."""
         del now_s
-        clocks = [(-math.log(1.0 - random()) / candidate.key.weight, candidate) for candidate in stage.candidates]
+        clocks = [(-math.log(1.0 - random()) / candidate.key.weight, candidate) for candidate in stage.ready]
         clocks.sort(key=_first)
         return (candidate for _, candidate in clocks)
 
@@ -95,7 +126,7 @@ class LeastUsed:
     def order(self, stage: Stage, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
         """Yield from the least used to the most used."""
         del random
-        return iter(sorted(stage.candidates, key=lambda candidate: recent_use(candidate, now_s)))
+        return iter(sorted(stage.ready, key=lambda candidate: recent_use(candidate, now_s)))
 
 
 def _first(pair: tuple[float, Candidate]) -> float:
