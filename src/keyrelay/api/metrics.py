@@ -4,7 +4,8 @@ Counting happens on the way of every request, so it is an addition in a dictiona
 made when somebody scrapes. Labels are bounded: what does not fit any more is counted as `other`.
 """
 
-from bisect import bisect_left
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -24,19 +25,29 @@ _Labels = tuple[str | int, ...]
 
 
 class _Histogram:
-    """Counts milliseconds, and shows seconds, as Prometheus wants them."""
+    """Is given milliseconds, and shows seconds, as Prometheus wants them; `observe` many, then `count` them all."""
 
-    __slots__ = ("_bounds_ms", "_total_ms", "bounds", "counts")
+    __slots__ = ("_bounds_ms", "_new_ms", "_total_ms", "bounds", "counts", "observe")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self._bounds_ms = tuple(bound * 1000 for bound in bounds)
         self._total_ms = 0.0
+        self._new_ms: list[float] = []
+        self.observe = self._new_ms.append
 
-    def observe(self, ms: float) -> None:
-        self.counts[bisect_left(self._bounds_ms, ms)] += 1
-        self._total_ms += ms
+    def count(self) -> None:
+        new_ms = self._new_ms
+        new_ms.sort()
+        self._total_ms += math.fsum(new_ms)
+        below = 0
+        for place, bound_ms in enumerate(self._bounds_ms):
+            until = bisect_right(new_ms, bound_ms, below)
+            self.counts[place] += until - below
+            below = until
+        self.counts[-1] += len(new_ms) - below
+        new_ms.clear()
 
     @property
     def total(self) -> float:
@@ -109,6 +120,13 @@ class Metrics(Collector):
         if record.cost_usd is not None:
             served.cost_usd += record.cost_usd
 
+    def count(self) -> None:
+        """Sort what has been observed into its buckets; to be called now and then."""
+        self._overhead.count()
+        for served in self._served.values():
+            served.duration.count()
+            served.first_token.count()
+
     def _new_served(self, labels: tuple[str, str]) -> _Served:
         if len(self._served) >= MAX_SERIES:
             labels = (_OTHER, _OTHER)
@@ -116,6 +134,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, as prometheus-client wants them."""
+        self.count()
         yield _counter("keyrelay_requests", "Requests by outcome.", _REQUEST_LABELS, self._requests)
         answered: dict[_Labels, int] = {
             (*labels, "answered"): served.answered for labels, served in self._served.items()

@@ -6,6 +6,7 @@ full, and before anybody looks.
 
 import asyncio
 from collections.abc import Callable
+from operator import itemgetter
 
 from keyrelay.api.metrics import Metrics
 from keyrelay.api.quota_watch import QuotaWatch
@@ -14,6 +15,7 @@ from keyrelay.core.records import Attempt, RequestRecord
 
 FLUSH_S = 0.5
 _BATCH = 256
+_RECORD = itemgetter(1)
 
 
 class Watchers:
@@ -43,9 +45,10 @@ class Watchers:
                 self.metrics.finished(record)
             else:
                 self.metrics.attempt_failed(attempt)
+        self.metrics.count()
         self.log.write(waiting)
         if self.quota is not None:
-            self.quota.check([record for _, record, attempt in waiting if attempt is None and record.provider])
+            self.quota.check(map(_RECORD, waiting))
 
     def _add(self, record: RequestRecord, attempt: Attempt | None) -> None:
         self._waiting.append((self._epoch_s(), record, attempt))

@@ -1,6 +1,6 @@
 """Quotas in the log and in the metrics: thresholds as they are reached, and what is left of each limit."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -36,10 +36,10 @@ class QuotaWatch(Collector):
         self._epoch_s = epoch_s
         self._reached: dict[tuple[str, str, str], int] = {}
 
-    def check(self, answered: Sequence[RequestRecord]) -> None:
+    def check(self, records: Iterable[RequestRecord]) -> None:
         """Log and count the thresholds that these requests have reached."""
         now_s = self._epoch_s()
-        for event in self._events.check(answered, now_s):
+        for event in self._events.check(records, now_s):
             labels = (event.candidate.provider_id, str(event.limit_key.limit.unit), f"{event.crossing.threshold:g}")
             self._reached[labels] = self._reached.get(labels, 0) + 1
             self._log.write_event(EVENT, now_s, "warning", _fields(event))

@@ -177,7 +177,7 @@ class AttemptRunner:
         first_byte_at, total_at = started_at + first_byte_s, job.total_at
         return UpstreamCall(
             origin=provider.origin,
-            target=provider.path_of(request.operation),
+            target=candidate.operations[request.operation],
             credential=candidate.credential,
             headers=(*_HEADERS, *row.extra_headers.items()) if row.extra_headers else _HEADERS,
             body=encode_request(request, row, candidate.model, ask_usage=ask_usage),

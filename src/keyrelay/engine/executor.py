@@ -73,7 +73,7 @@ class Executor:
     async def serve(self, job: Job) -> tuple[WholeAnswer | OpenStream, Candidate, Reservation]:
         """The answer, who gave it, and its reservation. Raise CallerError when there is none."""
         self._budget.count_request(self._clock.epoch_s())
-        taken = await self._wait(job, None) if self.room.crowded(job.group) else None
+        taken = await self._wait(job, None) if self.room.groups and self.room.crowded(job.group) else None
         while True:
             candidate, reservation = taken or self._choose(job) or await self._choose_later(job)
             taken = None
@@ -81,7 +81,8 @@ class Executor:
             try:
                 outcome = await self._attempts.run(job, candidate, reservation, classifier)
             finally:
-                self.announce()
+                if self._arrivals.waiting or self.room.groups:
+                    self.announce()
             if not isinstance(outcome, Failure):
                 if job.beyond_belief:
                     self._ledger.raise_belief(reservation)

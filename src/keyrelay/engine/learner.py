@@ -165,7 +165,8 @@ class Learner:
         """A request that was sent at `sent_s` has been answered, and used these amounts."""
         if now_s >= self._sweep_s:
             self._sweep(now_s)
-        self.tally(candidate).note(sent_s, amounts.requests, amounts.input_tokens, amounts.output_tokens)
+        tally = self.tallies.find(candidate.id) or self.tally(candidate)
+        tally.note(sent_s, amounts.requests, amounts.input_tokens, amounts.output_tokens)
         if self._watches:
             watch = self._watches.get(candidate.id)
             if watch is not None:
@@ -173,8 +174,7 @@ class Learner:
 
     def due(self, candidate: Candidate, now_s: float) -> bool:
         """Whether the headers of an answer are worth reading now: at most once a second while much is left."""
-        row = candidate.provider.row
-        if not row.limit_headers and not row.organisation_headers:
+        if not candidate.says_limits:
             return False
         due_s = self._due.get(candidate.id, 0.0)
         return now_s >= due_s or due_s - now_s > LOOK_AGAIN_S  # the latter: the clock was set back

@@ -4,6 +4,7 @@ Looked at are the counts of those who have just answered, many requests at a tim
 """
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 import msgspec
 
@@ -14,6 +15,8 @@ from keyrelay.ports import Ledger
 from keyrelay.quota.thresholds import Crossing, Thresholds
 from keyrelay.quota.values import LimitKey
 from keyrelay.routing.candidates import Candidate
+
+_SERVED_BY = attrgetter("provider", "key", "model")
 
 
 class QuotaEvent(msgspec.Struct, frozen=True):
@@ -35,12 +38,12 @@ class QuotaEvents:
         self._thresholds = thresholds or Thresholds()
         self._candidates: dict[tuple[str, str, str], Candidate] = {}
 
-    def check(self, answered: Iterable[RequestRecord], now_s: float) -> list[QuotaEvent]:
-        """What the requests that were answered since the last check have brought about."""
-        served = dict.fromkeys((record.provider, record.key, record.model) for record in answered if record.provider)
+    def check(self, records: Iterable[RequestRecord], now_s: float) -> list[QuotaEvent]:
+        """What the requests that have ended since the last check have brought about."""
+        served = dict.fromkeys(map(_SERVED_BY, records))
         events = []
         for name in served:
-            candidate = self._candidate(name)
+            candidate = self._candidate(name) if name[0] else None  # nobody answered
             for standing in self._ledger.peek(candidate.path, now_s) if candidate is not None else ():
                 in_period = standing.limit.limit.window.kind in CALENDAR_KINDS
                 crossing = self._thresholds.check(

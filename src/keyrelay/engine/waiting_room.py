@@ -148,13 +148,13 @@ def sleep_s(at_s: float | None, now_s: float, misses: int) -> float:
 class WaitingRoom:
     """All who wait. Everything happens on one event loop."""
 
-    __slots__ = ("_bytes", "_clock", "_counts", "_groups", "_held", "_random", "_settings", "_waiters")
+    __slots__ = ("_bytes", "_clock", "_counts", "_held", "_random", "_settings", "_waiters", "groups")
 
     def __init__(self, settings: WaitingSettings, clock: Clock, *, random: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
         self._random = random
-        self._groups: dict[Hashable, _Group] = {}
+        self.groups: dict[Hashable, _Group] = {}
         self._waiters: OrderedDict[_Waiter, None] = OrderedDict()
         self._held: dict[str, _Held] = {}
         self._bytes = 0
@@ -162,16 +162,16 @@ class WaitingRoom:
 
     def crowded(self, group: Hashable) -> bool:
         """Whether others wait for the same already, so that whoever comes now has to queue behind them."""
-        return group in self._groups
+        return group in self.groups
 
     def next_slot(self, group: Hashable) -> Later | None:
         """What the last try of a group has named; None when nobody waits there, or nobody has tried."""
-        waiting = self._groups.get(group)
+        waiting = self.groups.get(group)
         return None if waiting is None else waiting.slot
 
     def announce(self) -> None:
         """Something may be free earlier than was thought: an attempt has ended, a setting has changed."""
-        for group in self._groups.values():
+        for group in self.groups.values():
             self._hurry(group)
 
     async def wait(
@@ -232,7 +232,7 @@ class WaitingRoom:
         return RoomView(
             waiting=len(self._waiters),
             bytes=self._bytes,
-            groups=len(self._groups),
+            groups=len(self.groups),
             by_priority={priority: by_priority[priority] for priority in Priority},
             oldest_s=0.0 if oldest is None else max(0.0, self._clock.monotonic_s() - oldest.since),
             entered=counts["entered"],
@@ -260,12 +260,12 @@ class WaitingRoom:
 
     def _enter(self, entry: Entry, slot: Later | None) -> "_Waiter":
         loop = asyncio.get_running_loop()
-        group = self._groups.get(entry.group)
+        group = self.groups.get(entry.group)
         if group is None:
             group = _Group(FairQueue(self._settings.weights))
         waiter = _Waiter(entry, group, loop.create_future(), self._clock.monotonic_s())
         waiter.ticket = group.queue.enter(waiter, priority=entry.priority, client=entry.client, weight=entry.weight)
-        self._groups[entry.group] = group
+        self.groups[entry.group] = group
         self._waiters[waiter] = None
         self._held.setdefault(entry.client, _Held()).add(1, entry.size_bytes)
         self._bytes += entry.size_bytes
@@ -286,7 +286,7 @@ class WaitingRoom:
         if served:
             group.queue.served(waiter.ticket)
             group.misses = 0
-            self._groups[entry.group] = self._groups.pop(entry.group)  # last of all now
+            self.groups[entry.group] = self.groups.pop(entry.group)  # last of all now
         else:
             group.queue.leave(waiter.ticket)
         del self._waiters[waiter]
@@ -297,7 +297,7 @@ class WaitingRoom:
             del self._held[entry.client]
         if not len(group.queue):
             group.disarm()
-            del self._groups[entry.group]
+            del self.groups[entry.group]
         elif group.trying is waiter:
             group.trying = None
             self._wake(group)
@@ -308,7 +308,7 @@ class WaitingRoom:
         """A try has failed: sleep until the slot that it named."""
         group = waiter.group
         now = self._clock.monotonic_s()
-        cost_s = (now - started_at) * _TRY_SHARE * len(self._groups)
+        cost_s = (now - started_at) * _TRY_SHARE * len(self.groups)
         group.rest_until = now + max(MIN_REST_S, min(cost_s, _LONGEST_REST_S))
         group.misses += 1
         group.trying = None
@@ -353,7 +353,7 @@ class WaitingRoom:
         """A group's time has come, and that of those who wait for the same moment."""
         rung.timer = None
         now = max(rung.due_at, self._clock.monotonic_s())
-        for group in self._groups.values():
+        for group in self.groups.values():
             if group.rest_until <= now and group.due_at <= now + _SLACK_S:
                 self._wake(group)
 
@@ -365,7 +365,7 @@ class WaitingRoom:
             head.item.turn.set_result(None)
 
     def __repr__(self) -> str:
-        return f"<WaitingRoom {len(self._waiters)} waiting in {len(self._groups)} groups, {self._bytes} bytes>"
+        return f"<WaitingRoom {len(self._waiters)} waiting in {len(self.groups)} groups, {self._bytes} bytes>"
 
 
 class _Waiter:

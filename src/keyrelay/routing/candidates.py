@@ -77,7 +77,7 @@ class Candidate:
     `path` are the counts that it draws on: its `own_path`, known from the start, and what has been learned since, as of
     the learned book's change `path_as_of`. `calibration` is what its model makes of a request; `counts_money` says that
     one of its limits is about money. `credential` is its key as the transport sends it, `operations` are those
-    that its provider has. `head_lines` is what an answer's head says of it, made once by the engine. `used` is a count
+    that its provider has, with their paths; it `says_limits` when its answers' headers may tell of limits. `head_lines` is what an answer's head says of it, made once by the engine. `used` is a count
     of uses that halves every minute, kept when `least_used` has `tracked` it; `used_at_s` is when it was brought up to
     date.
     """
@@ -102,6 +102,7 @@ class Candidate:
         "proofs",
         "provider",
         "provider_id",
+        "says_limits",
         "tracked",
         "used",
         "used_at_s",
@@ -121,7 +122,9 @@ class Candidate:
         self.used_at_s = 0.0
         self.tracked = False
         self.head_lines = ""
-        self.operations = frozenset(operation for operation in OPERATIONS if getattr(provider.row.paths, operation))
+        self.says_limits = bool(provider.row.limit_headers or provider.row.organisation_headers)
+        paths = {operation: provider.path_of(operation) for operation in OPERATIONS}
+        self.operations = {operation: path for operation, path in paths.items() if path}
         auth = provider.row.auth
         self.credential = (
             Credential(provider.origin, auth.header, auth.prefix, key.secret) if key.secret is not None else None

@@ -6,7 +6,7 @@ is made lazily: nearly every request takes the first.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Protocol
 
 from keyrelay.core.configuration import PolicyName
@@ -96,17 +96,12 @@ class RoundRobin:
     def order(self, stage: Stage, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
         """From the stage's turn on, once around; nearly always only the first is asked for."""
         del now_s, random
-        candidates = stage.ready
-        count = len(candidates)
-        start = stage.turn if stage.turn < count else 0
-        stage.turn = (start + 1) % count if count else 0
-        return chain(candidates[start : start + 1], _around(candidates, start))
-
-
-def _around(candidates: Sequence[Candidate], start: int) -> Iterator[Candidate]:
-    """Those behind `start`, then those before it."""
-    yield from islice(candidates, start + 1, None)
-    yield from islice(candidates, start)
+        candidates, start = stage.ready, stage.turn
+        if start == 0 or start >= len(candidates):
+            stage.turn = 1
+            return iter(candidates)
+        stage.turn = start + 1
+        return chain(candidates[start:], candidates[:start])
 
 
 class Weighted:

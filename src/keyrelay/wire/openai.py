@@ -6,6 +6,7 @@ and what the provider's quirks name are changed. An answer is read just far enou
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -103,8 +104,14 @@ def _model_name(fields: dict[str, msgspec.Raw]) -> str:
         raise CallerError(
             400, "Missing required field 'model'. Name a model, a route or 'auto'.", param="model", code="missing_field"
         )
+    return _name_in(bytes(raw))
+
+
+@lru_cache(maxsize=4096)
+def _name_in(text: bytes) -> str:
+    """A model's name in JSON; the same few come again and again."""
     try:
-        name = _text.decode(raw)
+        name = _text.decode(text)
     except msgspec.DecodeError:
         raise CallerError(
             400, "Invalid type for 'model': expected a string.", param="model", code="invalid_type"
