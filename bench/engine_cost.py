@@ -73,11 +73,11 @@ class Rig:
             LearnedBook(),
             Organisations(),
             redactor=Redactor([]),
-            report=sys.stderr.write,
+            report=print,
             merged=lambda _: None,
         )
         self.chooser = Chooser(self.ledger, random.random, self.learner)
-        self.decisions = Decisions()
+        self.decisions = Decisions(self.pool)
         self.now_s = START_S
         self.request = decode_request("chat", BODY, max_depth=64)
         plan = self.pool.plan("m")
@@ -99,13 +99,13 @@ class Rig:
         self.learner.accepted(candidate, used, now_s, now_s)
         candidate.calibration.observe(job.raw, job.amounts, usage)
         self.learner.due(candidate, now_s)
-        self.decisions.keep(job, candidate, reservation)
+        self.decisions.keep(job, candidate)
 
-    def choose(self) -> None:
+    def choose(self, _: int) -> None:
         """Choose and reserve only, and give it back."""
         self.now_s = now_s = self.now_s + 0.001
         job = Job(self.request, RequestRecord("req", 1.0), self.plan, RAW, 1e9)
-        _, reservation = self._take(job)
+        reservation = self._take(job)[1]
         self.ledger.settle(reservation, Amounts(requests=0), now_s, arrived=True)
 
     def _take(self, job: Job) -> tuple[Candidate, Reservation]:
@@ -148,7 +148,7 @@ def main() -> int:
         for keys in (10, 100, 1000):
             rig = Rig(keys)
             rig.spend(spent)
-            costs.append(cost_us(lambda _, rig=rig: rig.choose()))
+            costs.append(cost_us(rig.choose))
             print(f"choosing among {keys} keys, {spent:.0%} spent: {costs[-1]:.2f} us")
         growth = costs[-1] / costs[0]
         print(f"1000 keys cost {growth:.2f} times 10 (goal {GOAL_GROWTH:g})")

@@ -75,11 +75,12 @@ def compose(configuration: Configuration) -> Application:
     health = HealthView(pool, clock.epoch_s)
     access = Access(lambda: pool.snapshot.clients, settings.operator_secret)
     requests = RequestsView(
-        gateway.decisions, Explainer(ledger, gateway.learner.redactor.redact, ledger.used_before), access, clock.epoch_s
+        gateway.decisions, Explainer(ledger, gateway.learner.redactor.redact), access, clock.epoch_s
     )
     quota_view = QuotaView(pool, ledger, gateway.learner)
     quota_watch = QuotaWatch(pool, ledger, QuotaEvents(pool, ledger), log, clock.epoch_s)
-    watchers.quota = quota_watch
+    watchers.quota, watchers.decisions = quota_watch, gateway.decisions
+    gateway.decisions.refresh = watchers.flush
     quota = QuotaRoutes(quota_view, pool.calibrations, access, clock.epoch_s)
 
     async def stop() -> None:

@@ -132,10 +132,6 @@ class Ledger(Protocol):
         """
         ...
 
-    def used_before(self, reservation: Reservation) -> Mapping[LimitKey, int]:
-        """What was used of each limit just before this reservation was taken from it."""
-        ...
-
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """How each limit stands."""
         ...

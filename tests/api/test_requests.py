@@ -82,7 +82,9 @@ class TestWhoSeesWhat:
 async def test_what_has_fallen_out_of_the_ring_says_how_many_are_kept(tmp_path: Path) -> None:
     async with served(tmp_path, KEYRELAY_KEPT_REQUESTS="1") as gateway:
         first = (await gateway.ask(chat(MODEL))).headers["x-request-id"]
+        assert (await look(gateway, f"{PATH}/{first}")).status == 200, "looking ends a page of lines"
         await gateway.ask(chat(MODEL))
+        assert (await look(gateway, PATH)).status == 200
         reply = await look(gateway, f"{PATH}/{first}")
     assert (reply.status, reply.error["param"]) == (404, "id")
     assert "the newest 1 are kept (KEYRELAY_KEPT_REQUESTS)" in reply.error["message"]

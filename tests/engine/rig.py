@@ -14,6 +14,7 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Operation
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
+from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.jobs import NO_WISHES, Wishes
 from keyrelay.engine.learner import Learner
@@ -29,6 +30,7 @@ from keyrelay.storage.memory_ledger import MemoryLedger
 from keyrelay.wire.openai import decode_request
 
 START_S = 1_800_000_000.0
+_encoder = msgspec.json.Encoder()
 GOOD = {
     "id": "x",
     "choices": [{"message": {"content": "hello"}}],
@@ -123,12 +125,15 @@ class Notes:
     def __init__(self) -> None:
         self.failed: list[Attempt] = []
         self.ended: list[RequestRecord] = []
+        self.decisions: Decisions | None = None
 
     def attempt_failed(self, record: RequestRecord, attempt: Attempt) -> None:
         self.failed.append(attempt)
 
     def finished(self, record: RequestRecord) -> None:
         self.ended.append(record)
+        if self.decisions is not None:
+            self.decisions.remember(_encoder.encode_lines([record]), 1)
 
 
 class ListSink:
@@ -210,6 +215,7 @@ class Rig:
             random=random.Random(7).random,
             learner=self.learner,
         )
+        self.notes.decisions = self.gateway.decisions
         self.records: list[RequestRecord] = []
 
     async def ask(

@@ -41,8 +41,9 @@ class TestRotation:
             await rig.ask()
         for _ in range(2):
             refused = await rig.refusal()
-            assert {line["reason"] for line in refused.detail["candidates"]} == {"limited"}
-            assert refused.detail["candidates_total"] == 40
+            detail = refused.detail or {}
+            assert {line["reason"] for line in detail["candidates"]} == {"limited"}
+            assert detail["candidates_total"] == 40
         plan = rig.pool.plan("m")
         assert plan is not None
         assert len(plan.stages[0].parked) == 40

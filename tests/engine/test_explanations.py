@@ -1,21 +1,16 @@
 import re
 from collections.abc import Mapping
-from typing import cast
 
 import pytest
 
 from keyrelay.core.configuration import PolicyName
 from keyrelay.core.errors import CallerError
 from keyrelay.core.ids import request_id
-from keyrelay.core.records import RequestRecord
-from keyrelay.core.requests import CallRequest
-from keyrelay.engine.decisions import Decision, Decisions
+from keyrelay.engine.decisions import Decision
 from keyrelay.engine.explanations import MAX_LISTED, Explainer, Explanation, as_text
-from keyrelay.engine.jobs import Job, Wishes
+from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.pool import Plan
-from keyrelay.ports import Reservation, UpstreamCall
-from keyrelay.quota.estimates import RawEstimate
-from keyrelay.quota.values import LimitKey
+from keyrelay.ports import UpstreamCall
 from keyrelay.routing.policies import Stage
 from tests.engine.rig import FakeAnswer, ListSink, Outcome, Rig, Script, delta, error, providers, stream_of
 
@@ -27,21 +22,11 @@ def good(_key: str, _call: UpstreamCall) -> Outcome:
 class Kept:
     """A rig whose decisions can be explained."""
 
-    def __init__(
-        self, environ: Mapping[str, str], script: Script = good, used_before: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], script: Script = good) -> None:
         self.rig = Rig(script, environ)
         self.decisions = self.rig.gateway.decisions
 
-        def before(_reservation: Reservation) -> dict[LimitKey, int]:
-            chosen = self.newest().chosen
-            return dict(zip(chosen.path if chosen else (), used_before or (), strict=True))
-
-        self.explainer = Explainer(
-            self.rig.ledger,
-            lambda text: text.replace("acme-00", "[redacted]"),
-            None if used_before is None else before,
-        )
+        self.explainer = Explainer(self.rig.ledger, lambda text: text.replace("acme-00", "[redacted]"))
 
     def newest(self) -> Decision:
         return next(self.decisions.newest_first())
@@ -55,7 +40,7 @@ def outcomes(found: Explanation) -> list[list[tuple[str, str, str]]]:
 
 
 async def test_the_first_candidate_answers_at_once() -> None:
-    kept = Kept(providers("acme", keys=3, ACME_RPM="15", ACME_TPM="1000"), used_before=(4, 120))
+    kept = Kept(providers("acme", keys=3, ACME_RPM="15", ACME_TPM="1000"))
     await kept.rig.ask()
     found = kept.explain()
     assert found.summary == "acme's key 'k00' answered with m, at once."
@@ -69,8 +54,8 @@ async def test_the_first_candidate_answers_at_once() -> None:
         "15 requests per 60s for (account, model)",
         ("acct:acme/k00", "model:m"),
     )
-    assert (requests.amount, requests.used_before, requests.reserved, requests.settled) == (15, 4, 1, 1)
-    assert (tokens.amount, tokens.used_before, tokens.settled) == (1000, 120, 5)
+    assert (requests.amount, requests.used, requests.reserved, requests.settled) == (15, 1, 1, 1)
+    assert (tokens.amount, tokens.used, tokens.settled) == (1000, 5, 5)
     assert tokens.reserved == found.estimate.input_tokens + found.estimate.output_tokens > 200
 
 
@@ -197,13 +182,13 @@ async def test_many_candidates_are_counted_and_not_all_listed() -> None:
 
 
 async def test_the_text_has_everything_that_the_document_has() -> None:
-    kept = Kept(providers("acme", keys=1, ACME_RPM="15"), used_before=(3,))
+    kept = Kept(providers("acme", keys=1, ACME_RPM="15"))
     await kept.rig.ask()
     text = as_text(kept.explain())
     assert text.splitlines()[0] == "acme's key 'k00' answered with m, at once."
     assert "  answered    acme/k00 m" in text
     limit = "15 requests per 60s for (account, model)"
-    assert f"  {limit}: 1 reserved, 3 used before, settled at 1; 15 in force, configured" in text
+    assert f"  {limit}: 1 reserved, settled at 1; 1 of 15 used by now, configured" in text
 
 
 async def test_the_short_form() -> None:
@@ -218,11 +203,9 @@ async def test_the_short_form() -> None:
     )  # fmt: skip
 
 
-def test_an_id_of_another_form_has_no_time() -> None:
-    decisions = Decisions()
-    nobodys = cast("CallRequest", None)  # a decision never looks at it
-    decisions.keep(Job(nobodys, RequestRecord("abc"), Plan((), free_choice=True), RawEstimate(1), 0.0))
-    (decision,) = decisions.newest_first()
-    found = Explainer(Rig(good, providers("acme")).ledger, str).explain(decision, 0.0)
+async def test_an_id_of_another_form_has_no_time() -> None:
+    kept = Kept(providers("acme"))
+    kept.decisions.remember(b'{"event":"request","request_id":"abc","model_asked":"nobodys"}\n', 1)
+    found = kept.explain()
     assert (found.time, found.stages) == (None, ())
     assert found.summary == "Nobody answered (0, no answer); there was no candidate."

@@ -608,5 +608,3 @@ def test_a_reservation_of_another_ledger_is_refused() -> None:
         book.settle(object(), Amounts(), NOW_S)
     with pytest.raises(TypeError, match=refusal):
         book.raise_belief(object())
-    with pytest.raises(TypeError, match=refusal):
-        book.used_before(object())

@@ -8,14 +8,18 @@ import asyncio
 from collections.abc import Callable
 from operator import itemgetter
 
+import msgspec
+
 from keyrelay.api.metrics import Metrics
 from keyrelay.api.quota_watch import QuotaWatch
 from keyrelay.api.request_log import RequestLog
 from keyrelay.core.records import Attempt, RequestRecord
+from keyrelay.engine.decisions import Decisions
 
 FLUSH_S = 0.5
 _BATCH = 256
 _RECORD = itemgetter(1)
+_encoder = msgspec.json.Encoder()
 
 
 class Watchers:
@@ -25,6 +29,7 @@ class Watchers:
         self.metrics = metrics
         self.log = log
         self.quota: QuotaWatch | None = None
+        self.decisions: Decisions | None = None
         self._epoch_s = epoch_s
         self._waiting: list[tuple[float, RequestRecord, Attempt | None]] = []
         self._scheduled = False
@@ -46,7 +51,10 @@ class Watchers:
             else:
                 self.metrics.attempt_failed(attempt)
         self.metrics.count()
-        self.log.write(waiting)
+        page = self.log.write(waiting)
+        if self.decisions is not None:
+            records = [record for _, record, attempt in waiting if attempt is None]
+            self.decisions.remember(page if self.log.complete else _encoder.encode_lines(records), len(records))
         if self.quota is not None:
             self.quota.check(map(_RECORD, waiting))
 

@@ -55,11 +55,17 @@ class RequestLog:
         self._same_text = ""
         self.redactor = redactor
 
-    def write(self, entries: list[Entry]) -> None:
-        """Write a line for each entry."""
-        lines = _encoder.encode_lines([line for entry in entries if (line := self._line(*entry))]).decode()
-        if lines:
-            self._write(lines)
+    @property
+    def complete(self) -> bool:
+        """Whether every request gets a line."""
+        return self._least <= _INFO
+
+    def write(self, entries: list[Entry]) -> bytes:
+        """Write a line for each entry; return them as they are, in JSON."""
+        page = _encoder.encode_lines([line for entry in entries if (line := self._line(*entry))])
+        if page:
+            self._write(page.decode())
+        return page
 
     def write_message(self, time_s: float, level: str, message: str, source: str) -> None:
         """Write what a library has to say, without its secrets."""

@@ -192,7 +192,7 @@ _EXAMPLE = Explanation(
             window="60s",
             source=LimitSource.CATALOGUE,
             amount=30,
-            used_before=11,
+            used=13,
             reserved=1,
             settled=1,
         ),

@@ -10,7 +10,6 @@ draining) is uvicorn's, and so is every name that this module overrides.
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import cast
 from urllib.parse import unquote
 
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGIVersions, HTTPScope
@@ -110,7 +109,7 @@ class GatewayCycle(Signal, RequestResponseCycle):
                 _logger.error("The application returned without completing its response.")
                 await self._fail()
         finally:
-            self.protocol.tasks.discard(cast("asyncio.Task[None]", self.runner))
+            self.protocol.tasks.discard(self.runner)
             self.runner = None
             self.scope.pop("extensions", None)
 
@@ -211,7 +210,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if place is None:
             scope, target = self._scope(version, method.decode("ascii")), self.app
         else:
-            scope, target = self._short_scope(place), cast("ASGI3Application", place.handler)
+            scope, target = self._short_scope(place), place.handler
         previous = self.cycle
         cycle = GatewayCycle(scope, self, keep_alive=version != "1.0" and parser.should_keep_alive())
         self.scope, self.cycle = scope, cycle
@@ -242,22 +241,20 @@ class GatewayProtocol(HttpToolsProtocol):
             cycle.more_body = False
             cycle.set()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: GatewayCycle, app: ASGI3Application) -> None:  # type: ignore[override]  # ours
         """Start the task; it takes itself out of the tasks under way, which saves a callback."""
-        own = cast("GatewayCycle", cycle)
-        task = own.runner = self.loop.create_task(own.run_asgi(app))
+        task = cycle.runner = self.loop.create_task(cycle.run_asgi(app))
         self.tasks.add(task)
 
     def _short_scope(self, place: Place) -> HTTPScope:
         """What the data plane reads of a scope, for a request that goes straight to it."""
-        scope = {
+        return {  # type: ignore[typeddict-item]  # the rest is not asked for
             "type": "http",
             "method": place.method,
             "path": place.path,
             "query_string": b"",
             "headers": self.headers,
         }
-        return cast("HTTPScope", scope)
 
     def _scope(self, version: str, method: str) -> HTTPScope:
         url = self.url
@@ -286,10 +283,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            self._start_asgi_task(cycle, app)  # type: ignore[arg-type]  # it holds our cycles
             return
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:

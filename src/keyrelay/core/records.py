@@ -37,7 +37,8 @@ class RequestRecord(
 
     `started_at` is a reading of the event loop's clock while the request is under way, 0 once it has been written
     down; `time` then says when it ended. `upstream_ms` is the time spent waiting for providers, `waited_ms` that for
-    quota, so that the rest is Keyrelay's own; `first_token_ms` is set for streams. `category` is empty for an answer,
+    quota, so that the rest is Keyrelay's own; `reserved_…_tokens` is what it was expected to use.
+    `first_token_ms` is set for streams. `category` is empty for an answer,
     else the kind of failure or `caller_gone`.
     """
 
@@ -58,6 +59,8 @@ class RequestRecord(
     upstream_ms: float = 0.0
     waited_ms: float = 0.0
     first_token_ms: float | None = None
+    reserved_input_tokens: int = 0
+    reserved_output_tokens: int = 0
     usage: Usage | None = None
     cost_usd: float | None = None
     attempts: list[Attempt] = []

@@ -45,7 +45,7 @@ class Chooser:
         """The first of a stage's candidates that can serve, with its reservation; those that will not are parked."""
         tried, avoided = job.tried, job.avoided
         operation, any_fits = job.request.operation, not (job.plan.free_choice or job.small_models)
-        drops: dict[Candidate, Dropped] = {}
+        drops: dict[Candidate, Dropped] | None = None
         found = None
         for candidate in candidates:
             if candidate in tried or candidate.provider_id in avoided:
@@ -61,6 +61,7 @@ class Chooser:
                 dropped = limited(taken)
                 if not taken.firm:
                     job.beliefs.append(candidate)
+            drops = drops or {}
             drops[candidate] = dropped
         if drops:
             job.drops.update(drops)

@@ -1,21 +1,21 @@
 """What was decided for each request, kept for a while so that it can be explained.
 
-Keeping a decision happens on the way of every request, so it only takes hold of what is there already: the record, the
-plan, the reasons for passing over, the reservation. Nothing is put into words before somebody asks
-(`engine.explanations`). What a decision holds has no prompt and no body in it: neither the job nor the caller's request
-is kept alive.
+Of a request that the first candidate answered its record says everything, and nearly all are like that. So records are
+kept as the lines that they are in the log, many in one piece: objects that stay alive for ten thousand requests would
+cost each request as much memory traffic as all of its accounting. Only when a candidate was passed over or failed,
+the reasons are kept as well. Nothing is put into words before somebody asks (`engine.explanations`), and nothing that
+is kept has a prompt or a body in it.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from keyrelay.core.failures import Failure
 from keyrelay.core.records import RequestRecord
 from keyrelay.engine.jobs import Job
-from keyrelay.engine.pool import Plan
-from keyrelay.ports import Reservation
+from keyrelay.engine.pool import Plan, Pool
 from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate, Dropped
 
@@ -25,16 +25,18 @@ MAX_REASONS = 500
 """Reasons kept of one request; what is beyond them is only counted."""
 
 REASONS_PER_REQUEST = 10
-"""Reasons kept on average: a ring of N requests holds at most so many times N, whatever a request went through."""
+"""Reasons kept on average: N requests hold at most so many times N, whatever a request went through."""
+
+_REQUEST = b'{"event":"request"'
+_record = msgspec.json.Decoder(RequestRecord)
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, eq=False):
     """One request that has ended.
 
     `amounts` is what was reserved, `drops` why candidates were passed over, `tried` the last failure of those that were
-    called, `chosen` who answered and `reservation` what that took from the ledger, `preferred` the provider that the
-    caller wanted first. `parked` are those left out because of what was found when they were last looked at.
-    `left_out` counts the reasons that were too many to keep.
+    called, `chosen` who answered, `preferred` the provider that the caller wanted first. `parked` are those left out
+    because of what was found when they were last looked at. `left_out` counts the reasons that were too many to keep.
     """
 
     record: RequestRecord
@@ -43,8 +45,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False, eq=False):
     drops: dict[Candidate, Dropped]
     tried: dict[Candidate, Failure]
     chosen: Candidate | None
-    reservation: Reservation | None
-    preferred: str
+    preferred: str = ""
     parked: tuple[Mapping[Candidate, Dropped], ...] = ()
     left_out: int = 0
 
@@ -58,45 +59,81 @@ class Decision(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 class Decisions:
-    """The newest decisions, found by request id. Bounded in number, and in the reasons that they hold together."""
+    """The newest decisions, found by request id: at least `most` of them, and hardly more.
 
-    __slots__ = ("_by_id", "_in_order", "_most_reasons", "_reasons", "most")
+    `refresh` brings in what has ended since the last page of lines was written.
+    """
 
-    def __init__(self, most: int = KEPT_REQUESTS) -> None:
+    __slots__ = ("_by_id", "_in_order", "_lines", "_most_reasons", "_pages", "_pool", "_reasons", "most", "refresh")
+
+    def __init__(self, pool: Pool, most: int = KEPT_REQUESTS) -> None:
         self.most = most
+        self.refresh: Callable[[], None] = _nothing
+        self._pool = pool
+        self._pages: deque[tuple[bytes, int]] = deque()
+        self._lines = 0
         self._most_reasons = most * REASONS_PER_REQUEST
         self._reasons = 0
         self._by_id: dict[str, Decision] = {}
         self._in_order: deque[Decision] = deque()
 
-    def keep(
-        self,
-        job: Job,
-        chosen: Candidate | None = None,
-        reservation: Reservation | None = None,
-        preferred: str = "",
-    ) -> None:
-        """Keep what was decided for a request; once, when its last call has ended or its stream has begun.
-
-        What becomes of a stream is in the record, which is read when somebody asks.
-        """
-        record, drops, tried = job.record, job.drops, job.tried
-        decision = Decision(record, job.plan, job.amounts, drops, tried, chosen, reservation, preferred, job.parked)
-        if drops or tried:
+    def keep(self, job: Job, chosen: Candidate | None = None, preferred: str = "") -> None:
+        """Keep the reasons behind a request that has ended, if there are any; once per request."""
+        record, amounts = job.record, job.amounts
+        record.reserved_input_tokens, record.reserved_output_tokens = amounts.input_tokens, amounts.output_tokens
+        if not (job.drops or job.tried or job.parked or preferred):
+            return
+        decision = Decision(record, job.plan, amounts, job.drops, job.tried, chosen, preferred, job.parked)
+        if job.drops or job.tried:
             decision = self._weighed(decision)
         self._by_id[record.id] = decision
-        in_order = self._in_order
-        in_order.append(decision)
-        if len(in_order) > self.most:
+        self._in_order.append(decision)
+        if len(self._in_order) > self.most:
             self._forget_oldest()
+
+    def remember(self, page: bytes, requests: int) -> None:
+        """Keep the lines of the log in which so many requests stand, the oldest first."""
+        if requests:
+            self._pages.append((page, requests))
+            self._lines += requests
+        while self._pages and self._lines - self._pages[0][1] >= self.most:
+            self._lines -= self._pages.popleft()[1]
 
     def find(self, request_id: str) -> Decision | None:
         """The decision for a request; None when there is none, or it is too long ago."""
-        return self._by_id.get(request_id)
+        self.refresh()
+        words = f'"request_id":"{request_id}"'.encode()
+        for page, _ in reversed(self._pages):
+            at = page.find(words)
+            while at >= 0:
+                start, end = page.rfind(b"\n", 0, at) + 1, page.find(b"\n", at)
+                if page.startswith(_REQUEST, start):
+                    return self._decision(page[start:end])
+                at = page.find(words, end)
+        return None
 
     def newest_first(self) -> Iterator[Decision]:
         """All decisions kept, from the newest on. Not to be held across an await."""
-        return reversed(self._in_order)
+        self.refresh()
+        for page, _ in reversed(self._pages):
+            for line in reversed(page.splitlines()):
+                if line.startswith(_REQUEST):
+                    yield self._decision(line)
+
+    def _decision(self, line: bytes) -> Decision:
+        """What is known of a request that stands in a line of the log."""
+        record = _record.decode(line)
+        return self._by_id.get(record.id) or self._plain(record)
+
+    def _plain(self, record: RequestRecord) -> Decision:
+        """The decision for a request whose record says everything: the first candidate answered, or there was none."""
+        plan = self._pool.plan(record.model_asked) or Plan((), free_choice=False)
+        served = record.provider, record.key, record.model
+        chosen = next(
+            (each for each in plan.candidates() if (each.provider_id, each.key.label, each.model) == served), None
+        )
+        amounts = Amounts(1, record.reserved_input_tokens, record.reserved_output_tokens)
+        return Decision(record, plan, amounts, {}, {}, chosen)
 
     def _weighed(self, decision: Decision) -> Decision:
         """The decision with no more reasons than may be kept, for which room has been made."""
@@ -113,10 +150,14 @@ class Decisions:
         self._by_id.pop(oldest.record.id, None)
 
     def __len__(self) -> int:
-        return len(self._in_order)
+        return self._lines
 
     def __repr__(self) -> str:
-        return f"<Decisions {len(self)} of at most {self.most}, {self._reasons} reasons>"
+        return f"<Decisions {len(self)} of about {self.most}, {self._reasons} reasons>"
+
+
+def _nothing() -> None:
+    """All that has ended is there."""
 
 
 def _bounded(decision: Decision) -> Decision:

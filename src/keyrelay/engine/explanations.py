@@ -7,7 +7,7 @@ went; elsewhere those that were looked at stand first.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -19,8 +19,8 @@ from keyrelay.core.moments import rfc3339
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.usage import Usage
 from keyrelay.engine.decisions import Decision
-from keyrelay.ports import Ledger, Reservation
-from keyrelay.quota.values import Amounts, LimitKey
+from keyrelay.ports import Ledger
+from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate, Dropped
 from keyrelay.routing.policies import POLICIES, Stage
 
@@ -31,9 +31,6 @@ _MICROS = 1_000_000
 _ID = re.compile(r"req_([0-9a-f]{12})[0-9a-f]{20}")
 
 Outcome = Literal["answered", "failed", "passed_over", "not_reached"]
-
-UsedBefore = Callable[[Reservation], Mapping[LimitKey, int]]
-"""What was used of each limit just before a reservation was taken from it."""
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +107,7 @@ class DebitLine(msgspec.Struct, frozen=True, kw_only=True):
     """What the answer took from one limit of the candidate that gave it.
 
     `reserved` before the call, `settled` once its true amount was known (null for a request without an answer),
-    `used_before` what was used just before (null when that was not noted), `amount` what the limit allows now.
+    `used` and `amount` what is used by now of what the limit allows.
     """
 
     limit: str
@@ -119,7 +116,7 @@ class DebitLine(msgspec.Struct, frozen=True, kw_only=True):
     window: str
     source: LimitSource
     amount: int
-    used_before: int | None
+    used: int
     reserved: int
     settled: int | None
 
@@ -167,12 +164,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 class Explainer:
     """Puts decisions into words. `redact` takes secrets out of what others said."""
 
-    __slots__ = ("_ledger", "_redact", "_used_before")
+    __slots__ = ("_ledger", "_redact")
 
-    def __init__(self, ledger: Ledger, redact: Callable[[str], str], used_before: UsedBefore | None = None) -> None:
+    def __init__(self, ledger: Ledger, redact: Callable[[str], str]) -> None:
         self._ledger = ledger
         self._redact = redact
-        self._used_before = used_before
 
     def line(self, decision: Decision) -> RequestLine:
         """The short form."""
@@ -282,11 +278,8 @@ class Explainer:
         chosen, usage = decision.chosen, decision.record.usage
         if chosen is None:
             return
-        before: Mapping[LimitKey, int] = {}
-        if self._used_before is not None and decision.reservation is not None:
-            before = self._used_before(decision.reservation)
         settled = None if usage is None else _settled(usage, decision.record.cost_usd)
-        for standing in self._ledger.peek(tuple(before) or chosen.path, now_s):
+        for standing in self._ledger.peek(chosen.path, now_s):
             limit = standing.limit.limit
             yield DebitLine(
                 limit=str(limit),
@@ -295,7 +288,7 @@ class Explainer:
                 window=str(limit.window),
                 source=standing.source,
                 amount=standing.amount,
-                used_before=before.get(standing.limit),
+                used=standing.used,
                 reserved=decision.amounts.of(limit.unit),
                 settled=None if settled is None or limit.unit is Unit.UNITS else settled.of(limit.unit),
             )
@@ -452,6 +445,5 @@ def _attempt_text(line: AttemptLine) -> str:
 
 
 def _debit_text(line: DebitLine) -> str:
-    before = "" if line.used_before is None else f", {line.used_before} used before"
     settled = "not settled" if line.settled is None else f"settled at {line.settled}"
-    return f"{line.limit}: {line.reserved} reserved{before}, {settled}; {line.amount} in force, {line.source}"
+    return f"{line.limit}: {line.reserved} reserved, {settled}; {line.used} of {line.amount} used by now, {line.source}"

@@ -62,7 +62,7 @@ class Gateway:
         self._observer = observer
         self._settings = settings
         self._random = random
-        self.decisions = Decisions(settings.kept_requests)
+        self.decisions = Decisions(pool, settings.kept_requests)
         self.learner = learner
         self._attempts = AttemptRunner(upstream, ledger, clock, settings=settings, random=random, learner=learner)
         self._executor = Executor(
@@ -98,7 +98,7 @@ class Gateway:
         record.provider, record.key, record.model = candidate.provider_id, candidate.key.label, candidate.model
         record.status = _OK
         if isinstance(outcome, WholeAnswer):
-            return self._whole(job, outcome, candidate, reservation)
+            return self._whole(job, outcome, candidate)
         await self._stream(job, outcome, candidate, reservation, sink=sink)
         return None
 
@@ -115,9 +115,7 @@ class Gateway:
             raise unknown_model(self.pool, name)
         return plan.preferring(wishes.prefer, self._random) if wishes.prefer else plan
 
-    def _whole(
-        self, job: Job, answer: WholeAnswer, candidate: Candidate, reservation: Reservation
-    ) -> tuple[bytes, bytes]:
+    def _whole(self, job: Job, answer: WholeAnswer, candidate: Candidate) -> tuple[bytes, bytes]:
         record, wishes = job.record, job.wishes
         record.usage = answer.usage or Usage(job.amounts.input_tokens, job.amounts.output_tokens, estimated=True)
         record.cost_usd = cost_usd(candidate, record.usage)
@@ -125,8 +123,8 @@ class Gateway:
         if wishes.shape_whole is not None:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
         head = self._head(record, candidate, _WHOLE_HEAD)
+        self.decisions.keep(job, candidate, wishes.prefer)
         self.finish(record)
-        self.decisions.keep(job, candidate, reservation, wishes.prefer)
         return head, body
 
     async def _stream(
@@ -141,8 +139,8 @@ class Gateway:
             self._attempts.settle_stream(job, candidate, reservation)
             self._executor.announce()
             record.cost_usd = cost_usd(candidate, usage) if usage else None
+            self.decisions.keep(job, candidate, job.wishes.prefer)
             self.finish(record)
-            self.decisions.keep(job, candidate, reservation, job.wishes.prefer)
 
         await self._relay.run(job, stream, candidate, sink=sink, head=head, shape=shape, settle=settle)
 
@@ -154,7 +152,7 @@ class Gateway:
         cost = "" if record.cost_usd is None else f"x-keyrelay-cost-usd: {record.cost_usd:.8f}\r\n"
         return (
             f"x-request-id: {record.id}\r\n{candidate.head_lines or _say(candidate)}{cost}"
-            f"x-keyrelay-attempts: {len(record.attempts)}\r\nx-keyrelay-overhead-ms: {max(0.0, own_ms):.3f}\r\n{rest}"
+            f"x-keyrelay-attempts: {len(record.attempts)}\r\nx-keyrelay-overhead-ms: {max(0, own_ms):.3f}\r\n{rest}"
         ).encode("ascii")
 
     def waiting(self) -> RoomView:

@@ -21,7 +21,6 @@ does well to derive `now_s` from a monotonic clock.
 """
 
 import math
-from collections.abc import Mapping
 
 import msgspec
 
@@ -164,8 +163,6 @@ class Reservation(msgspec.Struct, eq=False):
     slots: dict[AnyWindow, Slot]
     taken: int
     reserved_s: float
-    path: Path
-    before: list[int]
     answered: bool = False
     settled: bool = False
     probed: tuple[Count, ...] = ()
@@ -272,13 +269,6 @@ class LedgerBook:
                 window.settle(slot, taken, used)
         if reservation.probed:
             _end_probes(reservation)
-
-    def used_before(self, reservation: object) -> Mapping[LimitKey, int]:
-        """What was used of each limit just before this reservation was taken from it."""
-        if not isinstance(reservation, Reservation):
-            raise _foreign(reservation)
-        before = dict(zip(reservation.path.windows, reservation.before, strict=True))
-        return {count.key: amount_at(before[count.window], count.place) for count in reservation.path.counts}
 
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """How each limit stands."""
@@ -420,11 +410,9 @@ def _weigh(path: Path, taken: int, now_s: float, *, beyond_belief: bool) -> Rese
 
 def _take(path: Path, taken: int, now_s: float) -> Reservation:
     slots: dict[AnyWindow, Slot] = {}
-    before: list[int] = []
     for window in path.windows:
-        before.append(window.used)
         slots[window] = window.take(taken, now_s)
-    return Reservation(slots, taken, now_s, path, before)
+    return Reservation(slots, taken, now_s)
 
 
 def _refusing(path: Path, taken: int, now_s: float) -> tuple[Count, ...]:

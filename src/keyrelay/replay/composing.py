@@ -62,11 +62,6 @@ class BlindLedger:
         del key, now_s, amount, used
         return False
 
-    def used_before(self, reservation: object) -> Mapping[LimitKey, int]:
-        """Nothing was used."""
-        del reservation
-        return {}
-
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """Each limit as it is written down, with nothing used."""
         del now_s

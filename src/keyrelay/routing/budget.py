@@ -34,7 +34,7 @@ class RetryBudget:
 
     def count_request(self, now_s: float) -> None:
         """Note a request that came in."""
-        if int(now_s) != self._slice:
+        if not 0.0 <= now_s - self._slice < 1.0:
             self._roll(now_s)
         self._slice_requests[self._slice % _SLICES] += 1
         self._requests += 1

@@ -76,10 +76,10 @@ class Candidate:
 
     `path` are the counts that it draws on: its `own_path`, known from the start, and what has been learned since, as of
     the learned book's change `path_as_of`. `calibration` is what its model makes of a request; `counts_money` says that
-    one of its limits is about money. `credential` is its key as the transport sends it, `operations` are those
-    that its provider has, with their paths; it `says_limits` when its answers' headers may tell of limits. `head_lines` is what an answer's head says of it, made once by the engine. `used` is a count
-    of uses that halves every minute, kept when `least_used` has `tracked` it; `used_at_s` is when it was brought up to
-    date.
+    one of its limits is about money, `says_limits` that its answers' headers may tell of limits. `credential` is its
+    key as the transport sends it, `operations` are those that its provider has, with their paths. `head_lines` is what
+    an answer's head says of it, made once by the engine. `used` is a count of uses that halves every minute, kept when
+    `least_used` has `tracked` it; `used_at_s` is when it was brought up to date.
     """
 
     __slots__ = (
