@@ -86,6 +86,7 @@ def compose(configuration: Configuration) -> Application:
     async def stop() -> None:
         await transport.aclose()
         watchers.flush()
+        gateway.decisions.clear()
 
     return Application(
         DataPlane(gateway, clock, _data_plane_settings(settings)),
@@ -122,6 +123,7 @@ def compose_gateway(
         report=report,
         merged=lambda merge: merge_accounts(pool, ledger, merge, clock.epoch_s()),
         started_s=clock.epoch_s(),
+        margins={provider.id: provider.margin for provider in configuration.snapshot.providers.values()},
     )
     return Gateway(
         pool,

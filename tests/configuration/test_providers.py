@@ -56,6 +56,16 @@ class TestVariables:
         assert all(limit.firm for limit in load(GROQ_API_KEY=KEY, GROQ_TIER="Free").snapshot.providers["groq"].limits)
         assert load(GROQ_API_KEY=KEY, GROQ_TIER="paid").snapshot.providers["groq"].limits == ()
 
+    def test_a_margin_is_kept_from_the_providers_limits_and_not_from_ones_own(self, load: Load) -> None:
+        whole = load(GROQ_API_KEY=KEY, GROQ_TIER="free").snapshot.providers["groq"]
+        less = load(GROQ_API_KEY=KEY, GROQ_TIER="free", GROQ_MARGIN="1").snapshot.providers["groq"]
+        assert (whole.margin, less.margin) == (0.0, 0.01)
+        assert [limit.amount - max(1, limit.amount // 100) for limit in whole.limits] == [
+            limit.amount for limit in less.limits
+        ]
+        own = load(GROQ_API_KEY=KEY, GROQ_TIER="paid", GROQ_RPM="500", GROQ_MARGIN="1").snapshot.providers["groq"]
+        assert [limit.amount for limit in own.limits] == [500]
+
     def test_models_come_first_and_replace_nothing(self, load: Load) -> None:
         provider = load(GROQ_API_KEY=KEY, GROQ_MODELS="new/model:free, little").snapshot.providers["groq"]
         assert list(provider.models) == ["new/model:free", "small", "large"]
@@ -92,6 +102,8 @@ class TestVariables:
         [
             ({"GROQ_TIER": "fre"}, "environment GROQ_TIER: is not one of free, paid, unknown. Did you mean free?"),
             ({"GROQ_PRIORITY": "first"}, "environment GROQ_PRIORITY: is not a whole number from 0 to 100000."),
+            ({"GROQ_MARGIN": "1.5"}, "environment GROQ_MARGIN: is not a number from 0 to 1."),
+            ({"GROQ_MARGIN": "-1"}, "environment GROQ_MARGIN: is not a number from 0 to 1."),
             ({"GROQ_PRIORITY": "1000000"}, "environment GROQ_PRIORITY: is not a whole number from 0 to 100000."),
             ({"GROQ_ENABLED": "maybe"}, "environment GROQ_ENABLED: is not true or false."),
             ({"GROQ_MODELS": "two words"}, "environment GROQ_MODELS: holds a model name with spaces in it."),

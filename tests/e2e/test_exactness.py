@@ -90,7 +90,7 @@ async def test_ten_times_the_demand_gets_all_of_each_window_and_no_more(tmp_path
         for name, amount in PER_WINDOW.items():
             assert most_in_any_window(simulator, name, row(amount)) <= amount, name
             assert accepted[name] <= amount * WINDOWS, name
-        for name in ("deepseek", "together"):
+        for name in ("deepseek", "together", "fireworks"):
             assert accepted[name] >= LEAST_SHARE * PER_WINDOW[name] * WINDOWS, accepted
 
 

@@ -151,6 +151,14 @@ class TestBounds:
         with_reasons = sum(decision.reasons > 0 for decision in kept)
         assert with_reasons == (min(most, most * REASONS_PER_REQUEST // min(dropped, MAX_REASONS)) if dropped else 0)
 
+    def test_nothing_is_left_after_clearing(self) -> None:
+        decisions = decisions_of()
+        end(decisions, job_of(1, dropped=2), job_of(2))
+        decisions.clear()
+        assert ids(decisions) == []
+        assert (len(decisions), decisions.find("req_1")) == (0, None)
+        assert "0 reasons" in repr(decisions)
+
     def test_room_that_was_made_is_used_again(self) -> None:
         decisions = decisions_of(10)
         end(decisions, *(job_of(number, dropped=50) for number in range(5)))

@@ -6,6 +6,8 @@ Its operations are served outside FastAPI, so they are described here and merged
 
 from typing import Any
 
+from keyrelay.quota.fairness import Priority
+
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
 
@@ -96,6 +98,11 @@ _ANSWER_HEADERS = {
 }
 
 _REQUEST_HEADERS = (
+    (
+        "x-keyrelay-priority",
+        "The class in which to wait for quota.",
+        {"type": "string", "enum": [priority.value for priority in Priority], "default": Priority.INTERACTIVE.value},
+    ),
     ("x-keyrelay-deadline-ms", "Answer or fail within so many milliseconds.", {"type": "integer", "minimum": 1}),
     ("x-keyrelay-prefer", "Provider to try first.", {"type": "string"}),
 )

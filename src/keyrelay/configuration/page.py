@@ -17,6 +17,7 @@ SUFFIXES: Mapping[str, str] = {
     "ENABLED": "`false` leaves the provider out, `true` takes one in that is off or needs no key.",
     "PRIORITY": "Whole number from 0; the lowest is tried first.",
     "WEIGHT": "Number above 0, for each of its keys: their share of the requests under the policy `weighted`.",
+    "MARGIN": "Percent, 0 to 1, of the provider's own limits that are left unused because its clock is not trusted.",
     "TIER": "`free`, `paid` or `unknown`: whether the catalogue's free-tier limits hold.",
     "MODELS": "Comma list of models to add; the first becomes the default model.",
     **{suffix: f"Firm limit: {text}." for suffix, text in operator_limits.SUFFIXES.items()},

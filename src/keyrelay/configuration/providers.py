@@ -4,6 +4,7 @@ A row becomes a provider when there is a key for it. One that works without any 
 it is given an address or models, is switched on, or is named by a route or by `fallback`.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -121,7 +122,7 @@ class _Reader:
 
     def _assemble(self, row: ProviderRow, prefix: str, *, keys: tuple[SourcedKey, ...], place: Place) -> Assembled:
         tier = self._tier(prefix)
-        priority = self._priority(row, prefix)
+        priority, margin = self._priority(row, prefix), self._margin(prefix)
         models, default = self._models(row, prefix)
         limits = read_limits(row, prefix, environment=self._environment, findings=self._findings)
         provider = Provider(
@@ -130,13 +131,15 @@ class _Reader:
             base_path=place.base_path,
             priority=priority.value,
             tier=tier.value,
-            limits=effective_limits(row.limits, tuple(each.limit for each in limits), tier.value),
+            limits=effective_limits(row.limits, tuple(each.limit for each in limits), tier.value, margin=margin.value),
+            margin=margin.value,
             models=models,
             default_model=default.value,
         )
         weight = self._weight(prefix)
         values = (
             *effective_values(provider, place=place, tier=tier, priority=priority, default=default, limits=limits),
+            EffectiveValue(f"providers.{row.id}.margin", f"{margin.value * 100:g}", margin.source),
             EffectiveValue(f"providers.{row.id}.weight", f"{weight.value:g}", weight.source),
             *(each.shown for each in keys),
         )
@@ -162,6 +165,19 @@ class _Reader:
             expected = f"a whole number from 0 to {HIGHEST_PRIORITY_NUMBER}"
             self._findings.problem(found.source, f"is not {expected}.", "The lowest number is tried first.")
         return Sourced(number, found.source)
+
+    def _margin(self, prefix: str) -> Sourced[float]:
+        """The share that is kept from the provider's limits."""
+        found = self._environment.find(f"{prefix}_MARGIN")
+        if found is None:
+            return Sourced(0.0, DEFAULT)
+        percent = float(found.text) if re.fullmatch(r"\d(\.\d{1,6})?", found.text, re.ASCII) else math.inf
+        if percent > 1:
+            self._findings.problem(
+                found.source, "is not a number from 0 to 1.", "It is a percentage; of small limits one request is kept."
+            )
+            percent = 0.0
+        return Sourced(percent / 100, found.source)
 
     def _weight(self, prefix: str) -> Sourced[float]:
         found = self._environment.find(f"{prefix}_WEIGHT")

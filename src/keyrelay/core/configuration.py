@@ -50,7 +50,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A configured provider: its catalogue row with the operator's changes worked in.
 
     `base_path` is what the base URL has behind the origin, without a trailing slash. `limits` are those in
-    force: the operator's, and the catalogue's as far as the tier lets them count.
+    force: the operator's, and the catalogue's as far as the tier lets them count, less the share `margin`.
     """
 
     row: ProviderRow
@@ -61,6 +61,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...]
     models: dict[str, ModelRow]
     default_model: str = ""
+    margin: float = 0.0
 
     @property
     def id(self) -> str:

@@ -120,6 +120,13 @@ class Decisions:
                 if line.startswith(_REQUEST):
                     yield self._decision(line)
 
+    def clear(self) -> None:
+        """Let go of everything: nobody will ask any more."""
+        self._pages.clear()
+        self._by_id.clear()
+        self._in_order.clear()
+        self._lines = self._reasons = 0
+
     def _decision(self, line: bytes) -> Decision:
         """What is known of a request that stands in a line of the log."""
         record = _record.decode(line)
