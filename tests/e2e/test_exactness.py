@@ -22,8 +22,8 @@ from tests.e2e.harness import Caller, calls_of, chat_bytes, environment, process
 
 WINDOW_S = 2
 WINDOWS = 8
-PER_WINDOW = {"openai": 1, "groq": 2, "mistral": 5, "deepseek": 15, "together": 60, "fireworks": 1000}
-"""How many requests each provider takes in one window."""
+PER_WINDOW = {"gemini": 1, "nvidia": 2, "deepinfra": 5, "deepseek": 15, "cohere": 60, "huggingface": 1000}
+"""How many requests each provider takes in one window. None of them sends headers, which would speak of minutes."""
 
 MODEL = "tested"
 SHORT = (4, 8)
@@ -89,8 +89,8 @@ async def test_ten_times_the_demand_gets_all_of_each_window_and_no_more(tmp_path
         accepted = Counter(call.provider for call in calls_of(simulator) if call.status == 200)
         for name, amount in PER_WINDOW.items():
             assert most_in_any_window(simulator, name, row(amount)) <= amount, name
-            assert accepted[name] <= amount * WINDOWS, name
-        for name in ("deepseek", "together", "fireworks"):
+            assert amount * (WINDOWS - 1) <= accepted[name] <= amount * WINDOWS, accepted
+        for name in ("deepseek", "cohere", "huggingface"):
             assert accepted[name] >= LEAST_SHARE * PER_WINDOW[name] * WINDOWS, accepted
 
 
