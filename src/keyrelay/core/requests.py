@@ -9,8 +9,8 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One decoded request.
 
     `fields` are the members of the body, values untouched. `needs` are the capabilities that a model must
-    have. `wants_usage` says that the caller asked for usage in the stream. `input_bytes` is the size of what
-    becomes the prompt, `max_output_tokens` the caller's own bound.
+    have. `wants_usage` says that the caller asked for usage in the stream. `max_output_tokens` is the caller's
+    own bound.
     """
 
     operation: Operation
@@ -21,8 +21,3 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[Capability, ...] = ()
     wants_usage: bool = False
     max_output_tokens: int | None = None
-
-    @property
-    def input_bytes(self) -> int:
-        """Bytes of the body, the base of the token estimate."""
-        return len(self.body)
