@@ -204,6 +204,15 @@ class TestFailed:
         same.failed(failure(FailureKind.BILLING, FailureScope.ACCOUNT), NOW_S, half)
         assert one.strikes == 3
 
+    def test_an_answer_ends_the_row_of_faults_of_key_and_provider(self) -> None:
+        one = proven()
+        fault = failure(FailureKind.SERVICE, FailureScope.PROVIDER)
+        for _ in range(2):
+            one.failed(fault, NOW_S, half)
+        assert [circuit.suspect for circuit in one.circuits] == [True, True]
+        one.succeeded()
+        assert [circuit.suspect for circuit in one.circuits] == [False, False]
+
     def test_a_refusal_is_an_answer_for_the_circuits(self) -> None:
         one = proven()
         for _ in range(4):

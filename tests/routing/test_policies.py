@@ -99,6 +99,11 @@ class TestParking:
 
 
 class TestRoundRobin:
+    def test_many_come_once_around_as_few_do(self) -> None:
+        stage = Stage(candidates(*[1] * 40), PolicyName.ROUND_ROBIN, turn=38)
+        assert labels(stage) == [f"k{number % 40}" for number in range(38, 78)]
+        assert labels(stage)[0] == "k39"
+
     def test_each_request_begins_one_further_on(self) -> None:
         stage = Stage(candidates(1, 1, 1), PolicyName.ROUND_ROBIN)
         assert [labels(stage) for _ in range(4)] == [

@@ -6,16 +6,18 @@ is made lazily: nearly every request takes the first.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Protocol
 
 from keyrelay.core.configuration import PolicyName
 from keyrelay.routing.candidates import LASTING_REASONS, Candidate, Dropped
 
-PARKED_S = 2.0
+PARKED_S = 3.0
 """So long a candidate is left out at most before it is looked at again: what is known of it may change."""
 
 _HALF_LIFE_S = 60.0
+_FEW = 32
+"""So many candidates are copied sooner than a generator is made."""
 
 
 class Stage:
@@ -101,7 +103,15 @@ class RoundRobin:
             stage.turn = 1
             return iter(candidates)
         stage.turn = start + 1
-        return chain(candidates[start:], candidates[:start])
+        if len(candidates) <= _FEW:
+            return chain(candidates[start:], candidates[:start])
+        return chain(candidates[start : start + 1], _around(candidates, start))
+
+
+def _around(candidates: Sequence[Candidate], start: int) -> Iterator[Candidate]:
+    """Those behind `start`, then those before it; nothing is done before somebody asks for the first of them."""
+    yield from islice(candidates, start + 1, None)
+    yield from islice(candidates, start)
 
 
 class Weighted:
