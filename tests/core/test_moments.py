@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.core.moments import duration_words, rfc3339
+from keyrelay.core.moments import duration_words, known_moment, rfc3339
 
 
 @given(st.integers(0, 253_402_300_799), st.floats(0, 0.999))
@@ -35,3 +35,9 @@ def test_what_cannot_be_written_becomes_the_nearest_that_can(epoch_s: float, wri
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration_words(seconds) == words
+
+
+@pytest.mark.parametrize("unknown", [None, math.inf, -math.inf, math.nan])
+def test_a_time_that_is_not_known_is_none(unknown: float | None) -> None:
+    assert known_moment(unknown) is None
+    assert known_moment(1_800_000_000.9) == rfc3339(1_800_000_000.0)

@@ -14,6 +14,11 @@ def rfc3339(epoch_s: float) -> str:
     return f"{dt.datetime.fromtimestamp(math.floor(bounded), dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def known_moment(epoch_s: float | None) -> str | None:
+    """A time in RFC 3339; None for one that is not known, or never comes."""
+    return None if epoch_s is None or not math.isfinite(epoch_s) else rfc3339(epoch_s)
+
+
 def duration_words(seconds: float) -> str:
     """A duration in its two largest units, rounded up: `42 s`, `1 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
     whole = max(0, math.ceil(seconds))

@@ -15,7 +15,7 @@ import msgspec
 from keyrelay.core.configuration import PolicyName
 from keyrelay.core.failures import ADVICE
 from keyrelay.core.limits import LimitSource, Unit
-from keyrelay.core.moments import rfc3339
+from keyrelay.core.moments import known_moment, rfc3339
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.usage import Usage
 from keyrelay.engine.decisions import Decision
@@ -256,7 +256,7 @@ class Explainer:
             outcome=outcome,
             reason=reason,
             detail=self._redact(detail),
-            until=_until(until_s),
+            until=known_moment(until_s),
         )
 
     def _attempt(self, attempt: Attempt) -> AttemptLine:
@@ -271,7 +271,7 @@ class Explainer:
             status=failure.status,
             message=self._redact(failure.message),
             reached=failure.reached,
-            until=_until(failure.until_s),
+            until=known_moment(failure.until_s),
         )
 
     def _debit(self, decision: Decision, now_s: float) -> Iterable[DebitLine]:
@@ -346,15 +346,11 @@ def _turn(decision: Decision, candidates: list[Candidate]) -> int:
 
 
 def _gate_words(dropped: Dropped) -> str:
-    free = _until(dropped.until_s)
+    free = known_moment(dropped.until_s)
     if free is not None:
         return f"{dropped.text}, free at {free}"
     never = dropped.until_s is not None and math.isinf(dropped.until_s)
     return f"{dropped.text}, until somebody acts" if never else dropped.text
-
-
-def _until(until_s: float | None) -> str | None:
-    return rfc3339(until_s) if until_s is not None and math.isfinite(until_s) else None
 
 
 def _policy_of(stage: Stage) -> PolicyName:

@@ -17,7 +17,7 @@ import msgspec
 
 from keyrelay.core.configuration import Key, Provider
 from keyrelay.core.limits import LimitSource, ScopePart, Unit
-from keyrelay.core.moments import rfc3339
+from keyrelay.core.moments import known_moment
 from keyrelay.core.providers import ModelRow
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.pool import Pool
@@ -296,16 +296,16 @@ class QuotaView:
             reserved=standing.reserved,
             remaining=forecasts.headroom(standing.amount, standing.used).remaining,
             used_share=used_share(standing),
-            reset_at=_written(standing.reset_s),
+            reset_at=known_moment(standing.reset_s),
             reset_in_s=None if standing.reset_s is None else max(0.0, round(standing.reset_s - now_s, 3)),
             rate_per_h=None if pace.rate_per_h is None else round(pace.rate_per_h, 3),
-            forecast=ForecastLine(kind=outlook.kind, at=_written(outlook.at_s), reason=outlook.reason),
+            forecast=ForecastLine(kind=outlook.kind, at=known_moment(outlook.at_s), reason=outlook.reason),
             source=standing.source,
-            source_at=_written(known_s),
+            source_at=known_moment(known_s),
             source_age_s=None if known_s is None else max(0.0, round(now_s - known_s)),
             learned=None if fact is None else fact.id,
             firm=standing.firm,
-            paced_until=_written(standing.paced_until_s),
+            paced_until=known_moment(standing.paced_until_s),
         )
 
     def pace(self, bound: Bound, now_s: float) -> Pace:
@@ -383,11 +383,11 @@ def _learned_line(fact: Fact, now_s: float) -> LearnedLine:
         amount=fact.amount,
         source=fact.source,
         evidence=fact.evidence,
-        first_at=_written(fact.first_s),
-        seen_at=_written(fact.seen_s),
+        first_at=known_moment(fact.first_s),
+        seen_at=known_moment(fact.seen_s),
         confidence=round(fact.confidence_at(now_s), 3),
         times=fact.times,
-        reset_at=_written(fact.reset_s),
+        reset_at=known_moment(fact.reset_s),
         followed=fact.followed,
     )
 
@@ -410,9 +410,5 @@ def _lifespan_line(found: Lifespan) -> LifespanLine:
         share=round(found.share, 4),
         tokens_per_day=found.tokens_per_day,
         days=None if found.days is None else round(found.days, 2),
-        until=_written(found.until_s),
+        until=known_moment(found.until_s),
     )
-
-
-def _written(epoch_s: float | None) -> str | None:
-    return None if epoch_s is None or not math.isfinite(epoch_s) else rfc3339(epoch_s)

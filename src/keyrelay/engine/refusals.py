@@ -1,11 +1,11 @@
 """What a caller is told when nothing could serve: status, words, every candidate's reason, when to come back."""
 
-import datetime as dt
 import math
 from typing import Any
 
 from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import ADVICE, FAULT_KINDS, Failure, FailureKind
+from keyrelay.core.moments import rfc3339
 from keyrelay.core.records import RequestRecord
 from keyrelay.engine.jobs import Job
 from keyrelay.routing.candidates import PASSING_REASONS, Candidate, Dropped, DropReason, failed
@@ -70,7 +70,7 @@ def still_crowded(job: Job, slot_s: float | None, now_s: float) -> CallerError:
     wait_s = _DEFAULT_WAIT_S if slot_s is None or not math.isfinite(slot_s) else max(0.0, slot_s - now_s)
     message = (
         f"Others already wait for '{job.record.model_asked}', and there is no place or time left behind them. The next "
-        f"one is expected to be served in {_words(wait_s)}, at {_iso(now_s + wait_s)}."
+        f"one is expected to be served in {_words(wait_s)}, at {rfc3339(now_s + wait_s)}."
     )
     detail = _detail(job, now_s, wait_s) | {"retry_after_s": round(wait_s, 3)}
     return CallerError(
@@ -127,7 +127,7 @@ def _message(job: Job, servable: list[Dropped], wait_s: float | None, now_s: flo
     if wait_s is None:
         when = "None of them comes back by itself: add or replace a key."
     elif any(drop.until_s is not None for drop in servable):
-        when = f"The earliest is expected back in {_words(wait_s)}, at {_iso(now_s + wait_s)}."
+        when = f"The earliest is expected back in {_words(wait_s)}, at {rfc3339(now_s + wait_s)}."
     else:
         when = "Try again shortly."
     candidates = "its only candidate" if len(servable) == 1 else f"its {len(servable)} candidates"
@@ -151,10 +151,6 @@ def _headers(wait_s: float | None) -> tuple[tuple[str, str], ...]:
         ("retry-after-ms", str(max(1, math.ceil(wait_s * 1000)))),
         ("x-should-retry", worth_it),
     )
-
-
-def _iso(epoch_s: float) -> str:
-    return dt.datetime.fromtimestamp(epoch_s, dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _detail(
@@ -182,7 +178,7 @@ def _candidate(candidate: Candidate, drop: Dropped, now_s: float) -> dict[str, A
         "detail": drop.text,
     }
     if drop.until_s is not None and math.isfinite(drop.until_s):
-        line["until"] = _iso(drop.until_s)
+        line["until"] = rfc3339(drop.until_s)
         line["wait_s"] = round(max(0.0, drop.until_s - now_s), 3)
     return line
 
