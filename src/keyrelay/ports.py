@@ -3,14 +3,14 @@
 Values here are what crosses those borders. Nothing in this module does anything.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
 from keyrelay.core.configuration import Credential
 from keyrelay.core.origins import Origin
-from keyrelay.core.records import Attempt, RequestRecord
+from keyrelay.core.records import Attempt, RequestRecord, Reserved
 from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
 
 
@@ -134,6 +134,39 @@ class Ledger(Protocol):
 
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """How each limit stands."""
+        ...
+
+
+class Journal(Protocol):
+    """Keeps what must survive this process being killed. Both verbs return once the operating system has it.
+
+    Neither waits nor raises: when the disk takes no more, `full` says so before a row is lost.
+    """
+
+    full: bool
+    """No request may be admitted any more: what is under way needs the room that is left."""
+
+    def reserved(self, entry: Reserved) -> None:
+        """An attempt is about to be sent."""
+        ...
+
+    def ended(self, line: bytes) -> None:
+        """A request has ended: its record in JSON, without a line end. Its reservations are settled by it."""
+        ...
+
+    async def synced(self) -> None:
+        """Return once everything written so far is on the disk; at once unless that was asked for (`fsync`)."""
+        ...
+
+
+class UsageStore(Protocol):
+    """Where rows of ended requests are kept for good."""
+
+    async def write(self, lines: Sequence[bytes]) -> None:
+        """Keep rows, each a `RequestRecord` in JSON, all or none; a row that is there already changes nothing.
+
+        Raise StoreError when the store cannot take them now.
+        """
         ...
 
 

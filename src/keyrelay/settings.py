@@ -17,6 +17,8 @@ PREFIX = "KEYRELAY_"
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
+CacheMode = Literal["off", "deterministic", "all"]
+CacheScope = Literal["client", "shared"]
 
 
 class Kind(StrEnum):
@@ -160,6 +162,56 @@ SETTINGS: tuple[Setting, ...] = (
     _number("max_concurrent_requests", 10_000, (1, 1_000_000), "Requests in progress at a time; more are refused."),
     # Answers.
     Setting("answer_headers", Kind.SWITCH, "true", "Whether answers carry the `x-keyrelay-…` headers."),
+    # What is kept.
+    Setting(
+        "database_url",
+        Kind.TEXT,
+        "",
+        "Where usage is kept: `postgresql://user:password@host/name`; by default an SQLite file in the data directory.",
+        extra_names=("DATABASE_URL",),
+        secret=True,
+    ),
+    _number("keep_requests_days", 90, (1, 36_500), "Days after which the rows of single requests are deleted."),
+    _number("keep_minutes_days", 14, (1, 36_500), "Days after which sums per minute are deleted."),
+    _number("keep_hours_days", 400, (1, 36_500), "Days after which sums per hour are deleted; those per day stay."),
+    _number(
+        "journal_max_bytes",
+        1_073_741_824,
+        (16_777_216, 1024 * _GIB),
+        "Bytes of journal that may wait for the store; beyond them requests are refused rather than forgotten.",
+    ),
+    Setting(
+        "journal_fsync",
+        Kind.SWITCH,
+        "false",
+        "Whether an answer waits until its row is on the disk, and so survives a loss of power.",
+    ),
+    # Several workers and hosts.
+    _number("workers", 1, (1, 256), "Processes that serve on one port; more than one needs `redis_url`."),
+    Setting(
+        "redis_url",
+        Kind.TEXT,
+        "",
+        "Redis 6.2 or newer, or Valkey, that workers and hosts share limits through: `redis://[user:password@]host:port/0`.",
+        extra_names=("REDIS_URL",),
+        secret=True,
+    ),
+    Setting("redis_prefix", Kind.TEXT, "keyrelay", "What every key in Redis begins with."),
+    _seconds("redis_timeout_s", 0.1, (0.01, 5), "Longest wait for Redis; after that a worker goes on with its share."),
+    _seconds("worker_expiry_s", 600, (10, _DAY_S), "Time after which a silent worker's share of the limits is freed."),
+    # Cache.
+    _choice(
+        "cache",
+        "deterministic",
+        ("off", "deterministic", "all"),
+        "Answers that may be given again; `deterministic`: those to requests with temperature 0 or a seed.",
+    ),
+    _choice("cache_generate", "all", ("off", "deterministic", "all"), "The same for `/v1/generate`."),
+    _choice("cache_scope", "client", ("client", "shared"), "Who may get a kept answer: the same client, or every one."),
+    Setting("cache_tools", Kind.SWITCH, "false", "Whether answers with tool calls are kept too."),
+    _seconds("cache_ttl_s", 3600, (1, 30 * _DAY_S), "Time for which an answer is kept, unless the request says less."),
+    _number("cache_max_bytes", 67_108_864, (0, 64 * _GIB), "Bytes that kept answers may have together."),
+    _number("cache_max_answer_bytes", 1_048_576, (0, _GIB), "Bytes of the largest answer that is kept."),
     # Views of what is going on.
     _number("kept_requests", 10_000, (1, 1_000_000), "Requests, the newest ones, that can be explained afterwards."),
     Setting(
@@ -216,6 +268,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     no_proxy: tuple[str, ...]
     max_concurrent_requests: int
     answer_headers: bool
+    database_url: Secret
+    keep_requests_days: int
+    keep_minutes_days: int
+    keep_hours_days: int
+    journal_max_bytes: int
+    journal_fsync: bool
+    workers: int
+    redis_url: Secret
+    redis_prefix: str
+    redis_timeout_s: float
+    worker_expiry_s: float
+    cache: CacheMode
+    cache_generate: CacheMode
+    cache_scope: CacheScope
+    cache_tools: bool
+    cache_ttl_s: float
+    cache_max_bytes: int
+    cache_max_answer_bytes: int
     kept_requests: int
     operator_secret: Secret
     url: str

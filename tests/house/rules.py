@@ -24,6 +24,12 @@ ENTITLED = {
     "fastapi": ("api",),
     "starlette": ("api",),
     "httptools": ("upstream", "simulator"),
+    "sqlalchemy": ("storage",),
+    "alembic": ("storage",),
+    "aiosqlite": ("storage",),
+    "asyncpg": ("storage",),
+    "redis": ("storage",),
+    "hiredis": ("storage",),
     "typer": ("cli",),
     "rich": ("cli",),
 }

@@ -5,6 +5,7 @@ Broad bases to catch, leaves to recover:
     KeyrelayError
     ├── ConfigurationError      the operator has to change something: file, setting, what would be right
     ├── CallerError             the request cannot be served as it stands; answered in the caller's dialect
+    ├── StoreError              a store, database or shared memory cannot be reached or does not take what it is given
     └── HostBindingError        a credential was about to leave for a host that is not its own
 
 Inside the engine a failed attempt at a provider is a value (`core.failures.Failure`), not an exception.
@@ -57,6 +58,17 @@ class CallerError(KeyrelayError):
         self.param = param
         self.headers = headers
         self.detail = detail
+        super().__init__(message)
+
+
+class StoreError(KeyrelayError):
+    """A store cannot do now what was asked of it; nothing was half done. The message holds no secret.
+
+    `lasting` says that trying again will not help until a person acts (no such database, no permission, wrong schema).
+    """
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        self.lasting = lasting
         super().__init__(message)
 
 

@@ -11,13 +11,22 @@ WRITTEN_DOWN = 0.0
 
 
 class Attempt(msgspec.Struct, eq=False, gc=False, omit_defaults=True):
-    """One call to one candidate. `failure` is None when it answered."""
+    """One call to one candidate. `failure` is None when it answered.
+
+    `sent_s` (epoch) is when it was sent; the amounts from `requests` on are what the ledger counted for it in the end.
+    """
 
     provider: str
     key: str
     model: str
     ms: float = 0.0
     failure: Failure | None = None
+    sent_s: float = 0.0
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd_micros: int = 0
+    units: int = 0
 
     def __repr__(self) -> str:
         outcome = "answered" if self.failure is None else self.failure.kind
@@ -39,7 +48,9 @@ class RequestRecord(
     down; `time` then says when it ended. `upstream_ms` is the time spent waiting for providers, `waited_ms` that for
     quota, so that the rest is Keyrelay's own; `reserved_…_tokens` is what it was expected to use.
     `first_token_ms` is set for streams. `category` is empty for an answer,
-    else the kind of failure or `caller_gone`.
+    else the kind of failure or `caller_gone`. `cached` is empty for an answer that a provider gave for this request,
+    else `hit` (kept before) or `shared` (made for another request at the same time). `price_version` says which price
+    list `cost_usd` is by; without a price there is neither.
     """
 
     id: str
@@ -63,10 +74,33 @@ class RequestRecord(
     reserved_output_tokens: int = 0
     usage: Usage | None = None
     cost_usd: float | None = None
+    price_version: str = ""
+    cached: str = ""
     attempts: list[Attempt] = []
 
     def __repr__(self) -> str:
         return f"<RequestRecord {self.id} {self.status} {self.category or 'ok'} attempts={len(self.attempts)}>"
+
+
+class Reserved(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What the journal keeps of an attempt before it is sent: enough to settle it should this process not live to.
+
+    `attempt` is its place in the record's `attempts`, `sent_s` (epoch) when it was sent, the rest what it reserved.
+    """
+
+    request_id: str
+    attempt: int
+    client: str
+    operation: str
+    provider: str
+    key: str
+    model: str
+    sent_s: float
+    requests: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd_micros: int = 0
+    units: int = 0
 
 
 def milliseconds(seconds: float) -> float:
