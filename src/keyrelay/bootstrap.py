@@ -30,7 +30,7 @@ from keyrelay.engine.quota_events import QuotaEvents
 from keyrelay.engine.quota_view import QuotaView
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import WaitingSettings
-from keyrelay.ports import Clock, Ledger, Observer, Upstream
+from keyrelay.ports import Ports
 from keyrelay.quota.calibration import Calibrations
 from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.budget import RetrySettings
@@ -62,14 +62,11 @@ def compose(configuration: Configuration) -> Application:
     metrics = Metrics(pool, clock.epoch_s)
     watchers = Watchers(metrics, log, clock.epoch_s)
     transport = HttpTransport(_transport_settings(settings))
+    ports = Ports(upstream=transport, ledger=ledger, clock=clock, observer=watchers, random=random.random)
     gateway = compose_gateway(
         configuration,
         pool,
-        transport,
-        ledger,
-        clock=clock,
-        observer=watchers,
-        random=random.random,
+        ports,
         report=lambda text: log.write_message(clock.epoch_s(), "warning", text, "keyrelay.learner"),
     )
     health = HealthView(pool, clock.epoch_s)
@@ -106,15 +103,12 @@ def compose_pool(configuration: Configuration) -> Pool:
 def compose_gateway(
     configuration: Configuration,
     pool: Pool,
-    upstream: Upstream,
-    ledger: Ledger,
+    ports: Ports,
     *,
-    clock: Clock,
-    observer: Observer,
-    random: Callable[[], float],
     report: Callable[[str], None],
 ) -> Gateway:
     """The engine over these ports; `report` gets a sentence when a provider contradicts what was believed of it."""
+    ledger, clock = ports.ledger, ports.clock
     learner = Learner(
         ledger,
         LearnedBook(),
@@ -125,16 +119,7 @@ def compose_gateway(
         started_s=clock.epoch_s(),
         margins={provider.id: provider.margin for provider in configuration.snapshot.providers.values()},
     )
-    return Gateway(
-        pool,
-        upstream,
-        ledger,
-        clock=clock,
-        observer=observer,
-        settings=_engine_settings(configuration.settings),
-        random=random,
-        learner=learner,
-    )
+    return Gateway(pool, ports, settings=_engine_settings(configuration.settings), learner=learner)
 
 
 def open_log(configuration: Configuration) -> RequestLog:

@@ -3,7 +3,7 @@
 Values here are what crosses those borders. Nothing in this module does anything.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -132,6 +132,13 @@ class Ledger(Protocol):
         """
         ...
 
+    def restore(self, path: tuple[LimitKey, ...], amounts: Amounts, at_s: float, *, once: bool = False) -> None:
+        """Count what was used by calls that were over at `at_s`, to be told in order of time, before anything else.
+
+        With `once` it counts for quotas without a reset alone, else for all others.
+        """
+        ...
+
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """How each limit stands."""
         ...
@@ -145,6 +152,8 @@ class Journal(Protocol):
 
     full: bool
     """No request may be admitted any more: what is under way needs the room that is left."""
+    syncs: bool
+    """Whether `synced` has anything to wait for."""
 
     def reserved(self, entry: Reserved) -> None:
         """An attempt is about to be sent."""
@@ -197,6 +206,11 @@ class Observer(Protocol):
 class Sink(Protocol):
     """Where a streamed answer goes. Writing waits for the caller to take what was written."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether the caller has left, or does not read: if not, it is Keyrelay that ends."""
+        ...
+
     async def start(self, head: bytes) -> None:
         """Send status 200 and the head: lines `name: value`, each with its line end."""
         ...
@@ -212,3 +226,25 @@ class Sink(Protocol):
     async def end(self, data: bytes) -> None:
         """Send the last piece, which may be empty, and end the answer."""
         ...
+
+
+Confirm = Callable[[Reservation, float], Awaitable[Refusal | None]]
+"""Asks whoever else uses the same limits whether a reservation may stand; told is the time (epoch seconds).
+
+None: it may. A refusal: it has been taken back, and the ledger refuses that limit by itself for as long as it says.
+"""
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine is joined with. `random` gives numbers from 0 to 1.
+
+    Without a `journal` nothing outlives the process; without `confirm` the ledger's word is enough.
+    """
+
+    upstream: Upstream
+    ledger: Ledger
+    clock: Clock
+    observer: Observer
+    random: Callable[[], float]
+    journal: Journal | None = None
+    confirm: Confirm | None = None

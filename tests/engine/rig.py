@@ -22,7 +22,7 @@ from keyrelay.engine.merging import merge_accounts
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import WaitingSettings
-from keyrelay.ports import Fault, UpstreamCall
+from keyrelay.ports import Fault, Journal, Ports, UpstreamCall
 from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.circuit import CircuitSettings
 from keyrelay.routing.health import Health
@@ -145,6 +145,8 @@ class ListSink:
         self.pieces: list[bytes] = []
         self.ended = False
 
+    gone = True
+
     async def start(self, head: bytes) -> None:
         self.head = head
 
@@ -190,6 +192,7 @@ class Rig:
         environ: Mapping[str, str],
         settings: EngineSettings | None = None,
         circuits: CircuitSettings | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.upstream = FakeUpstream(script)
         self.clock = FakeClock()
@@ -207,12 +210,15 @@ class Rig:
         )
         self.gateway = Gateway(
             self.pool,
-            self.upstream,
-            self.ledger,
-            clock=self.clock,
-            observer=self.notes,
+            Ports(
+                upstream=self.upstream,
+                ledger=self.ledger,
+                clock=self.clock,
+                observer=self.notes,
+                random=random.Random(7).random,
+                journal=journal,
+            ),
             settings=settings or EngineSettings(waiting=WaitingSettings(wait_s=0.0)),
-            random=random.Random(7).random,
             learner=self.learner,
         )
         self.notes.decisions = self.gateway.decisions

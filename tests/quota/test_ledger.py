@@ -608,3 +608,32 @@ def test_a_reservation_of_another_ledger_is_refused() -> None:
         book.settle(object(), Amounts(), NOW_S)
     with pytest.raises(TypeError, match=refusal):
         book.raise_belief(object())
+
+
+class TestRestore:
+    def test_what_was_used_before_leaves_when_it_would_have_left(self) -> None:
+        book, minute, day = LedgerBook(), key(3), key(10, "day@UTC")
+        book.restore((minute, day), Amounts(2), NOW_S - 50)
+        book.restore((minute, day), Amounts(1), NOW_S - 20)
+        assert refused(book, minute, day).until_s == NOW_S + 10
+        assert [standing.used for standing in book.peek((minute, day), NOW_S)] == [3, 3]
+        assert [standing.reserved for standing in book.peek((minute, day), NOW_S)] == [0, 0]
+        assert [standing.used for standing in book.peek((minute, day), NOW_S + 10)] == [1, 3]
+
+    def test_a_period_that_is_over_does_not_count(self) -> None:
+        book, day = LedgerBook(), key(10, "day@UTC")
+        book.restore((day,), Amounts(4), NOW_S - 86_400)
+        book.restore((day,), Amounts(1), NOW_S - 10)
+        assert book.peek((day,), NOW_S)[0].used == 1
+
+    def test_quotas_without_a_reset_take_the_whole_and_nothing_else(self) -> None:
+        book, minute, once = LedgerBook(), key(100), key(100, "once")
+        book.restore((minute, once), Amounts(40), NOW_S - 10)
+        book.restore((minute, once), Amounts(70), NOW_S, once=True)
+        assert [standing.used for standing in book.peek((minute, once), NOW_S)] == [40, 70]
+
+    def test_a_time_out_of_order_counts_as_late_as_the_one_before(self) -> None:
+        book, minute = LedgerBook(), key(2)
+        book.restore((minute,), Amounts(1), NOW_S - 10)
+        book.restore((minute,), Amounts(1), NOW_S - 30)
+        assert refused(book, minute).until_s == NOW_S + 50

@@ -1,6 +1,7 @@
 import pytest
 
 from keyrelay.core.limits import Limit, Unit, parse_window
+from keyrelay.quota.packed import PLACES, amount_at
 from keyrelay.quota.values import Amounts, LimitKey
 
 
@@ -17,6 +18,12 @@ from keyrelay.quota.values import Amounts, LimitKey
 )
 def test_amount_of_a_unit(unit: Unit, amount: int) -> None:
     assert Amounts(requests=1, input_tokens=20, output_tokens=3, usd_micros=450, units=6).of(unit) == amount
+
+
+@pytest.mark.parametrize("unit", list(Unit))
+def test_packed_holds_the_amount_of_each_unit(unit: Unit) -> None:
+    amounts = Amounts(requests=1, input_tokens=20, output_tokens=3, usd_micros=450, units=6)
+    assert amount_at(amounts.packed, PLACES[unit]) == amounts.of(unit)
 
 
 def test_limit_keys_are_equal_by_value() -> None:

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from keyrelay.api.request_log import Entry, RequestLog
+from keyrelay.api.request_log import RequestLog
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.records import Attempt, RequestRecord
@@ -13,10 +13,11 @@ from keyrelay.replay.trace import TraceRequest, read_trace
 T0_S = 1_800_000_000.0
 
 
-def log_of(*entries: Entry) -> bytes:
-    """What the gateway writes of these entries."""
+def log_of(*entries: tuple[float, RequestRecord, Attempt | None]) -> bytes:
+    """What the gateway writes of requests that end, and of attempts that fail."""
     stream = io.StringIO()
-    RequestLog(stream, as_json=True, redactor=Redactor([])).write(list(entries))
+    log = RequestLog(stream, as_json=True, redactor=Redactor([]))
+    log.write([(time_s, ended, failed or log.seal(time_s, ended)) for time_s, ended, failed in entries])
     return stream.getvalue().encode()
 
 

@@ -28,7 +28,7 @@ class Application:
     `exact` are the data plane's handlers by method and path as sent, for a server that looks them up itself.
     """
 
-    def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, on_stop: Hook) -> None:
+    def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, on_start: Hook, on_stop: Hook) -> None:
         self.data = data
         self.health = health
         self.exact = {
@@ -36,6 +36,7 @@ class Application:
             for (method, path), handler in data.routes.items()
         }
         self._control = control
+        self._on_start = on_start
         self._on_stop = on_stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +50,14 @@ class Application:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
+    async def start(self) -> None:
+        """Get ready to serve: what is kept is read, and what a process before this one left is taken over.
+
+        To be called once, in the event loop that will serve, before the first request. Raise ConfigurationError for
+        what a person has to mend first.
+        """
+        await self._on_start()
+
     async def stop(self) -> None:
         """Let go of everything: connections to providers are closed, what waits to be written is written."""
         self.health.draining = True
@@ -58,6 +67,7 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                await self.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.stop()

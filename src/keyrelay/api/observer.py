@@ -1,65 +1,72 @@
 """Takes down what the engine reports, and hands it on in batches to the metrics and to the log.
 
-A request only leaves its record here; counting and writing happen together for many, twice a second, when a batch is
-full, and before anybody looks.
+A request that ends is made into its line at once, because the journal has to have it before the last byte of the answer
+goes out; counting it and writing it to the log happen together for many, twice a second, when a batch is full, and
+before anybody looks.
 """
 
 import asyncio
 from collections.abc import Callable
 from operator import itemgetter
 
-import msgspec
-
 from keyrelay.api.metrics import Metrics
 from keyrelay.api.quota_watch import QuotaWatch
-from keyrelay.api.request_log import RequestLog
+from keyrelay.api.request_log import Entry, RequestLog
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.engine.decisions import Decisions
+from keyrelay.ports import Journal
 
 FLUSH_S = 0.5
 _BATCH = 256
 _RECORD = itemgetter(1)
-_encoder = msgspec.json.Encoder()
 
 
 class Watchers:
     """Implements `ports.Observer`."""
 
-    def __init__(self, metrics: Metrics, log: RequestLog, epoch_s: Callable[[], float]) -> None:
+    def __init__(
+        self, metrics: Metrics, log: RequestLog, epoch_s: Callable[[], float], journal: Journal | None = None
+    ) -> None:
         self.metrics = metrics
         self.log = log
         self.quota: QuotaWatch | None = None
         self.decisions: Decisions | None = None
+        self._journal = journal
         self._epoch_s = epoch_s
-        self._waiting: list[tuple[float, RequestRecord, Attempt | None]] = []
+        self._waiting: list[Entry] = []
         self._scheduled = False
 
     def attempt_failed(self, record: RequestRecord, attempt: Attempt) -> None:
         """An attempt failed; another may follow."""
-        self._add(record, attempt)
+        self._add((self._epoch_s(), record, attempt))
 
     def finished(self, record: RequestRecord) -> None:
-        """The request has ended."""
-        self._add(record, None)
+        """The request has ended; a row is kept of it if it came from a client."""
+        now_s = self._epoch_s()
+        line = self.log.seal(now_s, record)
+        if self._journal is not None and record.client:
+            self._journal.ended(line)
+        self._add((now_s, record, line))
 
     def flush(self) -> None:
         """Count and write what has been taken down."""
         waiting, self._waiting = self._waiting, []
-        for _, record, attempt in waiting:
-            if attempt is None:
+        lines: list[bytes] = []
+        for _, record, what in waiting:
+            if isinstance(what, bytes):
+                lines.append(what)
                 self.metrics.finished(record)
             else:
-                self.metrics.attempt_failed(attempt)
+                self.metrics.attempt_failed(what)
         self.metrics.count()
-        page = self.log.write(waiting)
+        self.log.write(waiting)
         if self.decisions is not None:
-            records = [record for _, record, attempt in waiting if attempt is None]
-            self.decisions.remember(page if self.log.complete else _encoder.encode_lines(records), len(records))
+            self.decisions.remember(b"\n".join((*lines, b"")), len(lines))
         if self.quota is not None:
             self.quota.check(map(_RECORD, waiting))
 
-    def _add(self, record: RequestRecord, attempt: Attempt | None) -> None:
-        self._waiting.append((self._epoch_s(), record, attempt))
+    def _add(self, entry: Entry) -> None:
+        self._waiting.append(entry)
         if len(self._waiting) >= _BATCH:
             self.flush()
         elif not self._scheduled:

@@ -23,8 +23,8 @@ LEVELS = ("debug", "info", "warning", "error")
 
 _INFO, _WARNING = 1, 2
 
-Entry = tuple[float, RequestRecord, Attempt | None]
-"""When, which request, and for a failed attempt that attempt."""
+Entry = tuple[float, RequestRecord, Attempt | bytes]
+"""When, which request, and what of it: an attempt that failed, or its own line, when it has ended."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -55,17 +55,21 @@ class RequestLog:
         self._same_text = ""
         self.redactor = redactor
 
-    @property
-    def complete(self) -> bool:
-        """Whether every request gets a line."""
-        return self._least <= _INFO
+    def seal(self, time_s: float, record: RequestRecord) -> bytes:
+        """The line of a request that ended at this time, in JSON without a line end; its record says as much."""
+        broken = record.status >= _FIRST_FAILURE_STATUS or (record.category and record.category in FAULT_KINDS)
+        record.level = LEVELS[_WARNING if broken else _INFO]
+        same = self._same_from_s <= time_s < self._same_until_s
+        record.time = self._same_text if same else self._moment(time_s)
+        if not record.provider:  # a name that was served is known to be a name; this one is the caller's own words
+            record.model_asked = self.redactor.redact(record.model_asked)
+        return _encoder.encode(record)
 
-    def write(self, entries: list[Entry]) -> bytes:
-        """Write a line for each entry; return them as they are, in JSON."""
-        page = _encoder.encode_lines([line for entry in entries if (line := self._line(*entry))])
-        if page:
-            self._write(page.decode())
-        return page
+    def write(self, entries: list[Entry]) -> None:
+        """Write a line for each entry that is severe enough."""
+        lines = [line for entry in entries if (line := self._line(*entry))]
+        if lines:
+            self._write(b"\n".join((*lines, b"")).decode())
 
     def write_message(self, time_s: float, level: str, message: str, source: str) -> None:
         """Write what a library has to say, without its secrets."""
@@ -85,20 +89,11 @@ class RequestLog:
         self._stream.write(lines)
         self._stream.flush()
 
-    def _line(self, time_s: float, record: RequestRecord, attempt: Attempt | None) -> object:
-        """What to encode; None when it is below the least level."""
-        if attempt is not None:
-            return self._attempt_line(time_s, record, attempt) if self._least <= _WARNING else None
-        broken = record.status >= _FIRST_FAILURE_STATUS or (record.category and record.category in FAULT_KINDS)
-        level = _WARNING if broken else _INFO
-        if self._least > level:
-            return None
-        record.level = LEVELS[level]
-        same = self._same_from_s <= time_s < self._same_until_s
-        record.time = self._same_text if same else self._moment(time_s)
-        if not record.provider:  # a name that was served is known to be a name; this one is the caller's own words
-            record.model_asked = self.redactor.redact(record.model_asked)
-        return record
+    def _line(self, time_s: float, record: RequestRecord, what: Attempt | bytes) -> bytes:
+        """What to write; nothing when it is below the least level."""
+        if isinstance(what, bytes):
+            return what if self._least <= _INFO or self._least <= LEVELS.index(record.level) else b""
+        return _encoder.encode(self._attempt_line(time_s, record, what)) if self._least <= _WARNING else b""
 
     def _attempt_line(self, time_s: float, record: RequestRecord, attempt: Attempt) -> dict[str, Any]:
         about = {

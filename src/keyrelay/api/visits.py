@@ -45,6 +45,11 @@ class Visit:
             raise RuntimeError("a visit begins inside a task")
         self.task = task
 
+    @property
+    def gone(self) -> bool:
+        """Whether the caller has left, or does not read."""
+        return self.ended is not None
+
     def take_body(self) -> bytes | None:
         """The whole body if the server has it already; else None, and `receive` will bring it."""
         return None if self._direct is None else self._direct.take_body()

@@ -103,6 +103,20 @@ class Reserved(msgspec.Struct, frozen=True, gc=False, array_like=True):
     units: int = 0
 
 
+class Used(msgspec.Struct, frozen=True, gc=False):
+    """What calls of one key with one model used together; all of them were over at `at_s` (epoch)."""
+
+    provider: str
+    key: str
+    model: str
+    at_s: float
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd_micros: int = 0
+    units: int = 0
+
+
 def milliseconds(seconds: float) -> float:
     """Seconds as milliseconds with two decimals, cut off: what a log line shows."""
     return int(seconds * 100_000) / 100

@@ -5,18 +5,19 @@ candidate's state is updated and, unless a stream goes on, the reservation is se
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope, ProviderError
-from keyrelay.core.records import Attempt, milliseconds
+from keyrelay.core.records import Attempt, Reserved, milliseconds
 from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import failed_amounts, used_amounts
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.settings import EngineSettings
-from keyrelay.ports import Clock, Fault, Ledger, Reservation, Upstream, UpstreamAnswer, UpstreamCall
+from keyrelay.ports import Fault, Ports, Reservation, UpstreamAnswer, UpstreamCall
+from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.classify import Classifier, Moment
 from keyrelay.wire.errors import embedded_status, read_error
@@ -51,24 +52,26 @@ class OpenStream(msgspec.Struct, frozen=True):
 class AttemptRunner:
     """Runs attempts against the upstream port."""
 
-    __slots__ = ("_clock", "_learner", "_ledger", "_random", "_settings", "_upstream", "_without_usage", "redactor")
+    __slots__ = (
+        "_clock",
+        "_journal",
+        "_learner",
+        "_ledger",
+        "_random",
+        "_settings",
+        "_upstream",
+        "_without_usage",
+        "redactor",
+    )
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        ledger: Ledger,
-        clock: Clock,
-        *,
-        settings: EngineSettings,
-        random: Callable[[], float],
-        learner: Learner,
-    ) -> None:
+    def __init__(self, ports: Ports, *, settings: EngineSettings, learner: Learner) -> None:
         self._learner = learner
-        self._upstream = upstream
-        self._ledger = ledger
-        self._clock = clock
+        self._journal = ports.journal
+        self._upstream = ports.upstream
+        self._ledger = ports.ledger
+        self._clock = ports.clock
         self._settings = settings
-        self._random = random
+        self._random = ports.random
         self._without_usage: set[str] = set()
         self.redactor = learner.redactor
 
@@ -79,8 +82,10 @@ class AttemptRunner:
         clock, record = self._clock, job.record
         started_at = clock.monotonic_s()
         job.sent_s = sent_s = clock.epoch_s()
-        attempt = Attempt(candidate.provider_id, candidate.key.label, candidate.model)
+        attempt = Attempt(candidate.provider_id, candidate.key.label, candidate.model, sent_s=sent_s)
         record.attempts.append(attempt)
+        if self._journal is not None:
+            self._journal.reserved(_reserved(job, attempt))
         if candidate.clear_as_of != candidate.health.changes:
             candidate.begin(sent_s)
         ask_usage = job.request.stream and self._asks_usage(job, candidate)
@@ -99,7 +104,7 @@ class AttemptRunner:
                 outcome = self._read_whole(job, answer)
         except BaseException:
             candidate.released()
-            self._ledger.settle(reservation, job.amounts, clock.epoch_s())
+            self._settle(reservation, attempt, job.amounts, clock.epoch_s())
             raise
         finally:
             attempt.ms = milliseconds(clock.monotonic_s() - started_at)
@@ -133,7 +138,7 @@ class AttemptRunner:
             problem = classifier.classify(problem, self._moment(candidate, now_s))
         message, code = map(self.redactor.redact, (problem.message, problem.code))
         failure = msgspec.structs.replace(problem, message=message, code=code)
-        self._ledger.settle(reservation, failed_amounts(candidate, failure, job.amounts), now_s)
+        self._settle(reservation, job.record.attempts[-1], failed_amounts(candidate, failure, job.amounts), now_s)
         candidate.failed(failure, now_s, self._random)
         if error is not None:
             self._learner.refused(candidate, error, failure, now_s, headers=headers)
@@ -144,7 +149,7 @@ class AttemptRunner:
         learner, now_s = self._learner, self._clock.epoch_s()
         used = used_amounts(candidate, whole.usage, job.amounts)
         candidate.succeeded()
-        self._ledger.settle(reservation, used, now_s, arrived=True)
+        self._settle(reservation, job.record.attempts[-1], used, now_s, arrived=True)
         learner.accepted(candidate, used, job.sent_s, now_s)
         if whole.usage is not None:
             candidate.calibration.observe(job.raw, job.amounts, whole.usage)
@@ -155,10 +160,23 @@ class AttemptRunner:
         """Settle a stream that has ended, one way or another, to what it used; learn from one that ended well."""
         usage, now_s = job.record.usage, self._clock.epoch_s()
         used = used_amounts(candidate, usage, job.amounts)
-        self._ledger.settle(reservation, used, now_s)
+        self._settle(reservation, job.record.attempts[-1], used, now_s)
         self._learner.accepted(candidate, used, job.sent_s, now_s)
         if usage is not None and not usage.estimated and not job.record.category:
             candidate.calibration.observe(job.raw, job.amounts, usage)
+
+    def _settle(
+        self, reservation: Reservation, attempt: Attempt, used: Amounts, now_s: float, *, arrived: bool = False
+    ) -> None:
+        """Correct the ledger to what an attempt used, and write that down with it."""
+        self._ledger.settle(reservation, used, now_s, arrived=arrived)
+        attempt.requests, attempt.input_tokens, attempt.output_tokens = (
+            used.requests,
+            used.input_tokens,
+            used.output_tokens,
+        )
+        if used.usd_micros or used.units:
+            attempt.usd_micros, attempt.units = used.usd_micros, used.units
 
     def took_back(self, job: Job, candidate: Candidate, failure: Failure) -> bool:
         """Whether the provider refused only what Keyrelay itself had put in: then it is left out from now on."""
@@ -245,6 +263,26 @@ class AttemptRunner:
 
     def __repr__(self) -> str:
         return f"<AttemptRunner over {self._upstream!r}>"
+
+
+def _reserved(job: Job, attempt: Attempt) -> Reserved:
+    """What the journal has to know of an attempt that is about to be sent."""
+    record, amounts = job.record, job.amounts
+    return Reserved(
+        record.id,
+        len(record.attempts) - 1,
+        record.client,
+        record.operation,
+        attempt.provider,
+        attempt.key,
+        attempt.model,
+        attempt.sent_s,
+        amounts.requests,
+        amounts.input_tokens,
+        amounts.output_tokens,
+        amounts.usd_micros,
+        amounts.units,
+    )
 
 
 _HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))

@@ -106,7 +106,7 @@ class Chooser:
     ) -> Reservation | Refusal:
         """Take what the request is expected to use of this candidate."""
         if candidate.path_as_of != self._learner.book.changes:
-            _bring_up_to_date(candidate, self._learner.book, now_s)
+            bring_up_to_date(candidate, self._learner.book, now_s)
         job.amounts = amounts = expected_amounts(candidate, job)
         return self._ledger.reserve(candidate.path, amounts, now_s, beyond_belief=beyond_belief)
 
@@ -114,7 +114,7 @@ class Chooser:
         return f"<Chooser over {self._ledger!r}>"
 
 
-def _bring_up_to_date(candidate: Candidate, book: LearnedBook, now_s: float) -> None:
+def bring_up_to_date(candidate: Candidate, book: LearnedBook, now_s: float) -> None:
     """Put a candidate under the limits learned so far."""
     key, own = candidate.key, candidate.own_path
     learned = book.limits_for(candidate.provider_id, key.account, key.label, candidate.model, now_s, path=own)

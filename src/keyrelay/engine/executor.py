@@ -6,7 +6,6 @@ The loop performs decisions that are taken elsewhere: `choice` says who is next,
 
 import asyncio
 import math
-from collections.abc import Callable
 
 from keyrelay.core.failures import LIMIT_KINDS, Failure, FailureKind, FailureScope
 from keyrelay.core.records import milliseconds
@@ -19,7 +18,7 @@ from keyrelay.engine.proofs import Arrivals
 from keyrelay.engine.refusals import all_drops, caller_fault, deadline_passed, nothing_could_serve, still_crowded
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import Entry, Later, Unserved, WaitingRoom, earliest_slot
-from keyrelay.ports import Clock, Ledger, Observer, Reservation
+from keyrelay.ports import Ports, Reservation
 from keyrelay.routing.budget import RetryBudget, backoff_s
 from keyrelay.routing.candidates import Candidate, DropReason
 from keyrelay.routing.policies import note_use
@@ -38,6 +37,7 @@ class Executor:
         "_budget",
         "_chooser",
         "_clock",
+        "_confirm",
         "_ledger",
         "_observer",
         "_pool",
@@ -50,25 +50,23 @@ class Executor:
         self,
         pool: Pool,
         attempts: AttemptRunner,
-        ledger: Ledger,
+        ports: Ports,
         *,
-        clock: Clock,
-        observer: Observer,
         settings: EngineSettings,
-        random: Callable[[], float],
         learner: Learner,
     ) -> None:
         self._pool = pool
         self._attempts = attempts
-        self._ledger = ledger
-        self._clock = clock
-        self._observer = observer
+        self._ledger = ports.ledger
+        self._confirm = ports.confirm
+        self._clock = ports.clock
+        self._observer = ports.observer
         self._settings = settings
-        self._random = random
-        self._chooser = Chooser(ledger, random, learner)
+        self._random = ports.random
+        self._chooser = Chooser(ports.ledger, ports.random, learner)
         self._budget = RetryBudget(settings.retry)
         self._arrivals = Arrivals()
-        self.room = WaitingRoom(settings.waiting, clock, random=random)
+        self.room = WaitingRoom(settings.waiting, ports.clock, random=ports.random)
 
     async def serve(self, job: Job) -> tuple[WholeAnswer | OpenStream, Candidate, Reservation]:
         """The answer, who gave it, and its reservation. Raise CallerError when there is none."""

@@ -4,8 +4,6 @@
 Everything that the answer says of itself (who gave it, after how many attempts, at what cost) is decided here.
 """
 
-from collections.abc import Callable
-
 from keyrelay.core.errors import CallerError
 from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
@@ -21,7 +19,7 @@ from keyrelay.engine.pool import Plan, Pool
 from keyrelay.engine.relay import Relay
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import RoomView
-from keyrelay.ports import Clock, Ledger, Observer, Reservation, Sink, Upstream
+from keyrelay.ports import Ports, Reservation, Sink
 from keyrelay.quota.estimates import estimate_raw
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.resolve import near_matches
@@ -36,6 +34,7 @@ class Gateway:
         "_attempts",
         "_clock",
         "_executor",
+        "_journal",
         "_observer",
         "_random",
         "_relay",
@@ -45,42 +44,26 @@ class Gateway:
         "pool",
     )
 
-    def __init__(
-        self,
-        pool: Pool,
-        upstream: Upstream,
-        ledger: Ledger,
-        *,
-        clock: Clock,
-        observer: Observer,
-        settings: EngineSettings,
-        random: Callable[[], float],
-        learner: Learner,
-    ) -> None:
+    def __init__(self, pool: Pool, ports: Ports, *, settings: EngineSettings, learner: Learner) -> None:
         self.pool = pool
-        self._clock = clock
-        self._observer = observer
+        self._clock = ports.clock
+        self._observer = ports.observer
+        self._journal = ports.journal
         self._settings = settings
-        self._random = random
+        self._random = ports.random
         self.decisions = Decisions(pool, settings.kept_requests)
         self.learner = learner
-        self._attempts = AttemptRunner(upstream, ledger, clock, settings=settings, random=random, learner=learner)
-        self._executor = Executor(
-            pool,
-            self._attempts,
-            ledger,
-            clock=clock,
-            observer=observer,
-            settings=settings,
-            random=random,
-            learner=learner,
-        )
-        self._relay = Relay(clock, settings=settings, random=random, redactor=learner.redactor)
+        self._attempts = AttemptRunner(ports, settings=settings, learner=learner)
+        self._executor = Executor(pool, self._attempts, ports, settings=settings, learner=learner)
+        self._relay = Relay(ports, settings=settings, redactor=learner.redactor)
 
     async def serve(
         self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes = NO_WISHES
     ) -> tuple[bytes, bytes] | None:
         """Head and body of a whole answer, or None when a stream has gone to the sink. Raise CallerError."""
+        journal = self._journal
+        if journal is not None and journal.full:
+            raise _nothing_more_can_be_kept()
         record.operation = request.operation
         record.model_asked = request.model
         record.stream = request.stream
@@ -98,7 +81,10 @@ class Gateway:
         record.provider, record.key, record.model = candidate.provider_id, candidate.key.label, candidate.model
         record.status = _OK
         if isinstance(outcome, WholeAnswer):
-            return self._whole(job, outcome, candidate)
+            answer = self._whole(job, outcome, candidate)
+            if journal is not None and journal.syncs:
+                await journal.synced()
+            return answer
         await self._stream(job, outcome, candidate, reservation, sink=sink)
         return None
 
@@ -161,6 +147,16 @@ class Gateway:
 
     def __repr__(self) -> str:
         return f"<Gateway {self.pool!r} {self._executor!r}>"
+
+
+def _nothing_more_can_be_kept() -> CallerError:
+    return CallerError(
+        503,
+        "Keyrelay cannot write down any more requests: its disk or journal is full (/readyz?verbose=true says why).",
+        kind="service_unavailable_error",
+        code="journal_full",
+        headers=(("retry-after", "5"), ("x-should-retry", "true")),
+    )
 
 
 _WHOLE_HEAD = "content-type: application/json\r\n"

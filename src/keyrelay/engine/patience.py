@@ -15,6 +15,11 @@ class PatientSink:
         self._request_id = request_id
         self.begun = False
 
+    @property
+    def gone(self) -> bool:
+        """Whether the caller has left, or does not read."""
+        return self._sink.gone
+
     async def __call__(self) -> None:
         """Say that the request still waits."""
         if not self.begun:

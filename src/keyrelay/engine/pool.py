@@ -85,6 +85,11 @@ class Pool:
         self._plans[name] = plan
         return plan
 
+    def candidate_of(self, provider_id: str, label: str, model: str) -> Candidate | None:
+        """A key with a model, whether or not a plan has needed them; None for a key that is not configured."""
+        key = next((key for key in self._keys.get(provider_id, ()) if key.label == label), None)
+        return None if key is None else self._candidate(key, Target(provider_id, model))
+
     def candidates(self) -> list[Candidate]:
         """Every candidate that a plan has needed so far."""
         return list(self._candidates.values())

@@ -4,6 +4,7 @@ From here on there is no failover: what breaks becomes an error event in the str
 provider did not send. Everything is settled before the last byte goes out.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from keyrelay.core.errors import CallerError
@@ -14,7 +15,7 @@ from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.shapes import StreamShape
-from keyrelay.ports import Clock, Sink
+from keyrelay.ports import Ports, Sink
 from keyrelay.routing.candidates import Candidate
 from keyrelay.wire.errors import encode_error_event, read_error
 from keyrelay.wire.stream import StreamEnd, StreamReader
@@ -25,14 +26,13 @@ _STATUS_OF_BREAK = 502
 class Relay:
     """Relays one stream after another; holds no state of any."""
 
-    __slots__ = ("_clock", "_random", "_settings", "redactor")
+    __slots__ = ("_clock", "_journal", "_random", "_settings", "redactor")
 
-    def __init__(
-        self, clock: Clock, *, settings: EngineSettings, random: Callable[[], float], redactor: Redactor
-    ) -> None:
-        self._clock = clock
+    def __init__(self, ports: Ports, *, settings: EngineSettings, redactor: Redactor) -> None:
+        self._clock = ports.clock
+        self._journal = ports.journal
         self._settings = settings
-        self._random = random
+        self._random = ports.random
         self.redactor = redactor
 
     async def run(
@@ -58,8 +58,9 @@ class Relay:
             last = await self._pump(job, stream, candidate, sink=sink, shape=shape)
             failure = self._verdict(stream, candidate)
             record.category = failure.kind if failure else ""
-        except BaseException:
-            record.category = "caller_gone"
+        except BaseException as error:
+            stopping = isinstance(error, asyncio.CancelledError) and not sink.gone
+            record.category = "shutdown" if stopping else "caller_gone"
             raise
         finally:
             if stream.reader.end is StreamEnd.DONE:
@@ -72,6 +73,8 @@ class Relay:
             last += encode_error_event(_broken(failure, job))
         elif shape is not None:
             last += shape.end(provider=record.provider, model=record.model, usage=stream.reader.usage)
+        if self._journal is not None and self._journal.syncs:
+            await self._journal.synced()
         await sink.end(last)
 
     async def _pump(

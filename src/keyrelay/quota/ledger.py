@@ -40,7 +40,7 @@ from keyrelay.quota.packed import (
 )
 from keyrelay.quota.rolling import TRANSIT_SKEW_S, Slot
 from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
-from keyrelay.quota.windows import AnyWindow, open_window
+from keyrelay.quota.windows import AnyWindow, OnceWindow, open_window
 
 MAX_COUNTS = 100_000
 """Above so many counts, those are dropped that hold nothing. Counts in use are never dropped."""
@@ -269,6 +269,18 @@ class LedgerBook:
                 window.settle(slot, taken, used)
         if reservation.probed:
             _end_probes(reservation)
+
+    def restore(self, path: tuple[LimitKey, ...], amounts: Amounts, at_s: float, *, once: bool = False) -> None:
+        """Count what was used by calls that were over at `at_s`, to be told in order of time, before anything else.
+
+        With `once` it counts for the quotas without a reset alone, else for all others: of the former one knows the
+        whole, of the latter what happened when.
+        """
+        at_s = self._steady(at_s)
+        taken = amounts.packed
+        for window in (self._paths.get(path) or self._resolve(path, at_s)).windows:
+            if isinstance(window, OnceWindow) is once:
+                window.add(taken, at_s)
 
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """How each limit stands."""

@@ -3,6 +3,7 @@
 import msgspec
 
 from keyrelay.core.limits import Limit, LimitSource, Unit
+from keyrelay.quota.packed import INPUT_TOKEN, OUTPUT_TOKEN, UNIT, USD_MICRO
 
 
 class Amounts(msgspec.Struct, frozen=True):
@@ -16,6 +17,12 @@ class Amounts(msgspec.Struct, frozen=True):
     output_tokens: int = 0
     usd_micros: int = 0
     units: int = 0
+
+    @property
+    def packed(self) -> int:
+        """All of it in one integer, as windows count (see `quota.packed`)."""
+        tokens = self.input_tokens * INPUT_TOKEN + self.output_tokens * OUTPUT_TOKEN
+        return self.requests + tokens + self.usd_micros * USD_MICRO + self.units * UNIT
 
     def of(self, unit: Unit) -> int:
         """The amount that counts for one unit."""

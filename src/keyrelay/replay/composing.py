@@ -17,7 +17,7 @@ from keyrelay.configuration.values import Configuration
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.providers import ModelRow, ProviderRow
 from keyrelay.engine.gateway import Gateway
-from keyrelay.ports import Clock, Observer, Upstream
+from keyrelay.ports import Clock, Observer, Ports, Upstream
 from keyrelay.quota.values import Amounts, LimitKey, Standing
 from keyrelay.replay.plan import Plan, ProviderEntry
 from keyrelay.replay.provider import secret_of
@@ -62,6 +62,10 @@ class BlindLedger:
         del key, now_s, amount, used
         return False
 
+    def restore(self, path: tuple[LimitKey, ...], amounts: Amounts, at_s: float, *, once: bool = False) -> None:
+        """What was used before is not remembered either."""
+        del path, amounts, at_s, once
+
     def peek(self, path: tuple[LimitKey, ...], now_s: float) -> tuple[Standing, ...]:
         """Each limit as it is written down, with nothing used."""
         del now_s
@@ -102,16 +106,9 @@ def compose(
     """The gateway, with its real pool, routing, health and ledger."""
     configuration = setting.configuration
     source: Callable[[], float] = random.Random(seed).random  # noqa: S311 - a replay is repeatable
-    return compose_gateway(
-        configuration,
-        compose_pool(configuration),
-        upstream,
-        MemoryLedger() if plan.ledger else BlindLedger(),
-        clock=clock,
-        observer=observer,
-        random=source,
-        report=_unheard,
-    )
+    ledger = MemoryLedger() if plan.ledger else BlindLedger()
+    ports = Ports(upstream=upstream, ledger=ledger, clock=clock, observer=observer, random=source)
+    return compose_gateway(configuration, compose_pool(configuration), ports, report=_unheard)
 
 
 def _unheard(text: str) -> None:

@@ -50,6 +50,8 @@ class _Silence:
 class _Discard:
     """Implements `ports.Sink`: a caller who takes everything at once and keeps nothing."""
 
+    gone = False
+
     async def start(self, head: bytes) -> None:
         """Take the head."""
 

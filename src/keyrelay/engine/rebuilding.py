@@ -1,0 +1,86 @@
+"""The ledger, rebuilt at a start from what was written down: a restart forgets nothing that was used.
+
+What is told of a request that nobody saw the end of counts as used when it can have arrived at the latest.
+"""
+
+from collections.abc import Iterable
+
+from keyrelay.core.configuration import Snapshot
+from keyrelay.core.limits import CALENDAR_KINDS, WindowKind
+from keyrelay.core.records import RequestRecord, Used
+from keyrelay.engine.choice import bring_up_to_date
+from keyrelay.engine.pool import Pool
+from keyrelay.ports import Ledger
+from keyrelay.quota.calendars import period_bounds
+from keyrelay.quota.learning import LearnedBook
+from keyrelay.quota.rolling import TRANSIT_SKEW_S
+from keyrelay.quota.values import Amounts
+
+_LEARNED_S = 86_400.0
+"""Limits that are learned while running are about a day at most, or about a calendar that the catalogue knows."""
+
+
+def needed_since_s(snapshot: Snapshot, now_s: float) -> float:
+    """From when on (epoch) usage still counts in some window of the configuration; quotas without a reset apart."""
+    since_s = now_s - _LEARNED_S
+    for window in {limit.window for provider in snapshot.providers.values() for limit in provider.limits}:
+        if window.kind is WindowKind.ROLLING:
+            since_s = min(since_s, now_s - window.length_s)
+        elif window.kind in CALENDAR_KINDS:
+            since_s = min(since_s, period_bounds(now_s, window)[0])
+    return since_s - TRANSIT_SKEW_S
+
+
+def used_by(record: RequestRecord) -> list[Used]:
+    """What the attempts of a request used, and when each was over at the latest."""
+    return [
+        Used(
+            attempt.provider,
+            attempt.key,
+            attempt.model,
+            attempt.sent_s + (attempt.ms / 1000 if attempt.ms else TRANSIT_SKEW_S),
+            attempt.requests,
+            attempt.input_tokens,
+            attempt.output_tokens,
+            attempt.usd_micros,
+            attempt.units,
+        )
+        for attempt in record.attempts
+    ]
+
+
+class Rebuilding:
+    """Tells a fresh ledger what was used before."""
+
+    __slots__ = ("_book", "_ledger", "_now_s", "_pool", "unknown")
+
+    def __init__(self, pool: Pool, ledger: Ledger, book: LearnedBook, now_s: float) -> None:
+        self._pool = pool
+        self._ledger = ledger
+        self._book = book
+        self._now_s = now_s
+        self.unknown = 0
+
+    def count(self, used: Iterable[Used], *, once: bool = False) -> int:
+        """Count what was used, in any order, and return how many were counted; the others are of keys now gone.
+
+        With `once`, what is told is all that was ever used, and counts for quotas without a reset alone.
+        """
+        counted = 0
+        for each in sorted(used, key=_when):
+            candidate = self._pool.candidate_of(each.provider, each.key, each.model)
+            if candidate is None:
+                self.unknown += 1
+                continue
+            bring_up_to_date(candidate, self._book, self._now_s)
+            amounts = Amounts(each.requests, each.input_tokens, each.output_tokens, each.usd_micros, each.units)
+            self._ledger.restore(candidate.path, amounts, min(each.at_s, self._now_s), once=once)
+            counted += 1
+        return counted
+
+    def __repr__(self) -> str:
+        return f"<Rebuilding {self._ledger!r}, {self.unknown} of keys that are gone>"
+
+
+def _when(used: Used) -> float:
+    return used.at_s

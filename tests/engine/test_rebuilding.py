@@ -1,0 +1,108 @@
+import asyncio
+import random
+from collections.abc import Awaitable
+
+import msgspec
+import pytest
+
+from keyrelay.core.errors import CallerError
+from keyrelay.core.records import Attempt, RequestRecord
+from keyrelay.engine.rebuilding import Rebuilding, needed_since_s, used_by
+from keyrelay.ports import Fault, UpstreamCall
+from keyrelay.quota.learning import LearnedBook
+from keyrelay.quota.rolling import TRANSIT_SKEW_S
+from keyrelay.quota.values import Standing
+from tests.engine.rig import START_S, FakeAnswer, ListSink, Outcome, Rig, delta, error, providers, snapshot_of, stream_of
+
+DAY_S = 86_400.0
+LIMITS = "1000 requests per 60s; 900 requests per day@UTC; 90000 tokens per 1h; 80000 tokens once for key"
+
+
+def standings(rig: Rig, now_s: float) -> list[Standing]:
+    rig.pool.plan("m")
+    candidates = sorted(rig.pool.candidates(), key=lambda candidate: candidate.key.id)
+    return [standing for candidate in candidates for standing in rig.ledger.peek(candidate.own_path, now_s)]
+
+
+def erratic(seed: int) -> Rig:
+    """Providers that answer, stream, refuse, break off and do not answer at all."""
+    chance = random.Random(seed)
+
+    def outcome(streamed: bool) -> Outcome:
+        roll = chance.random()
+        if roll < 0.1:
+            return error(429, "slow down", retry_after="0.01")
+        if roll < 0.2:
+            return error(500)
+        if roll < 0.3:
+            return Fault(kind="network", message="connection refused", reached=roll < 0.25)
+        if streamed:
+            return stream_of(delta("a"), delta("b"), done=roll < 0.8)
+        return FakeAnswer()
+
+    def answer(_: str, call: UpstreamCall) -> Awaitable[Outcome]:
+        async def late() -> Outcome:
+            await asyncio.sleep(chance.random() / 100)
+            return outcome(b'"stream":true' in call.body)
+
+        return late()
+
+    return Rig(answer, providers("acme", "other", keys=2, ACME_LIMITS=LIMITS, OTHER_LIMITS=LIMITS))
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_ledger_made_of_the_records_stands_as_the_one_that_counted(seed: int) -> None:
+    rig = erratic(seed)
+
+    async def ask(number: int) -> None:
+        sink = ListSink() if number % 3 == 0 else None
+        try:
+            await asyncio.wait_for(rig.ask(sink=sink), 0.012 if number % 7 == 0 else 5)
+        except (CallerError, TimeoutError):
+            return
+
+    await asyncio.gather(*(ask(number) for number in range(60)))
+    records = [msgspec.json.decode(msgspec.json.encode(record), type=RequestRecord) for record in rig.notes.ended]
+    assert len(records) == 60
+    used = [each for record in records for each in used_by(record)]
+    assert sum(each.requests for each in used) > 60, "some were tried more than once"
+
+    again = erratic(seed)
+    rebuilding = Rebuilding(again.pool, again.ledger, LearnedBook(), rig.clock.epoch_s())
+    rebuilding.count(used)
+    rebuilding.count(used, once=True)
+    now_s = rig.clock.epoch_s()
+    for later_s in (0.0, 30.0, 59.0, 62.0, 3599.0, 3602.0, DAY_S):
+        before, after = standings(rig, now_s + later_s), standings(again, now_s + later_s)
+        assert [standing.used for standing in before] == [standing.used for standing in after], later_s
+
+
+def test_keys_that_are_gone_are_passed_over_and_counted() -> None:
+    rig = Rig(lambda *_: FakeAnswer(), providers("acme", ACME_RPM="5"))
+    gone, there = RequestRecord("req_1"), RequestRecord("req_2")
+    gone.attempts = [Attempt("acme", "gone", "m", sent_s=START_S, requests=1)]
+    there.attempts = [Attempt("acme", "k00", "m", sent_s=START_S, requests=1)]
+    rebuilding = Rebuilding(rig.pool, rig.ledger, LearnedBook(), START_S + 5)
+    assert rebuilding.count([*used_by(gone), *used_by(there)]) == 1
+    assert rebuilding.unknown == 1
+    assert [standing.used for standing in standings(rig, START_S + 5)] == [1]
+
+
+def test_an_attempt_whose_end_nobody_saw_counts_as_late_as_it_can_have_arrived() -> None:
+    record = RequestRecord("req_1")
+    record.attempts = [Attempt("acme", "k", "m", sent_s=START_S), Attempt("acme", "k", "m", ms=250.0, sent_s=START_S)]
+    assert [used.at_s for used in used_by(record)] == [START_S + TRANSIT_SKEW_S, START_S + 0.25]
+
+
+@pytest.mark.parametrize(
+    ("limits", "back_s"),
+    [
+        ("5 requests per 60s", DAY_S),
+        ("5 requests per 48h", 2 * DAY_S),
+        ("5 requests per month@UTC", 14 * DAY_S + 8 * 3600),
+        ("5 requests once", DAY_S),
+    ],
+)
+def test_how_far_back_usage_still_counts(limits: str, back_s: float) -> None:
+    snapshot = snapshot_of(**providers("acme", ACME_LIMITS=limits))
+    assert needed_since_s(snapshot, START_S) == START_S - back_s - TRANSIT_SKEW_S
