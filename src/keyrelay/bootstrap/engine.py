@@ -1,0 +1,55 @@
+"""The engine, joined with whatever ports it is given: the gateway's own, or those of a replay."""
+
+import time
+from collections.abc import Callable
+
+from keyrelay.bootstrap.parts import circuit_settings, engine_settings, secrets_of
+from keyrelay.configuration.values import Configuration
+from keyrelay.core.redaction import Redactor
+from keyrelay.engine.gateway import Gateway
+from keyrelay.engine.learner import Learner
+from keyrelay.engine.merging import merge_accounts
+from keyrelay.engine.pool import Pool
+from keyrelay.ports import Ports
+from keyrelay.quota.calibration import Calibrations
+from keyrelay.quota.learning import LearnedBook, Organisations
+from keyrelay.routing.health import Health
+
+
+class SystemClock:
+    """The machine's clocks: the one that event loops use, and seconds since 1970 in UTC."""
+
+    __slots__ = ()
+
+    # Bound as they are: a Python frame around a clock would cost more than the clock, ten times per request.
+    monotonic_s = staticmethod(time.monotonic)
+    epoch_s = staticmethod(time.time)
+
+
+def compose_pool(configuration: Configuration) -> Pool:
+    """The candidates of a configuration, with nothing known of them yet."""
+    settings = configuration.settings
+    calibrations = Calibrations(settings.completion_percentile / 100)
+    return Pool(configuration.snapshot, Health(circuit_settings(settings)), calibrations)
+
+
+def compose_gateway(
+    configuration: Configuration,
+    pool: Pool,
+    ports: Ports,
+    *,
+    report: Callable[[str], None],
+) -> Gateway:
+    """The engine over these ports; `report` gets a sentence when a provider contradicts what was believed of it."""
+    ledger, clock = ports.ledger, ports.clock
+    learner = Learner(
+        ledger,
+        LearnedBook(),
+        Organisations(),
+        redactor=Redactor(secrets_of(configuration)),
+        report=report,
+        merged=lambda merge: merge_accounts(pool, ledger, merge, clock.epoch_s()),
+        started_s=clock.epoch_s(),
+        margins={provider.id: provider.margin for provider in configuration.snapshot.providers.values()},
+    )
+    return Gateway(pool, ports, settings=engine_settings(configuration.settings), learner=learner)

@@ -1,0 +1,92 @@
+"""The settings in force, as the parts of Keyrelay want to hear them."""
+
+import sys
+
+from keyrelay.api.dataplane import DataPlaneSettings
+from keyrelay.api.request_log import RequestLog
+from keyrelay.configuration.values import Configuration
+from keyrelay.core.redaction import Redactor
+from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.waiting_room import WaitingSettings
+from keyrelay.routing.budget import RetrySettings
+from keyrelay.routing.circuit import CircuitSettings
+from keyrelay.settings import Settings
+from keyrelay.upstream.settings import TransportSettings
+
+
+def open_log(configuration: Configuration) -> RequestLog:
+    """The log as the settings want it."""
+    settings = configuration.settings
+    redactor = Redactor(secrets_of(configuration))
+    return RequestLog(as_json=logs_json(settings), redactor=redactor, least=settings.log_level)
+
+
+def secrets_of(configuration: Configuration) -> list[str]:
+    """Everything that must never be written anywhere."""
+    keys = [key.secret.reveal() for key in configuration.snapshot.keys if key.secret is not None]
+    settings = configuration.settings
+    own = (settings.upstream_proxy, settings.operator_secret, settings.api_key)
+    return [*keys, *(secret.reveal() for secret in own)]
+
+
+def logs_json(settings: Settings) -> bool:
+    """Whether log lines are JSON: as set, else unless a person is looking."""
+    if settings.log_format == "auto":
+        return not sys.stderr.isatty()
+    return settings.log_format == "json"
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """For the engine."""
+    return EngineSettings(
+        first_byte_s=settings.first_byte_timeout_s,
+        answer_s=settings.answer_timeout_s,
+        content_gap_s=settings.content_gap_timeout_s,
+        total_s=settings.total_timeout_s,
+        max_answer_bytes=settings.max_answer_bytes,
+        max_event_bytes=settings.max_event_bytes,
+        answer_headers=settings.answer_headers,
+        waiting=WaitingSettings(
+            max_waiting=settings.max_waiting,
+            max_bytes=settings.max_waiting_bytes,
+            wait_s=settings.max_wait_s,
+            jitter_s=settings.reset_jitter_s,
+            idle_s=settings.waiting_comment_s,
+        ),
+        kept_requests=settings.kept_requests,
+        retry=RetrySettings(
+            attempts=settings.retry_attempts,
+            percent=settings.retry_budget_percent,
+            floor=settings.retry_budget_floor,
+        ),
+    )
+
+
+def circuit_settings(settings: Settings) -> CircuitSettings:
+    """For circuits."""
+    return CircuitSettings(
+        failures=settings.circuit_failures,
+        open_s=settings.circuit_open_s,
+        open_max_s=settings.circuit_open_max_s,
+    )
+
+
+def data_plane_settings(settings: Settings) -> DataPlaneSettings:
+    """For the front door."""
+    return DataPlaneSettings(
+        max_body_bytes=settings.max_body_bytes,
+        max_body_depth=settings.max_body_depth,
+        max_event_bytes=settings.max_event_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        max_concurrent_requests=settings.max_concurrent_requests,
+    )
+
+
+def transport_settings(settings: Settings) -> TransportSettings:
+    """For the connections to providers."""
+    return TransportSettings(
+        connect_timeout_s=settings.connect_timeout_s,
+        max_connections_per_origin=settings.max_connections_per_provider,
+        proxy_url=settings.upstream_proxy.reveal(),
+        no_proxy=settings.no_proxy,
+    )
