@@ -22,7 +22,7 @@ from keyrelay.engine.merging import merge_accounts
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import WaitingSettings
-from keyrelay.ports import Fault, Journal, Ports, UpstreamCall
+from keyrelay.ports import Confirm, Fault, Journal, Ports, UpstreamCall
 from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.circuit import CircuitSettings
 from keyrelay.routing.health import Health
@@ -193,6 +193,7 @@ class Rig:
         settings: EngineSettings | None = None,
         circuits: CircuitSettings | None = None,
         journal: Journal | None = None,
+        confirm: Confirm | None = None,
     ) -> None:
         self.upstream = FakeUpstream(script)
         self.clock = FakeClock()
@@ -217,6 +218,7 @@ class Rig:
                 observer=self.notes,
                 random=random.Random(7).random,
                 journal=journal,
+                confirm=confirm,
             ),
             settings=settings or EngineSettings(waiting=WaitingSettings(wait_s=0.0)),
             learner=self.learner,

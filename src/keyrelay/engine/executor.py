@@ -20,7 +20,7 @@ from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import Entry, Later, Unserved, WaitingRoom, earliest_slot
 from keyrelay.ports import Ports, Reservation
 from keyrelay.routing.budget import RetryBudget, backoff_s
-from keyrelay.routing.candidates import Candidate, DropReason
+from keyrelay.routing.candidates import Candidate, DropReason, limited
 from keyrelay.routing.policies import note_use
 from keyrelay.routing.recovery import Recovery, recover
 
@@ -75,6 +75,8 @@ class Executor:
         while True:
             candidate, reservation = taken or self._choose(job) or await self._choose_later(job)
             taken = None
+            if self._confirm is not None and not await self._confirmed(job, candidate, reservation):
+                continue
             classifier = self._pool.classifier(candidate.provider_id)
             try:
                 outcome = await self._attempts.run(job, candidate, reservation, classifier)
@@ -88,6 +90,18 @@ class Executor:
             self._note_failure(job, candidate, outcome)
             self._check_deadline(job)
             await self._recover(job, candidate, outcome)
+
+    async def _confirmed(self, job: Job, candidate: Candidate, reservation: Reservation) -> bool:
+        """Whether the others who share the limits leave room for a reservation; if not, it has been taken back."""
+        if self._confirm is None:
+            return True
+        refusal = await self._confirm(reservation, self._clock.epoch_s())
+        if refusal is None:
+            return True
+        job.drops[candidate] = limited(refusal)
+        job.beyond_belief = False
+        self._check_deadline(job)
+        return False
 
     def _choose(self, job: Job) -> tuple[Candidate, Reservation] | None:
         now_s = self._clock.epoch_s()
