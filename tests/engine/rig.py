@@ -194,10 +194,11 @@ class Rig:
         circuits: CircuitSettings | None = None,
         journal: Journal | None = None,
         confirm: Confirm | None = None,
+        notes: "Notes | None" = None,
     ) -> None:
         self.upstream = FakeUpstream(script)
         self.clock = FakeClock()
-        self.notes = Notes()
+        self.notes = notes or Notes()
         self.ledger = MemoryLedger()
         self.pool = Pool(snapshot_of(**environ), Health(circuits or CircuitSettings()))
         self.reports: list[str] = []
