@@ -7,14 +7,14 @@ import pytest
 from keyrelay.configuration.setting_values import default_settings
 from keyrelay.core.configuration import PolicyName
 from keyrelay.core.secrets import Secret
-from keyrelay.settings import SETTINGS, CacheMode, CacheScope, Kind, LogFormat, LogLevel, Setting, Settings
+from keyrelay.settings import SETTINGS, CacheMode, CacheScope, Kind, LogFormat, LogLevel, Setting, Settings, TokenCounterName
 
 TYPES: dict[Kind, set[object]] = {
     Kind.TEXT: {str, Secret},
     Kind.NUMBER: {int},
     Kind.SECONDS: {float},
     Kind.SWITCH: {bool},
-    Kind.CHOICE: {PolicyName, LogLevel, LogFormat, CacheMode, CacheScope},
+    Kind.CHOICE: {PolicyName, LogLevel, LogFormat, CacheMode, CacheScope, TokenCounterName},
     Kind.PATH: {Path},
     Kind.LIST: {tuple[str, ...]},
 }

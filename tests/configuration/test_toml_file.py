@@ -48,7 +48,7 @@ def test_settings_and_routes(tmp_path: Path, findings: Findings) -> None:
     ("text", "problem"),
     [
         ("[setings]\nport = 1", "keyrelay.toml [setings]: there is no such table. Did you mean settings?"),
-        ("[models]\nx = 1", "keyrelay.toml [models]: there is no such table. There are settings, routes."),
+        ("[models]\nx = 1", "keyrelay.toml [models]: there is no such table. There are settings, routes, prices."),
         ("port = 1", "keyrelay.toml [port]: there is no such table."),
         ("settings = 1", "keyrelay.toml settings: is a value, not a table. Write it as [settings]."),
         ("[settings]\nprt = 1", "keyrelay.toml [settings] prt: Keyrelay has no such setting. Did you mean port?"),

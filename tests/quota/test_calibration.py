@@ -2,6 +2,7 @@ import math
 import random
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,12 +21,14 @@ from keyrelay.quota.calibration import (
     Accuracy,
     Calibration,
     Calibrations,
+    CalibrationState,
     Deviation,
 )
 from keyrelay.quota.estimates import COMPLETION_TOKENS, RawEstimate
 from keyrelay.quota.values import Amounts
 
 TEXT = RawEstimate(1_000)
+SUMMED_EVERY = 16
 BUCKET = 2 ** (1 / 8)
 """How much further a bucket of answers reaches than the one before."""
 
@@ -280,6 +283,48 @@ class TestCalibrations:
         assert (flash.prompt_factor, flash.completion_tokens) == (known.prompt_factor, known.completion_tokens)
         assert flash.accuracy == known.accuracy()
         assert (new.learned, new.completion_tokens, new.accuracy) == (False, COMPLETION_TOKENS, None)
+
+
+class TestState:
+    """What is kept over a restart."""
+
+    @given(st.lists(st.tuples(st.integers(1, 10**7), st.integers(0, 10**7)), max_size=60))
+    def test_what_was_learned_is_known_again(self, answers: list[tuple[int, int]]) -> None:
+        first, second = Calibrations(), Calibrations()
+        serve(first.of("groq", "llama"), answers)
+        first.of("groq", "never asked")
+        states = msgspec.msgpack.decode(msgspec.msgpack.encode(first.states()), type=tuple[CalibrationState, ...])
+        second.restore(states)
+        assert second.states() == first.states()
+        assert len(states) == bool(answers)
+        before, after = (book.of("groq", "llama") for book in (first, second))
+        assert after.estimate(TEXT)[0] == before.estimate(TEXT)[0]
+        assert after.accuracy() == before.accuracy()
+        if before.answers < SUMMED_EVERY:
+            assert after.completion_tokens == before.completion_tokens
+
+    @given(
+        st.builds(
+            CalibrationState,
+            provider=st.just("groq"),
+            model=st.just("llama"),
+            answers=st.integers(-(2**63), 2**64 - 1),
+            prompt_factor=st.floats(allow_nan=False),
+            prompt_weight=st.floats(allow_nan=False),
+            spread=st.floats(allow_nan=False),
+            counts=st.dictionaries(st.integers(-5, 500), st.floats(-1e300, 1e300), max_size=9),
+            prompt=st.just(Deviation(0.0, 0.0)),
+            completion=st.just(Deviation(0.0, 0.0)),
+            exceeded=st.floats(0, 1),
+        )
+    )
+    def test_whatever_it_is_given_its_estimates_stay_within_bounds(self, state: CalibrationState) -> None:
+        calibration = Calibration()
+        calibration.restore(state)
+        serve(calibration, [(1_000, 10)] * 3)
+        input_tokens, output_tokens = calibration.estimate(TEXT)
+        assert 1_000 * MIN_FACTOR - 1 <= input_tokens <= 1_000 * MAX_FACTOR * (1 + MAX_MARGIN) + 1
+        assert 0 <= output_tokens <= 1 << 21
 
 
 def test_its_state_can_be_read() -> None:

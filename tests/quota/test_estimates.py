@@ -11,6 +11,7 @@ from keyrelay.quota.estimates import (
     estimate,
     estimate_input_tokens,
     estimate_raw,
+    with_exact,
 )
 from keyrelay.quota.values import Amounts
 
@@ -90,3 +91,21 @@ def test_what_is_not_json_is_measured_all_the_same(content: bytes) -> None:
 def test_the_scan_is_linear_whatever_the_text() -> None:
     for text in (b"a" * 4_000_000 + b" ", (b"a" * 2000 + b" ") * 2_000):
         assert embedded_media(b'["' + text + b'"]') == (0, 0)  # seconds, were each step to look at the whole text
+
+
+class TestExactCounts:
+    def test_vocabularies_that_count_stand_beside_the_estimate(self) -> None:
+        body = messages("hello")
+        counted = with_exact(estimate_raw(body), body, ("a", "passes"), lambda name, _: 7 if name == "a" else None)
+        assert counted.exact == {"a": 7}
+        assert counted.text_tokens == estimate_raw(body).text_tokens
+        assert [counted.exact_input_tokens(name) for name in ("a", "passes", "")] == [7, None, None]
+
+    def test_media_are_added_to_what_is_counted(self) -> None:
+        raw = RawEstimate(5, MEDIA_TOKENS)
+        assert with_exact(raw, b"", ("a",), lambda *_: 2).exact_input_tokens("a") == 2 + MEDIA_TOKENS
+
+    def test_when_all_pass_nothing_changes(self) -> None:
+        raw = RawEstimate(5)
+        assert with_exact(raw, b"", ("a",), lambda *_: None) is raw
+        assert raw.exact_input_tokens("a") is None

@@ -1,5 +1,6 @@
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -389,3 +390,86 @@ def test_so_many_organisations_are_known_at_most() -> None:
     for number in range(MAX_ORGANISATIONS + 1):
         known.note("openai", f"k{number}", f"a{number}", f"org-{number}")
     assert repr(known) == f"<Organisations {MAX_ORGANISATIONS} known, 0 accounts merged>"
+
+
+class TestOtherWorkers:
+    """What comes in from elsewhere."""
+
+    def test_a_fact_is_known_as_it_is_known_there(self) -> None:
+        there, here = LearnedBook(), LearnedBook()
+        fact = note(there, key(), amount=20)
+        assert here.take_over(fact)
+        assert here.facts(NOW_S) == there.facts(NOW_S)
+        assert limits(here) == limits(there)
+        assert here.changes == 1
+        assert not here.take_over(fact), "it is no news"
+        assert here.changes == 1
+
+    def test_words_overrule_inferences_and_the_later_word_the_earlier(self) -> None:
+        book = LearnedBook()
+        said, guessed = (note(LearnedBook(), key(), source, amount=15) for source in (REFUSAL, INFERRED))
+        assert book.take_over(guessed)
+        assert book.take_over(said)
+        assert not book.take_over(guessed)
+        assert not book.take_over(msgspec.structs.replace(said, seen_s=NOW_S - 1, amount=9))
+        lifted = msgspec.structs.replace(said, amount=30)
+        assert book.take_over(lifted), "of the same time, but another"
+        assert book.find(identity_of(key())) == lifted
+
+    def test_a_followed_one_changes_no_path_unless_it_was_none(self) -> None:
+        book = LearnedBook()
+        followed = note(LearnedBook(), key(), followed=True)
+        assert book.take_over(followed)
+        assert book.changes == 0
+        assert book.take_over(msgspec.structs.replace(followed, followed=False))
+        assert book.changes == 1
+        assert book.take_over(msgspec.structs.replace(followed, amount=3))
+        assert book.changes == 2
+
+    def test_what_was_cleared_there_is_gone_here(self) -> None:
+        book = LearnedBook()
+        fact = note(book, key())
+        assert book.forget(identity_of(key(15, "1h"))) == ()
+        assert book.forget(fact.identity) == (fact,)
+        assert book.facts(NOW_S) == ()
+
+    def test_a_merge_is_known_as_it_is_known_there(self) -> None:
+        there, here = Organisations(), Organisations()
+        there.note("openai", "k1", "a", "org-1")
+        merge = there.note("openai", "k2", "b", "org-1")
+        assert merge is not None
+        assert here.take_over(merge) == merge
+        assert here.take_over(merge) is None
+        assert here.account_of("openai", "b") == "a"
+        assert here.merges() == there.merges() == (merge,)
+        assert here.note("openai", "k2", "b", "org-1") is None
+        here.forget("openai")
+        assert here.merges() == ()
+
+    def test_of_two_merges_that_contradict_each_other_both_workers_keep_the_same(self) -> None:
+        first, second = Organisations(), Organisations()
+        into_a, into_b = Merge("openai", "a", "b", "org-1"), Merge("openai", "b", "a", "org-1")
+        assert (first.take_over(into_a), second.take_over(into_b)) == (into_a, into_b)
+        assert first.take_over(into_b) is None
+        assert second.take_over(into_a) == into_a
+        assert {known.account_of("openai", account) for known in (first, second) for account in "ab"} == {"a"}
+
+    @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abcde")), max_size=30), st.integers(0, 5))
+    def test_while_answers_keep_coming_all_workers_come_to_agree(
+        self, answers: list[tuple[int, str]], late: int
+    ) -> None:
+        workers = [Organisations() for _ in range(3)]
+        told: list[tuple[int, Merge]] = []
+        heard = [0] * 3
+        rounds = [(worker, account) for _ in range(4) for account in "abcde" for worker in range(3)]
+        for count, (worker, account) in enumerate((*answers, *rounds)):
+            merge = workers[worker].note("openai", "k", account, "org-1")
+            if merge is not None:
+                told.append((worker, merge))
+            listener = count % 3
+            upto = len(told) - (late if count < len(answers) else 0)
+            for teller, each in told[heard[listener] : upto]:
+                if teller != listener:
+                    workers[listener].take_over(each)
+            heard[listener] = max(heard[listener], upto)
+        assert len({tuple(known.account_of("openai", account) for account in "abcde") for known in workers}) == 1

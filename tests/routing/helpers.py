@@ -9,6 +9,7 @@ from keyrelay.core.configuration import Key, Provider, Tier
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.limits import Limit
 from keyrelay.core.origins import Origin
+from keyrelay.core.prices import NO_PRICES, PriceList
 from keyrelay.core.providers import ModelRow, ProviderRow
 from keyrelay.core.secrets import Secret
 from keyrelay.routing.candidates import Candidate
@@ -27,6 +28,8 @@ def provider(
     aliases: Iterable[str] = (),
     limits: tuple[Limit, ...] = (),
     default_model: str = "",
+    prices: PriceList = NO_PRICES,
+    unit_prices: PriceList = NO_PRICES,
     **row: Any,
 ) -> Provider:
     """A provider; `aliases` are those of its first model."""
@@ -50,6 +53,8 @@ def provider(
         limits=limits,
         models=rows,
         default_model=default_model,
+        prices=prices,
+        unit_prices=unit_prices,
     )
 
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from keyrelay.core.configuration import Credential
 from keyrelay.core.failures import CALLER_KINDS, FAULT_KINDS, FailureKind, FailureScope
-from keyrelay.core.limits import Limit, ScopePart, Unit, parse_window
+from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, parse_window
 from keyrelay.core.origins import Origin
+from keyrelay.core.prices import NO_PRICES, PriceList, Rates, simple_price
 from keyrelay.core.providers import AuthRow
 from keyrelay.core.secrets import Secret
 from keyrelay.quota.values import LimitKey, Refusal
@@ -431,3 +432,57 @@ class TestReasons:
 
 def test_the_clock_of_these_tests_is_what_it_says() -> None:
     assert dt.datetime.fromtimestamp(NOW_S, dt.UTC) == dt.datetime(2025, 11, 21, 12, tzinfo=dt.UTC)
+
+
+PRICES = PriceList({"llama": simple_price("list", Rates(1, 2))})
+
+
+def of_limit(unit: Unit, source: LimitSource = LimitSource.CONFIGURED, prices: PriceList = NO_PRICES) -> Candidate:
+    """A candidate whose provider has one limit per day in this unit, and these prices in dollars and units."""
+    limit = Limit(unit=unit, amount=5, window=parse_window("day@UTC"), scope=(ScopePart.ACCOUNT,), source=source)
+    return candidate(of=provider(limits=(limit,), prices=prices, unit_prices=prices))
+
+
+class TestPrices:
+    def test_the_price_is_found_once(self) -> None:
+        one = candidate(of=provider(prices=PRICES, unit_prices=PRICES.scaled(100)))
+        assert one.price == simple_price("list", Rates(1, 2))
+        assert one.unit_price == simple_price("list", Rates(100, 200))
+        assert (one.counts_costs, one.counts_money, one.counts_units) == (False, False, False)
+        assert candidate(model="other", of=provider(prices=PRICES)).price is None
+
+    @pytest.mark.parametrize(
+        ("unit", "flags"),
+        [
+            (Unit.USD_MICROS, (True, True, False)),
+            (Unit.UNITS, (True, False, True)),
+            (Unit.TOKENS, (False, False, False)),
+        ],
+    )
+    def test_costs_are_counted_where_a_limit_is_about_them(self, unit: Unit, flags: tuple[bool, bool, bool]) -> None:
+        one = of_limit(unit, prices=PRICES)
+        assert (one.counts_costs, one.counts_money, one.counts_units) == flags
+        assert not one.unpriced
+        assert gate(one, NOW_S) is None
+
+    @pytest.mark.parametrize(
+        ("unit", "text"),
+        [
+            (Unit.USD_MICROS, 'groq/llama has no price: write [prices."groq/llama"] in keyrelay.toml'),
+            (Unit.UNITS, "nobody knows how many llama takes"),
+        ],
+    )
+    def test_what_an_operators_limit_cannot_count_is_not_used(self, unit: Unit, text: str) -> None:
+        one = of_limit(unit)
+        one.succeeded()
+        for _ in range(2):
+            dropped = gate(one, NOW_S)
+            assert dropped is not None
+            assert (dropped.reason, dropped.until_s) == (DropReason.UNPRICED, MANUAL)
+            assert text in dropped.text
+
+    @pytest.mark.parametrize("unit", [Unit.USD_MICROS, Unit.UNITS])
+    def test_a_limit_that_is_only_believed_leaves_it_to_the_provider(self, unit: Unit) -> None:
+        one = of_limit(unit, LimitSource.CATALOGUE)
+        assert one.counts_costs
+        assert gate(one, NOW_S) is None

@@ -1,11 +1,12 @@
 import random
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.routing.circuit import Circuit, CircuitSettings
+from keyrelay.routing.circuit import Circuit, CircuitSettings, CircuitState
 from tests.routing.helpers import NOW_S, half
 
 
@@ -200,3 +201,66 @@ def test_whatever_happens_it_lets_somebody_pass_in_the_end(events: list[str], se
             one.release()
     assert one.open_until_s <= now_s + 360
     assert one.admits(now_s + 500)
+
+
+class TestSharing:
+    """What is told of a circuit, and what others tell."""
+
+    def watched(self) -> tuple[Circuit, list[CircuitState | None]]:
+        told: list[CircuitState | None] = []
+        return Circuit("provider:groq", CircuitSettings(), lambda one: told.append(one.state(NOW_S))), told
+
+    def test_it_tells_of_changes_and_of_nothing_else(self) -> None:
+        one, told = self.watched()
+        one.begin(NOW_S)
+        one.succeeded()
+        one.release()
+        fail(one, 4)
+        assert told == []
+        fail(one, 1)
+        is_open = CircuitState(openings=1, open_for_s=30.0, reason="timeout: slow")
+        assert told == [is_open]
+        fail(one, 3)
+        one.release()
+        assert told == [is_open]
+        one.begin(NOW_S + 30)
+        one.release()
+        one.begin(NOW_S + 31)
+        one.succeeded()
+        one.succeeded()
+        probing = msgspec.structs.replace(is_open, probing=True)
+        assert told == [is_open, probing, is_open, probing, None]
+
+    def test_another_that_takes_it_over_behaves_the_same(self) -> None:
+        one, other = opened(), circuit()
+        other.take_over(one.state(NOW_S + 10), NOW_S + 13)  # its clock is 3 s ahead
+        assert repr(other) == repr(one).replace(f"{NOW_S + 30:.1f}", f"{NOW_S + 33:.1f}")
+        assert not other.admits(NOW_S + 32.9)
+        assert other.admits(NOW_S + 33)
+        assert (other.suspect, other.reason, bool(other.bad)) == (True, one.reason, True)
+        fail(other, 1, NOW_S + 33)
+        assert other.open_until_s == NOW_S + 33 + 60, "the second opening"
+
+    def test_a_probe_elsewhere_is_the_only_one_until_it_ends(self) -> None:
+        one, other = opened(), circuit()
+        one.begin(NOW_S + 30)
+        other.take_over(one.state(NOW_S + 30), NOW_S + 30)
+        assert not other.admits(NOW_S + 31)
+        one.release()
+        other.take_over(one.state(NOW_S + 31), NOW_S + 31)
+        assert other.admits(NOW_S + 31)
+        one.succeeded()
+        other.take_over(one.state(NOW_S + 31), NOW_S + 31)
+        assert other.closed
+        assert not other.suspect
+
+    def test_nothing_that_is_taken_over_is_told_again(self) -> None:
+        one, told = self.watched()
+        one.take_over(opened().state(NOW_S), NOW_S)
+        one.take_over(None, NOW_S)
+        assert told == []
+
+    def test_a_time_that_has_passed_is_no_negative_duration(self) -> None:
+        state = opened().state(NOW_S + 1000)
+        assert state is not None
+        assert state.open_for_s == 0

@@ -4,8 +4,25 @@ import pytest
 
 from keyrelay.core.failures import FailureKind, FailureScope
 from keyrelay.routing import health as module
+from keyrelay.routing.circuit import Circuit
 from keyrelay.routing.health import Cell, Proof, cell_names
 from tests.routing.helpers import MANUAL, NOW_S, failure, half, health
+
+
+class Told:
+    """A watcher that remembers names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def cell_changed(self, cell: Cell) -> None:
+        self.names.append(f"cell {cell.name}")
+
+    def proof_changed(self, proof: Proof) -> None:
+        self.names.append(f"proof {proof.name}")
+
+    def circuit_changed(self, circuit: Circuit) -> None:
+        self.names.append(f"circuit {circuit.name}")
 
 
 class TestCell:
@@ -97,6 +114,42 @@ class TestHealth:
             circuit.failed(NOW_S, "x", half)
             count += 1
         assert count == opens_after
+
+    def test_a_watcher_is_told_of_every_change_and_of_nothing_else(self) -> None:
+        known, told = health(failures=1), Told()
+        cell, proof, circuit = known.cell("a"), known.proof("a"), known.circuit("a")
+        cell.rest(NOW_S, failure())
+        known.watch(told)
+        assert [*known.cells(), *known.proofs(), *known.circuits()] == [cell, proof, circuit]
+        for name in ("a", "b"):  # what was there before, and what comes after
+            known.cell(name).rest(NOW_S + 5, failure())
+            known.cell(name).rest(NOW_S + 4, failure())
+            known.cell(name).wake()
+            known.proof(name).begin(NOW_S)
+            known.proof(name).begin(NOW_S)
+            known.proof(name).settle(proven=True)
+            known.proof(name).settle(proven=True)
+            known.proof(name).settle(proven=False)
+            known.circuit(name).failed(NOW_S, "x", half)
+        assert told.names == [
+            f"{what} {name}" for name in ("a", "b") for what in ("cell", "cell", "proof", "proof", "proof", "circuit")
+        ]
+
+    def test_what_others_tell_is_not_told_again(self) -> None:
+        known, told = health(), Told()
+        known.watch(told)
+        cell, proof = known.cell("a"), known.proof("a")
+        cell.take_over(NOW_S + 9, failure(), 4)
+        assert (cell.until_s, cell.strikes, cell.failure) == (NOW_S + 9, 4, failure())
+        cell.take_over(NOW_S + 5, failure(FailureKind.QUOTA), 2)
+        assert (cell.until_s, cell.strikes, cell.failure) == (NOW_S + 9, 4, failure())
+        cell.forget()
+        assert (cell.until_s, cell.strikes, cell.failure) == (0.0, 0, None)
+        proof.take_over(proven=False, trying_since_s=NOW_S)
+        assert not proof.admits(NOW_S)
+        proof.take_over(proven=True, trying_since_s=None)
+        assert proof.proven
+        assert told.names == []
 
     def test_its_repr_counts(self) -> None:
         known = health(failures=1)

@@ -137,6 +137,11 @@ BROKEN = [
     ("context_tokens = 1000", "context_tokens = -1", "models[0].context_tokens", "below 0"),
     ("price_input_usd_per_mtok = 1", "price_input_usd_per_mtok = -1", "models[0].price_input_usd_per_mtok", "below 0"),
     ('price_source = "price list, 2026-11-21"', "", "models[0].price_source", "no source"),
+    ("context_tokens = 1000", "units_per_request = -1", "models[0].units_per_request", "below 0"),
+    ("context_tokens = 1000", "units_output_per_mtok = inf", "models[0].units_output_per_mtok", "0 or more"),
+    ('unit = "tokens"', 'unit = "units"', "limits[1].unit", "a request of small"),
+    ('unit = "tokens"\namount = 1000', 'unit = "units"\namount = 1', "limits[1].unit", "units_input_per_mtok"),
+    ('models = ["small*"]', 'models = ["other"]\n[price]\nunits_per_usd = 0', "price.units_per_usd", "above 0"),
     ("status = [402]", "status = [42]", "failures[0].status", "HTTP status"),
     ("status = [402]", "", "failures[0]", "no test"),
     ("status = [402]", "status = [402]\ncode = ['Empty']", "failures[0].code", "lower case"),
@@ -186,6 +191,15 @@ def test_a_wrong_file_is_refused(tmp_path: Path, old: str, new: str, field: str,
     assert field in caught.value.where
     assert says in text
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("figures", ["units_input_per_mtok = 3", "units_output_per_mtok = 3", "units_per_request = 3"])
+def test_a_limit_in_units_needs_figures_for_the_models_that_it_binds(tmp_path: Path, figures: str) -> None:
+    in_units = VALID.replace('unit = "tokens"', 'unit = "units"').replace("context_tokens = 1000", figures)
+    assert load_catalogue(write(tmp_path, in_units))["acme"].models[0].counts_units
+    for_nobody = in_units.replace('models = ["small*"]', 'models = ["medium"]')
+    with pytest.raises(ConfigurationError, match="any model"):
+        load_catalogue(write(tmp_path, for_nobody))
 
 
 def test_a_base_url_that_cannot_be_read_is_the_only_complaint_about_addresses(tmp_path: Path) -> None:

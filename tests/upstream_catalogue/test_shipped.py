@@ -281,8 +281,9 @@ def test_openrouters_limits_bind_free_models_only() -> None:
 
 
 def test_cloudflare_limits_embeddings_apart() -> None:
-    assert amounts("cloudflare", "@cf/openai/gpt-oss-120b") == {(Unit.REQUESTS, 300, "60s")}
-    assert amounts("cloudflare", "@cf/baai/bge-m3") == {(Unit.REQUESTS, 3000, "60s")}
+    neurons = (Unit.UNITS, 10_000, "day@UTC")
+    assert amounts("cloudflare", "@cf/openai/gpt-oss-120b") == {neurons, (Unit.REQUESTS, 300, "60s")}
+    assert amounts("cloudflare", "@cf/baai/bge-m3") == {neurons, (Unit.REQUESTS, 3000, "60s")}
 
 
 def test_servers_of_the_operators_own_have_no_quota() -> None:

@@ -14,6 +14,7 @@ from keyrelay.ports import Ports
 from keyrelay.quota.calibration import Calibrations
 from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.health import Health
+from keyrelay.upstream.tokenisers import open_tokenisers
 
 
 class SystemClock:
@@ -26,11 +27,20 @@ class SystemClock:
     epoch_s = staticmethod(time.time)
 
 
-def compose_pool(configuration: Configuration) -> Pool:
-    """The candidates of a configuration, with nothing known of them yet."""
+def compose_pool(configuration: Configuration, note: Callable[[str], None]) -> Pool:
+    """The candidates of a configuration, with nothing known of them yet; `note` gets what helps to find mistakes."""
     settings = configuration.settings
     calibrations = Calibrations(settings.completion_percentile / 100)
-    return Pool(configuration.snapshot, Health(circuit_settings(settings)), calibrations)
+    health = Health(circuit_settings(settings))
+    if settings.token_counter == "heuristic":
+        return Pool(configuration.snapshot, health, calibrations)
+    models = (model for provider in configuration.snapshot.providers.values() for model in provider.models)
+    tokenisers = open_tokenisers(models)
+    for text in tokenisers.notes:
+        note(text)
+    return Pool(
+        configuration.snapshot, health, calibrations, vocabulary_of=tokenisers.vocabulary_of, count=tokenisers.count
+    )
 
 
 def compose_gateway(

@@ -82,13 +82,23 @@ class _Loader:
         paths, environment, file = self._open_layers()
         settings, shown, choices = self._settings(environment, file, paths=paths)
         mentioned = routes.named_providers(file.routes, settings.fallback)
-        assembled = read_providers(self._catalogue, environment=environment, mentioned=mentioned, findings=findings)
+        assembled = read_providers(
+            self._catalogue,
+            environment=environment,
+            mentioned=mentioned,
+            findings=findings,
+            overrides=file.prices,
+        )
         callers = self._clients(environment, settings, host=choices["host"])
         clients.check_operator(settings.operator_secret, callers, choices["operator_secret"].where, findings)
         self._refuse_loops(assembled, settings)
         snapshot, route_values = self._snapshot(settings, file, assembled=assembled, callers=callers, choices=choices)
         findings.raise_if_any()
         values = [*shown, *(value for each in assembled for value in each.values), *route_values]
+        values += [
+            EffectiveValue(f"prices.{each.provider_id}/{each.model}", each.shown, paths.config.name)
+            for each in file.prices
+        ]
         values += [each.shown for each in callers]
         return Configuration(
             settings=settings,

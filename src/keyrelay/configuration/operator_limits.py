@@ -212,7 +212,8 @@ def _token_unit(row: ProviderRow, window: Window) -> Unit:
 def _longest(row: ProviderRow) -> tuple[Unit, Window]:
     """Unit and window of the row's longest period of a day or more, else requests per day (or month)."""
     least_s = _MONTH_S if row.id in MONTHLY_PROVIDERS else _DAY_S
-    periods = [(_length_s(parse_window(limit.window)), limit) for limit in row.limits]
+    counted = (limit for limit in row.limits if limit.unit is Unit.REQUESTS or limit.unit in _TOKENS)
+    periods = [(_length_s(parse_window(limit.window)), limit) for limit in counted]
     longest_s = max((length_s for length_s, _ in periods), default=0.0)
     if longest_s < least_s:
         kind = WindowKind.MONTH if row.id in MONTHLY_PROVIDERS else WindowKind.DAY

@@ -15,6 +15,7 @@ from keyrelay.configuration.environment import FILE_SUFFIX, Environment, Found, 
 from keyrelay.configuration.findings import Findings, nearest
 from keyrelay.configuration.keys import SourcedKey, key_names, keyless, read_keys
 from keyrelay.configuration.operator_limits import read_limits
+from keyrelay.configuration.prices import PriceOverride, check_limits, prices_of, refuse_unknown
 from keyrelay.configuration.provider_values import Sourced, effective_values
 from keyrelay.configuration.setting_values import read_switch, split_list
 from keyrelay.configuration.values import CATALOGUE, DEFAULT, EffectiveValue
@@ -22,7 +23,7 @@ from keyrelay.core.configuration import Key, Provider, Tier
 from keyrelay.core.providers import ModelRow, ProviderRow
 from keyrelay.quota.limits import effective_limits
 from keyrelay.settings import PREFIX
-from keyrelay.upstream.catalogue import GENERIC_ID, provider_row_for_generic
+from keyrelay.upstream.catalogue import GENERIC_ID, PriceFile, load_price_file, provider_row_for_generic
 
 HIGHEST_PRIORITY_NUMBER = 100_000
 
@@ -46,13 +47,23 @@ def prefix_of(provider_id: str) -> str:
 
 
 def read_providers(
-    catalogue: Mapping[str, ProviderRow], *, environment: Environment, mentioned: frozenset[str], findings: Findings
+    catalogue: Mapping[str, ProviderRow],
+    *,
+    environment: Environment,
+    mentioned: frozenset[str],
+    findings: Findings,
+    overrides: tuple[PriceOverride, ...] = (),
 ) -> tuple[Assembled, ...]:
-    """Every configured provider, first priority first. `mentioned` are the ids that routes and `fallback` name."""
+    """Every configured provider, first priority first.
+
+    `mentioned` are the ids that routes and `fallback` name, `overrides` the prices that the operator gives.
+    """
     rows = [row for row in catalogue.values() if row.id != GENERIC_ID]
-    reader = _Reader(rows, environment, mentioned=mentioned, findings=findings)
+    reader = _Reader(rows, environment, mentioned=mentioned, findings=findings, overrides=overrides)
     known = [reader.read(row) for row in rows]
-    custom = [reader.read(row) for row in _custom_rows(catalogue, environment, claimed=reader.claimed)]
+    custom_rows = _custom_rows(catalogue, environment, claimed=reader.claimed)
+    refuse_unknown(overrides, (row.id for row in (*rows, *custom_rows)), findings)
+    custom = [reader.read(row) for row in custom_rows]
     assembled = [each for each in (*known, *custom) if each]
     return tuple(sorted(assembled, key=lambda each: (each.provider.priority, each.provider.id)))
 
@@ -61,9 +72,17 @@ class _Reader:
     """Reads one row after the other from the same environment."""
 
     def __init__(
-        self, rows: list[ProviderRow], environment: Environment, *, mentioned: frozenset[str], findings: Findings
+        self,
+        rows: list[ProviderRow],
+        environment: Environment,
+        *,
+        mentioned: frozenset[str],
+        findings: Findings,
+        overrides: tuple[PriceOverride, ...],
     ) -> None:
         self._environment = environment
+        self._overrides = overrides
+        self._price_file: PriceFile = load_price_file()
         self._mentioned = mentioned
         self._findings = findings
         self.claimed: frozenset[str] = frozenset(name for row in rows for name in row.key_env)
@@ -125,6 +144,8 @@ class _Reader:
         priority, margin = self._priority(row, prefix), self._margin(prefix)
         models, default = self._models(row, prefix)
         limits = read_limits(row, prefix, environment=self._environment, findings=self._findings)
+        private = is_private(place.origin.host)
+        prices, unit_prices = prices_of(row, self._price_file, self._overrides, private=private)
         provider = Provider(
             row=_placed(row, place),
             origin=place.origin,
@@ -135,7 +156,10 @@ class _Reader:
             margin=margin.value,
             models=models,
             default_model=default.value,
+            prices=prices,
+            unit_prices=unit_prices,
         )
+        check_limits(provider, limits, self._findings)
         weight = self._weight(prefix)
         values = (
             *effective_values(provider, place=place, tier=tier, priority=priority, default=default, limits=limits),

@@ -64,6 +64,7 @@ def read_routes(texts: Iterable[RouteText], reader: TargetReader, *, policy: Pol
             targets=reader.read(text.targets, f"{text.where} targets"),
             policy=text.policy or policy,
             fallback=reader.read(text.fallback or (), f"{text.where} fallback"),
+            cache=text.cache,
         )
         for text in texts
     }
@@ -87,4 +88,6 @@ def effective_values(routes: Mapping[str, Route], sources: Mapping[str, str]) ->
         values.append(EffectiveValue(f"{stem}.policy", route.policy.value, source))
         if route.fallback:
             values.append(EffectiveValue(f"{stem}.fallback", ", ".join(map(str, route.fallback)), source))
+        if route.cache:
+            values.append(EffectiveValue(f"{stem}.cache", route.cache, source))
     return tuple(values)

@@ -1,39 +1,46 @@
-"""`keyrelay.toml`: the tables `[settings]` and `[routes.NAME]`, anything else refused with what comes nearest."""
+"""`keyrelay.toml`: the tables `[settings]`, `[routes.NAME]` and `[prices."PROVIDER/MODEL"]`.
+
+Anything else is refused with what comes nearest.
+"""
 
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from keyrelay.configuration.environment import read_text
 from keyrelay.configuration.findings import Findings, nearest
+from keyrelay.configuration.prices import PriceOverride, read_overrides
 from keyrelay.configuration.setting_values import BY_NAME, LOCATORS, Choice
-from keyrelay.core.configuration import PolicyName
+from keyrelay.core.configuration import CacheMode, PolicyName
 
-TABLES = ("settings", "routes")
-ROUTE_FIELDS = ("targets", "policy", "fallback")
+TABLES = ("settings", "routes", "prices")
+ROUTE_FIELDS = ("targets", "policy", "fallback", "cache")
+CACHE_MODES: tuple[CacheMode, ...] = get_args(CacheMode)
 
 _ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class RouteText(msgspec.Struct, frozen=True, kw_only=True):
-    """A route as the file has it; targets are not looked up yet. `policy` None takes the setting's."""
+    """A route as the file has it; targets are not looked up yet. `policy` and `cache` None take the setting's."""
 
     name: str
     where: str
     targets: tuple[str, ...]
     policy: PolicyName | None = None
     fallback: tuple[str, ...] | None = None
+    cache: CacheMode | None = None
 
 
 class FileText(msgspec.Struct, frozen=True):
-    """What the file says, setting by setting and route by route."""
+    """What the file says, setting by setting, route by route and price by price."""
 
     settings: Mapping[str, Choice] = {}
     routes: tuple[RouteText, ...] = ()
+    prices: tuple[PriceOverride, ...] = ()
 
 
 def read_toml(path: Path, *, findings: Findings, optional: bool = False) -> FileText:
@@ -53,6 +60,9 @@ def read_toml(path: Path, *, findings: Findings, optional: bool = False) -> File
             _table(document, "settings", where=path.name, findings=findings), file=path.name, findings=findings
         ),
         _read_routes(_table(document, "routes", where=path.name, findings=findings), file=path.name, findings=findings),
+        read_overrides(
+            _table(document, "prices", where=path.name, findings=findings), file=path.name, findings=findings
+        ),
     )
 
 
@@ -117,6 +127,7 @@ def _read_route(name: str, value: Any, *, file: str, findings: Findings) -> Rout
         targets=targets or (),
         policy=_read_policy(value, where=where, findings=findings),
         fallback=_strings(value, "fallback", where=where, findings=findings),
+        cache=_read_cache(value, where=where, findings=findings),
     )
 
 
@@ -139,6 +150,17 @@ def _read_policy(table: Mapping[str, Any], *, where: str, findings: Findings) ->
         return PolicyName(value)
     findings.problem(f"{where} policy", f"is not one of {', '.join(names)}.", nearest(str(value), names))
     return None
+
+
+def _read_cache(table: Mapping[str, Any], *, where: str, findings: Findings) -> CacheMode | None:
+    value = table.get("cache")
+    if value is None:
+        return None
+    mode = next((mode for mode in CACHE_MODES if mode == value), None)
+    if mode is None:
+        problem = f"is not one of {', '.join(CACHE_MODES)}."
+        findings.problem(f"{where} cache", problem, nearest(str(value), CACHE_MODES))
+    return mode
 
 
 def _list(names: tuple[str, ...]) -> str:

@@ -5,13 +5,18 @@ to its end. Nothing here changes after it is made.
 """
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
 from keyrelay.core.limits import Limit
 from keyrelay.core.origins import Origin
+from keyrelay.core.prices import NO_PRICES, PriceList
 from keyrelay.core.providers import ModelRow, Operation, ProviderRow
 from keyrelay.core.secrets import Secret
+
+CacheMode = Literal["off", "deterministic", "all"]
+"""Which answers may be given again: none, those to requests with temperature 0 or a seed, or all."""
 
 
 class Tier(StrEnum):
@@ -50,7 +55,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A configured provider: its catalogue row with the operator's changes worked in.
 
     `base_path` is what the base URL has behind the origin, without a trailing slash. `limits` are those in
-    force: the operator's, and the catalogue's as far as the tier lets them count, less the share `margin`.
+    force: the operator's, and the catalogue's as far as the tier lets them count, less the share `margin`. `prices`
+    are those of its models in US dollars, `unit_prices` those in its own measure.
     """
 
     row: ProviderRow
@@ -62,6 +68,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, ModelRow]
     default_model: str = ""
     margin: float = 0.0
+    prices: PriceList = NO_PRICES
+    unit_prices: PriceList = NO_PRICES
 
     @property
     def id(self) -> str:
@@ -94,12 +102,16 @@ class PolicyName(StrEnum):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A name that callers use as `model`. `fallback` targets are tried when no target can serve."""
+    """A name that callers use as `model`. `fallback` targets are tried when no target can serve.
+
+    `cache` says which of its answers may be given again; None leaves that to the settings.
+    """
 
     name: str
     targets: tuple[Target, ...]
     policy: PolicyName = PolicyName.ROUND_ROBIN
     fallback: tuple[Target, ...] = ()
+    cache: CacheMode | None = None
 
 
 class Client(msgspec.Struct, frozen=True):

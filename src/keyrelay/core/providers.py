@@ -102,7 +102,9 @@ class LimitHeadersRow(Row, frozen=True):
 class ModelRow(Row, frozen=True):
     """One model; without `capabilities` nothing is known of what it can do.
 
-    Prices are list prices in USD per million tokens, base tier, as `price_source` gave them.
+    Prices are list prices in USD per million tokens, base tier, as `price_source` gave them; they count where the price
+    list has none. `units_…` is what the model takes of the provider's own measure (neurons, credits), per million
+    tokens and per request, where that does not follow from the price (`PriceRow.units_per_usd`).
     """
 
     id: str
@@ -113,6 +115,14 @@ class ModelRow(Row, frozen=True):
     price_input_usd_per_mtok: float | None = None
     price_output_usd_per_mtok: float | None = None
     price_source: str = ""
+    units_input_per_mtok: float | None = None
+    units_output_per_mtok: float | None = None
+    units_per_request: float | None = None
+
+    @property
+    def counts_units(self) -> bool:
+        """Whether it says what the model takes of the provider's own measure."""
+        return any((self.units_input_per_mtok, self.units_output_per_mtok, self.units_per_request))
 
 
 class FailureRow(Row, frozen=True):
@@ -160,10 +170,16 @@ class TermsRow(Row, frozen=True):
 
 
 class PriceRow(Row, frozen=True):
-    """Where prices of this provider are looked up: its names in genai-prices and in LiteLLM's price file."""
+    """Where prices of this provider are looked up: its names in genai-prices and in LiteLLM's price file.
+
+    `unbilled` marks a server of the operator's own whose models cost nothing. `units_per_usd` is how much of the
+    provider's own measure one US dollar of list price is, where it bills every model in that measure.
+    """
 
     genai_prices_id: str = ""
     litellm_prefix: str = ""
+    unbilled: bool = False
+    units_per_usd: float | None = None
 
 
 class ProviderRow(Row, frozen=True):

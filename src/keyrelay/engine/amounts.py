@@ -1,33 +1,36 @@
 """What a request takes from its limits: expected of a candidate before it is sent, used after; and what it costs."""
 
-from math import ceil
-
 from keyrelay.core.failures import LIMIT_KINDS, Failure, FailureKind
+from keyrelay.core.prices import MILLION, rounded_up
+from keyrelay.core.records import RequestRecord
 from keyrelay.core.usage import Usage
 from keyrelay.engine.jobs import Job
 from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate
 
-_PER_MILLION = 1_000_000
 
+def expected_amounts(candidate: Candidate, job: Job, now_s: float | None = None) -> Amounts:
+    """What the request will take of this candidate's limits, by what its model has made of others.
 
-def expected_amounts(candidate: Candidate, job: Job) -> Amounts:
-    """What the request will take of this candidate's limits, by what its model has made of others."""
-    request = job.request
+    Prices are those of now (epoch); when that is not said, those of the dearest time.
+    """
+    request, raw = job.request, job.raw
     bound = 0 if request.operation == "embeddings" else request.max_output_tokens
-    input_tokens, output_tokens = candidate.calibration.estimate(job.raw, bound)
-    if not candidate.counts_money:
+    input_tokens, output_tokens = candidate.calibration.estimate(raw, bound)
+    if raw.exact is not None:
+        input_tokens = raw.exact_input_tokens(candidate.tokeniser) or input_tokens
+    if not candidate.counts_costs:
         return Amounts(1, input_tokens, output_tokens)
-    return Amounts(1, input_tokens, output_tokens, _micros(candidate, Usage(input_tokens, output_tokens)))
+    return _with_costs(candidate, input_tokens, output_tokens, now_s)
 
 
-def used_amounts(candidate: Candidate, usage: Usage | None, expected: Amounts) -> Amounts:
-    """What an answer used: as reported, else as expected."""
+def used_amounts(candidate: Candidate, usage: Usage | None, expected: Amounts, sent_s: float | None = None) -> Amounts:
+    """What an answer used: as reported, else as expected. `sent_s` (epoch) is when the request was sent."""
     if usage is None:
         return expected
-    if not candidate.counts_money:
+    if not candidate.counts_costs:
         return Amounts(1, usage.input_tokens, usage.output_tokens)
-    return Amounts(1, usage.input_tokens, usage.output_tokens, _micros(candidate, usage))
+    return _with_costs(candidate, usage.input_tokens, usage.output_tokens, sent_s)
 
 
 def failed_amounts(candidate: Candidate, failure: Failure, expected: Amounts) -> Amounts:
@@ -43,15 +46,27 @@ def failed_amounts(candidate: Candidate, failure: Failure, expected: Amounts) ->
     return Amounts(requests=1 if candidate.provider.row.refused_counts or not refused else 0)
 
 
-def cost_usd(candidate: Candidate, usage: Usage) -> float | None:
-    """Cost at the catalogue's list price; None when the catalogue has no price for the model."""
-    row = candidate.model_row
-    if row is None or row.price_input_usd_per_mtok is None:
+def cost_usd(candidate: Candidate, usage: Usage, sent_s: float | None = None) -> float | None:
+    """What an answer costs in US dollars by what was used; None when the model has no price."""
+    price = candidate.price
+    if price is None:
         return None
-    price_out = row.price_output_usd_per_mtok or 0.0
-    return (usage.input_tokens * row.price_input_usd_per_mtok + usage.output_tokens * price_out) / _PER_MILLION
+    return price.millionths(usage.input_tokens, usage.output_tokens, sent_s) / MILLION
 
 
-def _micros(candidate: Candidate, usage: Usage) -> int:
-    """Cost in millionths of a US dollar, rounded up; 0 where no price is known."""
-    return ceil((cost_usd(candidate, usage) or 0.0) * _PER_MILLION)
+def note_cost(record: RequestRecord, candidate: Candidate, sent_s: float) -> None:
+    """Write down what a request costs by its usage, and by which price; neither is known without both."""
+    price, usage = candidate.price, record.usage
+    if price is not None and usage is not None:
+        record.cost_usd = price.millionths(usage.input_tokens, usage.output_tokens, sent_s) / MILLION
+        record.price_version = price.version
+
+
+def _with_costs(candidate: Candidate, input_tokens: int, output_tokens: int, at_s: float | None) -> Amounts:
+    """The amounts with what they come to in money and in the provider's own units, as far as that is limited."""
+    micros = units = 0
+    if candidate.counts_money and candidate.price is not None:
+        micros = rounded_up(candidate.price.millionths(input_tokens, output_tokens, at_s))
+    if candidate.counts_units and candidate.unit_price is not None:
+        units = rounded_up(candidate.unit_price.millionths(input_tokens, output_tokens, at_s) / MILLION)
+    return Amounts(1, input_tokens, output_tokens, micros, units)

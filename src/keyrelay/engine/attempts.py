@@ -147,7 +147,7 @@ class AttemptRunner:
     def _served(self, job: Job, candidate: Candidate, reservation: Reservation, whole: WholeAnswer) -> None:
         """Settle a whole answer, and learn from it."""
         learner, now_s = self._learner, self._clock.epoch_s()
-        used = used_amounts(candidate, whole.usage, job.amounts)
+        used = used_amounts(candidate, whole.usage, job.amounts, job.sent_s)
         candidate.succeeded()
         self._settle(reservation, job.record.attempts[-1], used, now_s, arrived=True)
         learner.accepted(candidate, used, job.sent_s, now_s)
@@ -159,7 +159,7 @@ class AttemptRunner:
     def settle_stream(self, job: Job, candidate: Candidate, reservation: Reservation) -> None:
         """Settle a stream that has ended, one way or another, to what it used; learn from one that ended well."""
         usage, now_s = job.record.usage, self._clock.epoch_s()
-        used = used_amounts(candidate, usage, job.amounts)
+        used = used_amounts(candidate, usage, job.amounts, job.sent_s)
         self._settle(reservation, job.record.attempts[-1], used, now_s)
         self._learner.accepted(candidate, used, job.sent_s, now_s)
         if usage is not None and not usage.estimated and not job.record.category:

@@ -107,7 +107,7 @@ class Chooser:
         """Take what the request is expected to use of this candidate."""
         if candidate.path_as_of != self._learner.book.changes:
             bring_up_to_date(candidate, self._learner.book, now_s)
-        job.amounts = amounts = expected_amounts(candidate, job)
+        job.amounts = amounts = expected_amounts(candidate, job, now_s)
         return self._ledger.reserve(candidate.path, amounts, now_s, beyond_belief=beyond_belief)
 
     def __repr__(self) -> str:

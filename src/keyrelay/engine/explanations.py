@@ -17,7 +17,6 @@ from keyrelay.core.failures import ADVICE
 from keyrelay.core.limits import LimitSource, Unit
 from keyrelay.core.moments import known_moment, rfc3339
 from keyrelay.core.records import Attempt, RequestRecord
-from keyrelay.core.usage import Usage
 from keyrelay.engine.decisions import Decision
 from keyrelay.ports import Ledger
 from keyrelay.quota.values import Amounts
@@ -27,7 +26,6 @@ from keyrelay.routing.policies import POLICIES, Stage
 MAX_LISTED = 200
 """Candidates listed of one stage; those beyond are only counted."""
 
-_MICROS = 1_000_000
 _ID = re.compile(r"req_([0-9a-f]{12})[0-9a-f]{20}")
 
 Outcome = Literal["answered", "failed", "passed_over", "not_reached"]
@@ -275,10 +273,10 @@ class Explainer:
         )
 
     def _debit(self, decision: Decision, now_s: float) -> Iterable[DebitLine]:
-        chosen, usage = decision.chosen, decision.record.usage
+        chosen = decision.chosen
         if chosen is None:
             return
-        settled = None if usage is None else _settled(usage, decision.record.cost_usd)
+        settled = _settled(decision.record)
         for standing in self._ledger.peek(chosen.path, now_s):
             limit = standing.limit.limit
             yield DebitLine(
@@ -290,21 +288,19 @@ class Explainer:
                 amount=standing.amount,
                 used=standing.used,
                 reserved=decision.amounts.of(limit.unit),
-                settled=None if settled is None or limit.unit is Unit.UNITS else settled.of(limit.unit),
+                settled=None if settled is None else settled.of(limit.unit),
             )
 
     def __repr__(self) -> str:
         return f"<Explainer over {self._ledger!r}>"
 
 
-def _settled(usage: Usage, cost_usd: float | None) -> Amounts:
-    """What an answer took in the end; of a provider's own units nothing is known."""
-    return Amounts(
-        requests=1,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        usd_micros=round((cost_usd or 0.0) * _MICROS),
-    )
+def _settled(record: RequestRecord) -> Amounts | None:
+    """What the attempt that answered took in the end; None before its end is known."""
+    if record.usage is None or not record.attempts:
+        return None
+    last = record.attempts[-1]
+    return Amounts(last.requests, last.input_tokens, last.output_tokens, last.usd_micros, last.units)
 
 
 def _order(decision: Decision, stage: Stage) -> tuple[list[Candidate], str]:

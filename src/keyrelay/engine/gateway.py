@@ -8,7 +8,7 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
-from keyrelay.engine.amounts import cost_usd
+from keyrelay.engine.amounts import note_cost
 from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer
 from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.executor import Executor
@@ -20,7 +20,6 @@ from keyrelay.engine.relay import Relay
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import RoomView
 from keyrelay.ports import Ports, Reservation, Sink
-from keyrelay.quota.estimates import estimate_raw
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.resolve import near_matches
 
@@ -70,7 +69,7 @@ class Gateway:
         plan = self._plan(request.model, wishes)
         total_s = self._settings.total_s if wishes.deadline_s is None else wishes.deadline_s
         patient = PatientSink(sink, record.id) if request.stream else None
-        job = Job(request, record, plan, estimate_raw(request.body), record.started_at + total_s, wishes, patient)
+        job = Job(request, record, plan, plan.estimate(request.body), record.started_at + total_s, wishes, patient)
         try:
             outcome, candidate, reservation = await self._executor.serve(job)
         except BaseException:
@@ -104,7 +103,7 @@ class Gateway:
     def _whole(self, job: Job, answer: WholeAnswer, candidate: Candidate) -> tuple[bytes, bytes]:
         record, wishes = job.record, job.wishes
         record.usage = answer.usage or Usage(job.amounts.input_tokens, job.amounts.output_tokens, estimated=True)
-        record.cost_usd = cost_usd(candidate, record.usage)
+        note_cost(record, candidate, job.sent_s)
         body = answer.body
         if wishes.shape_whole is not None:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
@@ -121,10 +120,9 @@ class Gateway:
         head = self._head(record, candidate, STREAM_HEAD)
 
         def settle() -> None:
-            usage = record.usage
             self._attempts.settle_stream(job, candidate, reservation)
             self._executor.announce()
-            record.cost_usd = cost_usd(candidate, usage) if usage else None
+            note_cost(record, candidate, job.sent_s)
             self.decisions.keep(job, candidate, job.wishes.prefer)
             self.finish(record)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from keyrelay.core.configuration import Key, Snapshot, Target
 from keyrelay.quota.calibration import Calibrations
+from keyrelay.quota.estimates import RawEstimate, TokenCounter, estimate_raw, with_exact
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.classify import Classifier
 from keyrelay.routing.health import Health
@@ -18,13 +19,25 @@ MAX_PLANS = 10_000
 
 
 class Plan:
-    """The stages of one name. `free_choice`: which models serve is Keyrelay's choice."""
+    """The stages of one name. `free_choice`: which models serve is Keyrelay's choice.
 
-    __slots__ = ("free_choice", "stages")
+    `count` is given when some of the models have a vocabulary that counts exactly.
+    """
 
-    def __init__(self, stages: tuple[Stage, ...], *, free_choice: bool) -> None:
+    __slots__ = ("_count", "_vocabularies", "free_choice", "stages")
+
+    def __init__(self, stages: tuple[Stage, ...], *, free_choice: bool, count: TokenCounter | None = None) -> None:
         self.stages = stages
         self.free_choice = free_choice
+        self._count = count
+        self._vocabularies = tuple({each.tokeniser for each in self.candidates() if each.tokeniser} if count else ())
+
+    def estimate(self, body: bytes) -> RawEstimate:
+        """The measure of a request's prompt, counted exactly for those models for which that is possible."""
+        raw = estimate_raw(body)
+        if self._count is None or not self._vocabularies:
+            return raw
+        return with_exact(raw, body, self._vocabularies, self._count)
 
     def candidates(self) -> Iterable[Candidate]:
         """All candidates in the order of the stages."""
@@ -43,19 +56,43 @@ class Plan:
                     rest.append(stage.subset(others, random))
             else:
                 rest.append(stage)
-        return Plan((*first, *rest), free_choice=self.free_choice)
+        return Plan((*first, *rest), free_choice=self.free_choice, count=self._count)
 
     def __repr__(self) -> str:
         return f"<Plan {len(self.stages)} stages, {sum(len(stage.candidates) for stage in self.stages)} candidates>"
 
 
 class Pool:
-    """Plans by name for the present snapshot."""
+    """Plans by name for the present snapshot.
 
-    __slots__ = ("_candidates", "_classifiers", "_health", "_keys", "_plans", "calibrations", "snapshot")
+    `vocabulary_of` names the vocabulary of a model, empty when none is at hand; `count` counts by it. Both are given or
+    neither is.
+    """
 
-    def __init__(self, snapshot: Snapshot, health: Health, calibrations: Calibrations | None = None) -> None:
+    __slots__ = (
+        "_candidates",
+        "_classifiers",
+        "_count",
+        "_health",
+        "_keys",
+        "_plans",
+        "_vocabulary_of",
+        "calibrations",
+        "snapshot",
+    )
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        health: Health,
+        calibrations: Calibrations | None = None,
+        *,
+        vocabulary_of: Callable[[str], str] | None = None,
+        count: TokenCounter | None = None,
+    ) -> None:
         self._health = health
+        self._vocabulary_of = vocabulary_of
+        self._count = count
         self.calibrations = calibrations or Calibrations()
         self.replace(snapshot)
 
@@ -79,7 +116,7 @@ class Pool:
         if resolution is None:
             return None
         stages = tuple(stage for targets in resolution.stages if (stage := self._stage(targets)).candidates)
-        plan = Plan(stages, free_choice=resolution.free_choice)
+        plan = Plan(stages, free_choice=resolution.free_choice, count=self._count)
         if len(self._plans) >= MAX_PLANS:
             del self._plans[next(iter(self._plans))]
         self._plans[name] = plan
@@ -113,6 +150,8 @@ class Pool:
             provider = self.snapshot.providers[target.provider_id]
             calibration = self.calibrations.of(provider.id, target.model)
             candidate = self._candidates[name] = Candidate(provider, key, target.model, self._health, calibration)
+            if self._vocabulary_of is not None:
+                candidate.tokeniser = self._vocabulary_of(target.model)
         return candidate
 
     def __repr__(self) -> str:

@@ -18,7 +18,6 @@ import msgspec
 from keyrelay.core.configuration import Key, Provider
 from keyrelay.core.limits import LimitSource, ScopePart, Unit
 from keyrelay.core.moments import known_moment
-from keyrelay.core.providers import ModelRow
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.pool import Pool
 from keyrelay.ports import Ledger
@@ -333,7 +332,7 @@ class QuotaView:
             window=limit.window,
             amount=standing.amount,
             remaining=max(0, standing.amount - standing.used),
-            tokens_per_unit=_tokens_per_micro(bound, demand) if limit.unit is Unit.USD_MICROS else None,
+            tokens_per_unit=_tokens_per_micro(bound, demand, now_s) if limit.unit is Unit.USD_MICROS else None,
         )
 
     def __repr__(self) -> str:
@@ -392,13 +391,13 @@ def _learned_line(fact: Fact, now_s: float) -> LearnedLine:
     )
 
 
-def _tokens_per_micro(bound: Bound, demand: Demand) -> float | None:
+def _tokens_per_micro(bound: Bound, demand: Demand, now_s: float) -> float | None:
     """How many tokens a millionth of a dollar buys of the model, else of the provider's default one."""
-    row: ModelRow | None = bound.provider.models.get(bound.model or bound.provider.default_model)
-    if row is None or row.price_input_usd_per_mtok is None or row.price_output_usd_per_mtok is None:
+    price = bound.provider.prices.find(bound.model or bound.provider.default_model)
+    if price is None:
         return None
-    per_token = row.price_input_usd_per_mtok * demand.input_share
-    per_token += row.price_output_usd_per_mtok * (1 - demand.input_share)
+    rates = price.base(now_s)
+    per_token = rates.input * demand.input_share + rates.output * (1 - demand.input_share)
     return 1 / per_token if per_token > 0 else None
 
 

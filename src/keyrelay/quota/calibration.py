@@ -16,6 +16,7 @@ microsecond, an answer about one, with the buckets summed at every sixteenth ans
 """
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from itertools import accumulate
 from math import ceil
 
@@ -109,6 +110,21 @@ class CalibrationView(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     learned: bool
     accuracy: Accuracy | None
+
+
+class CalibrationState(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one model, to be kept over a restart. `counts` are the buckets that are not empty."""
+
+    provider: str
+    model: str
+    answers: int
+    prompt_factor: float
+    prompt_weight: float
+    spread: float
+    counts: dict[int, float]
+    prompt: Deviation
+    completion: Deviation
+    exceeded: float
 
 
 class Calibration:
@@ -231,8 +247,41 @@ class Calibration:
             exceeded=self._exceeded,
         )
 
+    def state(self, provider: str, model: str) -> CalibrationState:
+        """All that is known, to be kept."""
+        return CalibrationState(
+            provider=provider,
+            model=model,
+            answers=self.answers,
+            prompt_factor=self.prompt_factor,
+            prompt_weight=self._prompt_weight,
+            spread=self._spread,
+            counts={bucket: count for bucket, count in enumerate(self._counts) if count},
+            prompt=Deviation(self._prompt_error, self._prompt_bias),
+            completion=Deviation(self._completion_error, self._completion_bias),
+            exceeded=self._exceeded,
+        )
+
+    def restore(self, state: CalibrationState) -> None:
+        """Know what was kept; figures out of their bounds are brought within them, buckets that are none left out."""
+        self.answers = max(0, state.answers)
+        self._prompt_weight = _within(1.0, state.prompt_weight, MEMORY_ANSWERS)
+        self._spread = _within(0.0, state.spread, _MAX_STEP)
+        self.prompt_factor = _within(MIN_FACTOR, state.prompt_factor, MAX_FACTOR)
+        self.text_factor = self.prompt_factor * (1 + min(SPREADS * self._spread, MAX_MARGIN))
+        self._counts = [_within(0.0, state.counts.get(bucket, 0.0), _MAX_COUNTED) for bucket in range(len(_ENDS))]
+        self._prompt_error, self._prompt_bias = state.prompt.absolute, state.prompt.bias
+        self._completion_error, self._completion_bias = state.completion.absolute, state.completion.bias
+        self._exceeded = state.exceeded
+        if self.answers and any(self._counts):
+            self._learn_completion()
+
     def __repr__(self) -> str:
         return f"<Calibration x{self.prompt_factor:.2f} +{self.completion_tokens} after {self.answers} answers>"
+
+
+def _within(least: float, value: float, most: float) -> float:
+    return min(max(least, value), most)  # in this order NaN is `least`
 
 
 class Calibrations:
@@ -268,6 +317,19 @@ class Calibrations:
             )
             for (provider, model), calibration in sorted(self._by_model.items(), key=lambda item: item[0])
         )
+
+    def states(self) -> tuple[CalibrationState, ...]:
+        """What is known of each model that has answered, to be kept over a restart."""
+        return tuple(
+            calibration.state(provider, model)
+            for (provider, model), calibration in self._by_model.items()
+            if calibration.answers
+        )
+
+    def restore(self, states: Iterable[CalibrationState]) -> None:
+        """Know what was kept."""
+        for state in states:
+            self.of(state.provider, state.model).restore(state)
 
     def __repr__(self) -> str:
         return f"<Calibrations of {len(self._by_model)} models>"

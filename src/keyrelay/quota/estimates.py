@@ -10,12 +10,18 @@ Only what is embedded as base64 has to be taken out, since a megabyte of picture
 
 It is done once for each request, whichever models may serve it. What a model's own vocabulary makes of it is learned
 (`quota.calibration`): that is a factor for the text alone, so a `RawEstimate` keeps text and media apart.
+
+A counter that knows a model's own vocabulary may be given too (`with_exact`). What it counts takes the place of the
+learned estimate for the models of that vocabulary; the heuristic goes on learning beside it, and stands in where the
+counter passes.
 """
 
 import math
 import re
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from keyrelay.quota.values import Amounts
 
@@ -34,16 +40,29 @@ _RUN = re.compile(rb"[A-Za-z0-9+/_\\-]{64}")
 _MEDIA = re.compile(rb'(?:data:[^",]{0,100},)?[A-Za-z0-9+/_\\-]++=*"')
 
 
+TokenCounter = Callable[[str, bytes], int | None]
+"""Tokens of the text of a request's JSON by the vocabulary of this name; None when they are not counted."""
+
+
 class RawEstimate(msgspec.Struct, frozen=True, gc=False):
-    """Input tokens before a model is known: those of the text, and those of pictures, sounds and files."""
+    """Input tokens before a model is known: those of the text, and those of pictures, sounds and files.
+
+    `exact` holds those of the text as vocabularies, by name, count them; None when none does.
+    """
 
     text_tokens: int
     media_tokens: int = 0
+    exact: Mapping[str, int] | None = None
 
     @property
     def input_tokens(self) -> int:
         """Text and media together."""
         return self.text_tokens + self.media_tokens
+
+    def exact_input_tokens(self, vocabulary: str) -> int | None:
+        """Text as this vocabulary counts it, and media; None when it did not."""
+        tokens = None if self.exact is None else self.exact.get(vocabulary)
+        return None if tokens is None else tokens + self.media_tokens
 
 
 def estimate(content: bytes, *, max_tokens: int | None = None, completion_tokens: int = COMPLETION_TOKENS) -> Amounts:
@@ -65,6 +84,12 @@ def estimate_raw(content: bytes) -> RawEstimate:
     """Tokens of the JSON of what the model reads, of which at least 1 is text."""
     media, media_bytes = embedded_media(content)
     return RawEstimate(max(1, math.ceil((len(content) - media_bytes) / BYTES_PER_TOKEN)), media * MEDIA_TOKENS)
+
+
+def with_exact(raw: RawEstimate, content: bytes, vocabularies: Iterable[str], count: TokenCounter) -> RawEstimate:
+    """The estimate with what these vocabularies count in the request's JSON, those that pass left out."""
+    counts = {name: tokens for name in vocabularies if (tokens := count(name, content)) is not None}
+    return replace(raw, exact=counts) if counts else raw
 
 
 def embedded_media(content: bytes) -> tuple[int, int]:

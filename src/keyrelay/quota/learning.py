@@ -180,6 +180,23 @@ class LearnedBook:
         self.changes += not fact.followed
         return self._put(msgspec.structs.replace(fact, key=key, amount=amount))
 
+    def take_over(self, fact: Fact) -> bool:
+        """Know a fact as another worker knows it, or as it was known before a restart; False when that is no news.
+
+        Words overrule inferences, and otherwise what was seen later what was seen before.
+        """
+        old = self.find(fact.identity)
+        if old is not None and (fact == old or not _overrules(fact, old)):
+            return False
+        self.changes += not fact.followed or (old is not None and not old.followed)
+        self._put(fact)
+        return True
+
+    def forget(self, identity: Identity) -> tuple[Fact, ...]:
+        """Forget what is known about exactly this; return it."""
+        fact = self.find(identity)
+        return () if fact is None else self._drop((fact,))
+
     def find(self, identity: Identity) -> Fact | None:
         """The fact about exactly this, as it was last noted."""
         return self._facts.get(identity)
@@ -270,6 +287,12 @@ class LearnedBook:
                 del self._bound[fact.key.bound]
         self.changes += bool(dropped)
         return dropped
+
+
+def _overrules(fact: Fact, old: Fact) -> bool:
+    """Whether another worker's fact counts rather than the own one about the same."""
+    inferred, was_inferred = fact.source is FactSource.INFERRED, old.source is FactSource.INFERRED
+    return was_inferred if inferred is not was_inferred else fact.seen_s >= old.seen_s
 
 
 def learned_key(limit: Limit, *, provider_id: str, account: str, key_label: str, model: str) -> LimitKey:
@@ -379,11 +402,12 @@ class Merge(msgspec.Struct, frozen=True):
 class Organisations:
     """Which accounts are the same, by the organisation that the provider's answers name."""
 
-    __slots__ = ("_accounts", "_into")
+    __slots__ = ("_accounts", "_into", "_organisation_of")
 
     def __init__(self) -> None:
         self._accounts: dict[tuple[str, str], str] = {}  # (provider, organisation) → the account that named it first
         self._into: dict[tuple[str, str], str] = {}  # (provider, account) → the account that it is part of
+        self._organisation_of: dict[tuple[str, str], str] = {}  # of each account in `_into`
 
     def __repr__(self) -> str:
         return f"<Organisations {len(self._accounts)} known, {len(self._into)} accounts merged>"
@@ -405,7 +429,36 @@ class Organisations:
         if into == own:
             return None
         self._into[provider_id, own] = into
+        self._organisation_of[provider_id, own] = organisation
         return Merge(provider_id, into, own, organisation)
+
+    def take_over(self, merge: Merge) -> Merge | None:
+        """Know of a merge that another worker found; return what it means here, None when it changes nothing.
+
+        Workers may have merged the same accounts each in another direction: then all come to keep the one whose name is
+        the smallest.
+        """
+        provider_id, organisation = merge.provider_id, merge.organisation
+        into, own = (self.account_of(provider_id, account) for account in (merge.into, merge.account))
+        if into == own:
+            if merge.account != own:
+                return None
+            parts = (part for of, part in self._into if of == provider_id and self.account_of(of, part) == own)
+            into = min(own, *parts)
+            if into == own:
+                return None
+            del self._into[provider_id, into], self._organisation_of[provider_id, into]
+        self._accounts.setdefault((provider_id, organisation), into)
+        self._into[provider_id, own] = into
+        self._organisation_of[provider_id, own] = organisation
+        return Merge(provider_id, into, own, organisation)
+
+    def merges(self) -> tuple[Merge, ...]:
+        """All merges so far."""
+        return tuple(
+            Merge(provider_id, into, account, self._organisation_of[provider_id, account])
+            for (provider_id, account), into in self._into.items()
+        )
 
     def account_of(self, provider_id: str, account: str) -> str:
         """The account that counts for one: itself, or that which it is part of."""
@@ -417,3 +470,4 @@ class Organisations:
         """Forget what is known of a provider's accounts, as when its keys have changed."""
         self._accounts = {name: account for name, account in self._accounts.items() if name[0] != provider_id}
         self._into = {name: into for name, into in self._into.items() if name[0] != provider_id}
+        self._organisation_of = {name: text for name, text in self._organisation_of.items() if name[0] != provider_id}

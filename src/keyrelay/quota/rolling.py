@@ -20,6 +20,7 @@ Every method costs O(1) amortised, apart from `free_at`, `reset_at` and `step_ba
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from itertools import chain
 
 from keyrelay.quota.packed import amount_at, written
@@ -175,6 +176,10 @@ class RollingWindow(Counted):
             excess -= amount_at(slot.amount, place)
             free_s = slot.bound_s + self._length_s
         return free_s
+
+    def slots(self) -> Iterator[Slot]:
+        """The slots that count something, as of the latest `advance`."""
+        return chain(self._log, self._pending)
 
     def reset_at(self, now_s: float, place: int = 0) -> float | None:
         """When something comes back at the latest; None when nothing is used."""

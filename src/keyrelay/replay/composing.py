@@ -108,7 +108,7 @@ def compose(
     source: Callable[[], float] = random.Random(seed).random  # noqa: S311 - a replay is repeatable
     ledger = MemoryLedger() if plan.ledger else BlindLedger()
     ports = Ports(upstream=upstream, ledger=ledger, clock=clock, observer=observer, random=source)
-    return compose_gateway(configuration, compose_pool(configuration), ports, report=_unheard)
+    return compose_gateway(configuration, compose_pool(configuration, _unheard), ports, report=_unheard)
 
 
 def _unheard(text: str) -> None:

@@ -15,7 +15,7 @@ from keyrelay.core.failures import (
     FailureKind,
     FailureScope,
 )
-from keyrelay.core.limits import Unit, WindowKind
+from keyrelay.core.limits import LimitSource, Unit, WindowKind
 from keyrelay.core.providers import OPERATIONS, ModelRow
 from keyrelay.quota.calibration import Calibration
 from keyrelay.quota.limits import limits_on_path
@@ -38,6 +38,9 @@ class DropReason(StrEnum):
     EXHAUSTED = "exhausted"  # its daily, monthly or once-only quota is gone
     DEAD = "dead"  # only a person can bring it back
     CIRCUIT_OPEN = "circuit_open"  # its provider, or the key there, is failing
+    UNPRICED = (
+        "unpriced"  # a limit on money or on the provider's own units, and nobody knows what a request takes of it
+    )
     UNPROVEN = "unproven"  # another request is finding out whether it works
     NO_OPERATION = "no_operation"  # the provider has no such endpoint
     NO_CAPABILITY = "no_capability"  # the model cannot do what is asked
@@ -52,7 +55,14 @@ PASSING_REASONS = frozenset(
 
 
 LASTING_REASONS = frozenset(
-    {DropReason.LIMITED, DropReason.RESTING, DropReason.EXHAUSTED, DropReason.DEAD, DropReason.CIRCUIT_OPEN}
+    {
+        DropReason.LIMITED,
+        DropReason.RESTING,
+        DropReason.EXHAUSTED,
+        DropReason.DEAD,
+        DropReason.CIRCUIT_OPEN,
+        DropReason.UNPRICED,
+    }
 )
 """Reasons that hold for every request until their time, unless they are about its size."""
 
@@ -75,11 +85,14 @@ class Candidate:
     """A key, for a model at its provider, with the states that decide whether it may serve.
 
     `path` are the counts that it draws on: its `own_path`, known from the start, and what has been learned since, as of
-    the learned book's change `path_as_of`. `calibration` is what its model makes of a request; `counts_money` says that
-    one of its limits is about money, `says_limits` that its answers' headers may tell of limits. `credential` is its
-    key as the transport sends it, `operations` are those that its provider has, with their paths. `head_lines` is what
-    an answer's head says of it, made once by the engine. `used` is a count of uses that halves every minute, kept when
-    `least_used` has `tracked` it; `used_at_s` is when it was brought up to date.
+    the learned book's change `path_as_of`. `calibration` is what its model makes of a request, `price` what that costs,
+    None when nobody knows, and `unit_price` what it takes of the provider's own units. `counts_money` and
+    `counts_units` say that one of its limits is about them, `counts_costs` that either does; `unpriced` says why such a
+    limit of the operator's could not be kept. `says_limits` says that its answers' headers may tell of limits,
+    `tokeniser` names the vocabulary that counts its prompts, empty when none does. `credential` is its key as the
+    transport sends it, `operations` are those that its provider has, with their paths. `head_lines` is what an answer's
+    head says of it, made once by the engine. `used` is a count of uses that halves every minute, kept when `least_used`
+    has `tracked` it; `used_at_s` is when it was brought up to date.
     """
 
     __slots__ = (
@@ -88,7 +101,9 @@ class Candidate:
         "cells",
         "circuits",
         "clear_as_of",
+        "counts_costs",
         "counts_money",
+        "counts_units",
         "credential",
         "head_lines",
         "health",
@@ -99,11 +114,15 @@ class Candidate:
         "own_path",
         "path",
         "path_as_of",
+        "price",
         "proofs",
         "provider",
         "provider_id",
         "says_limits",
+        "tokeniser",
         "tracked",
+        "unit_price",
+        "unpriced",
         "used",
         "used_at_s",
     )
@@ -134,7 +153,14 @@ class Candidate:
         )
         self.path = self.own_path
         self.path_as_of = -1
-        self.counts_money = any(limit.limit.unit is Unit.USD_MICROS for limit in self.path)
+        self.price = provider.prices.find(model)
+        self.unit_price = provider.unit_prices.find(model)
+        units = {limit.limit.unit for limit in self.path}
+        self.counts_money = Unit.USD_MICROS in units
+        self.counts_units = Unit.UNITS in units
+        self.counts_costs = self.counts_money or self.counts_units
+        self.unpriced = _unpriced(self) if self.counts_costs else ""
+        self.tokeniser = ""
         self.calibration = calibration or Calibration()
         names = cell_names(provider.id, key.account, key.label, model)
         self.cells = tuple(health.cell(name) for name in names.values())
@@ -252,6 +278,8 @@ def gate(candidate: Candidate, now_s: float) -> Dropped | None:
     """Whether a candidate may be tried now: None, or why not. The order is that of the most telling reason."""
     if candidate.clear:
         return None
+    if candidate.unpriced:
+        return Dropped(DropReason.UNPRICED, candidate.unpriced, math.inf)
     for cell in candidate.cells:
         if cell.until_s > now_s and cell.failure is not None:
             return _resting(cell.until_s, cell.failure)
@@ -264,6 +292,20 @@ def gate(candidate: Candidate, now_s: float) -> Dropped | None:
             return Dropped(DropReason.UNPROVEN, "another request is finding out whether this key works")
     candidate.look()
     return None
+
+
+def _unpriced(candidate: Candidate) -> str:
+    """Why a limit of the operator's cannot be kept, since nobody knows what a request takes of it; else nothing.
+
+    A limit that is only believed is left to the provider: it refuses when it has to.
+    """
+    firm = {key.limit.unit for key in candidate.own_path if key.limit.source is LimitSource.CONFIGURED}
+    if Unit.USD_MICROS in firm and candidate.price is None:
+        name = f"{candidate.provider_id}/{candidate.model}"
+        return f'money is limited and {name} has no price: write [prices."{name}"] in keyrelay.toml'
+    if Unit.UNITS in firm and candidate.unit_price is None:
+        return f"the provider's own units are limited, and nobody knows how many {candidate.model} takes"
+    return ""
 
 
 def _resting(until_s: float, failure: Failure) -> Dropped:

@@ -3,6 +3,9 @@
 It opens after some failures in a row, or when at least half of a fair number of recent requests failed. It
 stays open longer each time it opens again, within a bound, and the end is jittered so that several processes do
 not come back at once. When it is half open exactly one probe passes.
+
+`changed` is called when it opens or closes and when a probe begins or ends without a result, never for an answer that
+changes nothing. What another worker found goes in by `take_over`, of which `changed` is not told.
 """
 
 import math
@@ -25,6 +28,15 @@ class CircuitSettings(msgspec.Struct, frozen=True, kw_only=True):
     open_max_s: float = 300.0
 
 
+class CircuitState(msgspec.Struct, frozen=True, kw_only=True):
+    """What others need to know of an open circuit: for how long it lets nothing pass, and whether a probe is out."""
+
+    openings: int
+    open_for_s: float
+    reason: str
+    probing: bool = False
+
+
 class Circuit:
     """State of one circuit. Times are epoch seconds."""
 
@@ -36,13 +48,17 @@ class Circuit:
         "_probe_since_s",
         "_settings",
         "bad",
+        "changed",
         "name",
         "open_until_s",
         "reason",
     )
 
-    def __init__(self, name: str, settings: CircuitSettings) -> None:
+    def __init__(
+        self, name: str, settings: CircuitSettings, changed: "Callable[[Circuit], None] | None" = None
+    ) -> None:
         self.name = name
+        self.changed = changed
         self._settings = settings
         self._in_a_row = 0
         self._good = 0
@@ -73,20 +89,21 @@ class Circuit:
         """Note that a request passes: when half open it is the probe."""
         if self._openings:
             self._probe_since_s = now_s
+            self._tell()
 
     def release(self) -> None:
         """Note that a request ended without saying anything about the provider (the caller left)."""
-        self._probe_since_s = -math.inf
+        if self._probe_since_s > -math.inf:
+            self._probe_since_s = -math.inf
+            self._tell()
 
     def succeeded(self) -> None:
         """Note an answer, whatever it said: the provider is there. Nothing changes while none has been `bad`."""
         self._in_a_row = 0
         self._good += 1
         if self._openings:
-            self._openings = 0
-            self._probe_since_s = -math.inf
-            self.bad = self._good = 0
-            self.reason = ""
+            self._close()
+            self._tell()
 
     def failed(self, now_s: float, reason: str, random: Callable[[], float]) -> None:
         """Note a failure of the provider; `random` returns a number in [0, 1)."""
@@ -105,6 +122,40 @@ class Circuit:
         self.open_until_s = now_s + base_s * (1 + _JITTER * (2 * random - 1))
         self._probe_since_s = -math.inf
         self.reason = reason
+        self._tell()
+
+    def state(self, now_s: float) -> CircuitState | None:
+        """What others need to know of it; None while it is closed."""
+        if not self._openings:
+            return None
+        return CircuitState(
+            openings=self._openings,
+            open_for_s=max(0.0, self.open_until_s - now_s),
+            reason=self.reason,
+            probing=self._probe_since_s > -math.inf,
+        )
+
+    def take_over(self, state: CircuitState | None, at_s: float) -> None:
+        """Be as another worker found it at `at_s`."""
+        if state is None:
+            self._in_a_row = 0
+            self._close()
+            return
+        self._openings = state.openings
+        self.open_until_s = at_s + state.open_for_s
+        self._probe_since_s = at_s if state.probing else -math.inf
+        self.reason = state.reason
+        self.bad = max(self.bad, 1)  # so that the next success is noted
+
+    def _close(self) -> None:
+        self._openings = 0
+        self._probe_since_s = -math.inf
+        self.bad = self._good = 0
+        self.reason = ""
+
+    def _tell(self) -> None:
+        if self.changed is not None:
+            self.changed(self)
 
     def _roll(self, now_s: float) -> None:
         """Begin to count anew, at a failure, when the last count is old."""

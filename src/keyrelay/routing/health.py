@@ -2,9 +2,14 @@
 
 A `Cell` rests a scope until a time. A `Proof` keeps a key that nobody has tried from being tried by everyone at
 once: until it has answered, one request at a time finds out, so that an invalid or used-up key costs one call.
+
+Other workers are told through a `Watcher`, at changes only: what says nothing new costs nothing. What they have found
+comes in by `take_over` and `forget`, of which the watcher hears nothing.
 """
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import msgspec
 
@@ -24,10 +29,11 @@ KEY_FAILURES = 3
 class Cell:
     """One scope that may rest. `until_s` is 0 when it does not, infinity when only a person can end it."""
 
-    __slots__ = ("failure", "name", "strikes", "until_s")
+    __slots__ = ("changed", "failure", "name", "strikes", "until_s")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, changed: "Callable[[Cell], None] | None" = None) -> None:
         self.name = name
+        self.changed = changed
         self.until_s = 0.0
         self.failure: Failure | None = None
         self.strikes = 0
@@ -38,9 +44,24 @@ class Cell:
         if until_s > self.until_s:
             self.until_s = until_s
             self.failure = failure
+            if self.changed is not None:
+                self.changed(self)
 
     def wake(self) -> None:
         """End the rest and forget the strikes: it has answered."""
+        self.forget()
+        if self.changed is not None:
+            self.changed(self)
+
+    def take_over(self, until_s: float, failure: Failure, strikes: int) -> None:
+        """Rest as another worker found, unless it rests for longer already."""
+        self.strikes = max(self.strikes, strikes)
+        if until_s > self.until_s:
+            self.until_s = until_s
+            self.failure = failure
+
+    def forget(self) -> None:
+        """Be awake, as another worker found."""
         self.until_s = 0.0
         self.failure = None
         self.strikes = 0
@@ -55,10 +76,11 @@ class Cell:
 class Proof:
     """Whether something has answered since it was last refused."""
 
-    __slots__ = ("name", "proven", "trying_since_s")
+    __slots__ = ("changed", "name", "proven", "trying_since_s")
 
-    def __init__(self, name: str, *, proven: bool = False) -> None:
+    def __init__(self, name: str, changed: "Callable[[Proof], None] | None" = None, *, proven: bool = False) -> None:
         self.name = name
+        self.changed = changed
         self.proven = proven
         self.trying_since_s: float | None = None
 
@@ -70,15 +92,40 @@ class Proof:
         """Note that a request passes; the first one since a refusal finds out."""
         if not self.proven and self.trying_since_s is None:
             self.trying_since_s = now_s
+            if self.changed is not None:
+                self.changed(self)
 
     def settle(self, *, proven: bool) -> None:
         """Note what was found out."""
+        news = proven is not self.proven or self.trying_since_s is not None
+        self.take_over(proven=proven, trying_since_s=None)
+        if news and self.changed is not None:
+            self.changed(self)
+
+    def take_over(self, *, proven: bool, trying_since_s: float | None) -> None:
+        """Be as another worker found."""
         self.proven = proven
-        self.trying_since_s = None
+        self.trying_since_s = trying_since_s
 
     def __repr__(self) -> str:
         state = "proven" if self.proven else "untried" if self.trying_since_s is None else "being tried"
         return f"<Proof {self.name} {state}>"
+
+
+class Watcher(Protocol):
+    """Is told of every change, to tell other workers of it. Must neither wait nor raise."""
+
+    def cell_changed(self, cell: Cell) -> None:
+        """It rests, for longer than before, or it is awake again."""
+        ...
+
+    def proof_changed(self, proof: Proof) -> None:
+        """It is being tried, or that has ended."""
+        ...
+
+    def circuit_changed(self, circuit: Circuit) -> None:
+        """It has opened or closed, or a probe has begun or ended."""
+        ...
 
 
 class Health:
@@ -87,21 +134,44 @@ class Health:
     `changes` goes up whenever any of them may have changed: what was found clear stays clear until then.
     """
 
-    __slots__ = ("_cells", "_circuit_settings", "_circuits", "_proofs", "changes")
+    __slots__ = ("_cells", "_circuit_settings", "_circuits", "_proofs", "_watcher", "changes")
 
     def __init__(self, circuit_settings: CircuitSettings) -> None:
         self._cells: dict[str, Cell] = {}
         self._proofs: dict[str, Proof] = {}
         self._circuits: dict[str, Circuit] = {}
         self._circuit_settings = circuit_settings
+        self._watcher: Watcher | None = None
         self.changes = 0
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell the watcher of every change from now on."""
+        self._watcher = watcher
+        for cell in self._cells.values():
+            cell.changed = watcher.cell_changed
+        for proof in self._proofs.values():
+            proof.changed = watcher.proof_changed
+        for circuit in self._circuits.values():
+            circuit.changed = watcher.circuit_changed
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells so far."""
+        return iter(self._cells.values())
+
+    def proofs(self) -> Iterator[Proof]:
+        """All proofs so far."""
+        return iter(self._proofs.values())
+
+    def circuits(self) -> Iterator[Circuit]:
+        """All circuits so far."""
+        return iter(self._circuits.values())
 
     def cell(self, name: str) -> Cell:
         """The cell of that name, made when first asked for."""
         cell = self._cells.get(name)
         if cell is None:
             self._make_room(self._cells)
-            cell = self._cells[name] = Cell(name)
+            cell = self._cells[name] = Cell(name, self._watcher.cell_changed if self._watcher else None)
         return cell
 
     def proof(self, name: str, *, proven: bool = False) -> Proof:
@@ -109,7 +179,8 @@ class Health:
         proof = self._proofs.get(name)
         if proof is None:
             self._make_room(self._proofs)
-            proof = self._proofs[name] = Proof(name, proven=proven)
+            changed = self._watcher.proof_changed if self._watcher else None
+            proof = self._proofs[name] = Proof(name, changed, proven=proven)
         return proof
 
     def circuit(self, name: str) -> Circuit:
@@ -119,7 +190,9 @@ class Health:
             settings = self._circuit_settings
             if name.startswith(KEY_PREFIX):
                 settings = msgspec.structs.replace(settings, failures=min(KEY_FAILURES, settings.failures))
-            circuit = self._circuits[name] = Circuit(name, settings)
+            circuit = self._circuits[name] = Circuit(
+                name, settings, self._watcher.circuit_changed if self._watcher else None
+            )
         return circuit
 
     @staticmethod

@@ -17,6 +17,9 @@ from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.origins import parse_base_url
 from keyrelay.core.providers import ProviderRow
 from keyrelay.upstream.catalogue.checks import PROVIDER_ID, row_flaws
+from keyrelay.upstream.catalogue.prices import PriceFile, load_price_file
+
+__all__ = ("GENERIC_ID", "PriceFile", "load_catalogue", "load_price_file", "provider_row_for_generic")
 
 GENERIC_ID = "openai_compatible"
 """The row whose behaviour a provider takes that is configured by environment alone."""

@@ -4,15 +4,17 @@ A flaw names the field as a path (`failures[3].rest`), the problem, and what wou
 generators, so the first flaw can be reported without looking for the rest.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from keyrelay.core.failures import CALLER_KINDS, FailureKind, FailureScope, Rest
-from keyrelay.core.limits import ScopePart, WindowKind, parse_window
+from keyrelay.core.limits import ScopePart, Unit, WindowKind, parse_window
 from keyrelay.core.origins import parse_base_url
 from keyrelay.core.providers import FailureRow, LimitHeadersRow, LimitRow, ModelRow, ProviderRow
 
@@ -49,6 +51,7 @@ def row_flaws(row: ProviderRow, file_stem: str) -> Iterator[Flaw]:
     yield from _zone_flaws("day_zone", row.day_zone)
     for index, limit in enumerate(row.limits):
         yield from _limit_flaws(f"limits[{index}]", limit)
+    yield from _unit_flaws(row)
     for index, headers in enumerate(row.limit_headers):
         yield from _limit_headers_flaws(f"limit_headers[{index}]", headers)
     for name in row.organisation_headers:
@@ -165,6 +168,28 @@ def _limit_flaws(place: str, limit: LimitRow) -> Iterator[Flaw]:
         yield Flaw(f"{place}.models", "a pattern is empty.", "Write shell patterns such as gemini-*; none means all.")
 
 
+def _unit_flaws(row: ProviderRow) -> Iterator[Flaw]:
+    """Limits in the provider's own measure of which nobody knows what a request takes."""
+    factor = row.price.units_per_usd
+    if factor is not None:
+        if not 0 < factor < math.inf:
+            yield Flaw("price.units_per_usd", f"{factor:g} is not above 0.", "Write how many units one US dollar is.")
+        return
+    for index, limit in enumerate(row.limits):
+        if limit.unit is not Unit.UNITS:
+            continue
+        bound = [
+            model
+            for model in row.models
+            if not limit.models or any(fnmatchcase(model.id, name) for name in limit.models)
+        ]
+        unknown = [model.id for model in bound if not model.counts_units]
+        if unknown or not bound:
+            problem = f"nothing says what a request of {', '.join(unknown) or 'any model'} takes of them."
+            fix = "Give those models units_input_per_mtok and so on, or the provider price.units_per_usd."
+            yield Flaw(f"limits[{index}].unit", problem, fix)
+
+
 def _scope_flaws(place: str, scope: tuple[ScopePart, ...]) -> Iterator[Flaw]:
     """What a limit binds."""
     owners = [part for part in scope if part in _OWNERS]
@@ -214,14 +239,19 @@ def _model_name_flaws(row: ProviderRow) -> Iterator[Flaw]:
 
 
 def _model_number_flaws(place: str, model: ModelRow) -> Iterator[Flaw]:
-    """Sizes and prices."""
+    """Sizes, prices and units."""
     prices = {
         "price_input_usd_per_mtok": model.price_input_usd_per_mtok,
         "price_output_usd_per_mtok": model.price_output_usd_per_mtok,
     }
-    numbers = {"context_tokens": model.context_tokens, "max_output_tokens": model.max_output_tokens, **prices}
-    for field, number in numbers.items():
-        if number is not None and number < 0:
+    sizes = {"context_tokens": model.context_tokens, "max_output_tokens": model.max_output_tokens}
+    units = {
+        "units_input_per_mtok": model.units_input_per_mtok,
+        "units_output_per_mtok": model.units_output_per_mtok,
+        "units_per_request": model.units_per_request,
+    }
+    for field, number in {**sizes, **prices, **units}.items():
+        if number is not None and not 0 <= number < math.inf:
             yield Flaw(f"{place}.{field}", f"{number:g} is below 0.", "Write 0 or more, or leave the field out.")
     if not model.price_source and any(price is not None for price in prices.values()):
         yield Flaw(f"{place}.price_source", "a price has no source.", "Say where it was read, and when.")

@@ -1,10 +1,13 @@
 """The page docs/providers.md, made from the catalogue's rows; `scripts/provider-docs` prints it."""
 
+import datetime as dt
 import sys
 from collections.abc import Iterable, Iterator
 
-from keyrelay.core.providers import LimitHeadersRow, LimitRow, ProviderRow
+from keyrelay.core.prices import LOCAL, Price
+from keyrelay.core.providers import LimitHeadersRow, LimitRow, ModelRow, ProviderRow
 from keyrelay.upstream.catalogue import load_catalogue
+from keyrelay.upstream.catalogue.prices import PriceFile, load_price_file
 
 INTRODUCTION = """# Providers
 
@@ -18,14 +21,23 @@ Limits are those of the free tier. For a key whose tier is not said they are a b
 requests, and the provider's own word corrects them. A lower priority is tried first.
 """
 
+PRICES = """## List prices
+
+What the models above cost in US dollars per million tokens, by the price list that ships with Keyrelay ({version}), or
+by the catalogue where the list has none. Other models of these providers are looked up in the list too, {models} names
+and patterns in all. "Varies" means that long prompts, a time of the day or a day to come have other prices; these are
+known too, and count. A model without a price costs an unknown amount, never nothing:
+[quota.md](quota.md#money-and-units) says what becomes of it.
+"""
+
 
 def main() -> None:
     """Print the page."""
-    sys.stdout.write(page(load_catalogue().values()))
+    sys.stdout.write(page(load_catalogue().values(), load_price_file()))
 
 
-def page(rows: Iterable[ProviderRow]) -> str:
-    """The whole page: an overview in order of priority, then a section for each provider."""
+def page(rows: Iterable[ProviderRow], prices: PriceFile) -> str:
+    """The whole page: an overview in order of priority, a section for each provider, and what models cost."""
     ordered = sorted(rows, key=lambda row: row.priority)
     lines = [
         INTRODUCTION,
@@ -35,6 +47,7 @@ def page(rows: Iterable[ProviderRow]) -> str:
     ]
     for row in ordered:
         lines += ["", *_section(row)]
+    lines += ["", PRICES.format(version=prices.version, models=f"{prices.names:,}"), *_prices(ordered, prices)]
     return "\n".join(lines) + "\n"
 
 
@@ -131,6 +144,27 @@ def _limit(limit: LimitRow) -> str:
     """One row of a table of limits."""
     unit = limit.unit.replace("_", " ")
     return f"| {limit.amount:,} {unit} | {limit.window} | {', '.join(limit.scope)} | {_code(limit.models) or 'all'} |"
+
+
+def _prices(rows: Iterable[ProviderRow], file: PriceFile) -> Iterator[str]:
+    """The table of prices: a line for each model of the catalogue, and one for servers of the operator's own."""
+    yield "| provider | model | input | output | price by |"
+    yield "|---|---|---:|---:|---|"
+    for row in rows:
+        listed = file.list_prices(row, private=row.local)
+        if row.price.unbilled:
+            yield f"| `{row.id}` | any, at a private address | 0 | 0 | {LOCAL} |"
+        yield from (_model_price(row, model, listed.find(model.id)) for model in row.models)
+
+
+def _model_price(row: ProviderRow, model: ModelRow, price: Price | None) -> str:
+    if price is None:
+        return f"| `{row.id}` | `{model.id}` |  |  | unpriced |"
+    at_s = dt.datetime.combine(row.verified_at, dt.time(12), dt.UTC).timestamp()
+    rates = price.base(at_s)
+    each = f" and {rates.request:g} per request" if rates.request else ""
+    varies = ", varies" if len(price.periods) > 1 or any(period.tiers for period in price.periods) else ""
+    return f"| `{row.id}` | `{model.id}` | {rates.input:g}{each} | {rates.output:g} | {price.version}{varies} |"
 
 
 def _code(words: Iterable[str], separator: str = ", ") -> str:
