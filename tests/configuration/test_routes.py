@@ -37,6 +37,32 @@ def test_the_setting_is_the_policy_of_routes_that_name_none(load: Load, write: P
     assert snapshot.policy is PolicyName.LEAST_USED
 
 
+@pytest.mark.parametrize("mode", ["off", "deterministic", "all"])
+def test_a_route_may_say_which_of_its_answers_are_kept(mode: str, load: Load, write: Path) -> None:
+    write.write_text(f'[routes.fast]\ntargets = ["groq"]\ncache = "{mode}"\n[routes.slow]\ntargets = ["groq"]')
+    configuration = load(GROQ_API_KEY=KEY)
+    routes = configuration.snapshot.routes
+    assert (routes["fast"].cache, routes["slow"].cache, routes["auto"].cache) == (mode, None, None)
+    assert [(each.value, each.source) for each in configuration.values if each.name.endswith("t.cache")] == [
+        (mode, "keyrelay.toml")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "problem"),
+    [
+        ('"determinstic"', "is not one of off, deterministic, all. Did you mean deterministic?"),
+        ("false", "is not one of off, deterministic, all."),
+        ("1", "is not one of off, deterministic, all."),
+    ],
+)
+def test_another_mode_is_refused(mode: str, problem: str, load: Load, write: Path) -> None:
+    write.write_text(f'[routes.fast]\ntargets = ["groq"]\ncache = {mode}')
+    with pytest.raises(InvalidConfiguration) as caught:
+        load(GROQ_API_KEY=KEY)
+    assert str(caught.value.problems[0]) == f"keyrelay.toml [routes.fast] cache: {problem}"
+
+
 def test_auto_may_be_defined(load: Load, write: Path) -> None:
     write.write_text('[routes.auto]\ntargets = ["groq/large"]')
     configuration = load(GROQ_API_KEY=KEY)

@@ -8,6 +8,7 @@ from keyrelay.core.providers import (
     OPERATIONS,
     AuthRow,
     FailureRow,
+    ModelRow,
     Operation,
     PathsRow,
     ProviderRow,
@@ -67,3 +68,17 @@ def test_every_row_refuses_unknown_fields() -> None:
     assert len(Row.__subclasses__()) > 8
     assert all(row.__struct_config__.forbid_unknown_fields for row in Row.__subclasses__())
     assert FailureRow.__struct_config__.frozen
+
+
+@pytest.mark.parametrize(
+    ("figures", "counted"),
+    [
+        ({}, False),
+        ({"units_input_per_mtok": 0.0}, False),
+        ({"units_input_per_mtok": 1.0}, True),
+        ({"units_output_per_mtok": 1.0}, True),
+        ({"units_per_request": 1.0}, True),
+    ],
+)
+def test_a_model_says_what_it_takes_of_its_providers_measure(figures: dict[str, float], counted: bool) -> None:
+    assert ModelRow(id="m", **figures).counts_units == counted  # type: ignore[arg-type]

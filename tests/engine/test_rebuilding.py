@@ -12,7 +12,18 @@ from keyrelay.ports import Fault, UpstreamCall
 from keyrelay.quota.learning import LearnedBook
 from keyrelay.quota.rolling import TRANSIT_SKEW_S
 from keyrelay.quota.values import Standing
-from tests.engine.rig import START_S, FakeAnswer, ListSink, Outcome, Rig, delta, error, providers, snapshot_of, stream_of
+from tests.engine.rig import (
+    START_S,
+    FakeAnswer,
+    ListSink,
+    Outcome,
+    Rig,
+    delta,
+    error,
+    providers,
+    snapshot_of,
+    stream_of,
+)
 
 DAY_S = 86_400.0
 LIMITS = "1000 requests per 60s; 900 requests per day@UTC; 90000 tokens per 1h; 80000 tokens once for key"

@@ -14,7 +14,7 @@ MODULE_LINES = 500
 FUNCTION_LINES = 70
 POSITIONAL_PARAMETERS = 5
 
-SUPERVISORS = frozenset({"keyrelay.api.server.GatewayCycle.run_asgi"})
+SUPERVISORS = frozenset({"keyrelay.api.server.GatewayCycle.run_asgi", "keyrelay.engine.recorder.Recorder._tried"})
 """Functions (`keyrelay.engine.monitor.Monitor.run`) that keep a loop alive: they log whatever comes and go on."""
 
 OPTIONAL_EXTRAS = frozenset({"opentelemetry", "tiktoken", "apprise", "textual"})
@@ -26,7 +26,6 @@ ENTITLED = {
     "httptools": ("upstream", "simulator"),
     "sqlalchemy": ("storage",),
     "alembic": ("storage",),
-    "aiosqlite": ("storage",),
     "asyncpg": ("storage",),
     "redis": ("storage",),
     "hiredis": ("storage",),

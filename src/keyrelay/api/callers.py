@@ -8,8 +8,18 @@ from starlette.types import Scope
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import CallerError
 from keyrelay.quota.fairness import Priority
+from keyrelay.wire.cache_wishes import AS_CONFIGURED, CacheWishes, read_cache_wishes
 
-_SPECIAL = frozenset({b"content-encoding", b"x-keyrelay-deadline-ms", b"x-keyrelay-prefer", b"x-keyrelay-priority"})
+_SPECIAL = frozenset(
+    {
+        b"cache-control",
+        b"content-encoding",
+        b"x-keyrelay-cache",
+        b"x-keyrelay-deadline-ms",
+        b"x-keyrelay-prefer",
+        b"x-keyrelay-priority",
+    }
+)
 _LONGEST_SECRET = 512
 _LONGEST_DEADLINE_MS = 3_600_000
 
@@ -57,6 +67,13 @@ class RequestHead:
             message = f"x-keyrelay-deadline-ms must be a whole number from 1 to {_LONGEST_DEADLINE_MS}."
             raise CallerError(400, message, code="invalid_header", param="x-keyrelay-deadline-ms")
         return int(deadline_ms) / 1000
+
+    def cache_wishes(self) -> CacheWishes:
+        """What the caller wants of the response cache; raise CallerError (400) for a word that means nothing."""
+        own, standard = self._fields.get(b"x-keyrelay-cache", b""), self._fields.get(b"cache-control", b"")
+        if not own and not standard:
+            return AS_CONFIGURED
+        return read_cache_wishes(own.decode("latin-1"), standard.decode("latin-1"))
 
     def priority(self) -> Priority:
         """The class in which the caller waits for quota; raise CallerError (400) for a name that is none."""

@@ -6,6 +6,7 @@ It may be slow; the data plane is not in it.
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
@@ -72,9 +73,10 @@ def _add_health(app: FastAPI, health: Health) -> None:
     async def readyz(*, verbose: bool = False) -> JSONResponse:
         checks = health.checks()
         ready = all(check.ok for check in checks)
-        body: dict[str, Any] = {"status": "ready" if ready else "not ready"}
-        if verbose or not ready:
-            body["checks"] = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
+        degraded = any(check.degraded for check in checks)
+        body: dict[str, Any] = {"status": "not ready" if not ready else "degraded" if degraded else "ready"}
+        if verbose or not ready or degraded:
+            body["checks"] = [msgspec.to_builtins(check) for check in checks]
         return JSONResponse(body, status_code=200 if ready else 503)
 
     app.get("/readyz", tags=["health"], summary="Requests can be served.")(readyz)

@@ -129,6 +129,7 @@ class DataPlane:
             priority=head.priority(),
             shape_whole=encode_answer_generate if generate else None,
             shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
+            cache=head.cache_wishes(),
         )
 
     async def _read_body(self, visit: Visit, head: RequestHead, whole: bytes | None) -> bytes:

@@ -10,19 +10,23 @@ from keyrelay.routing.resolve import AUTO
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One condition of readiness."""
+    """One condition of readiness. With one that is `degraded` requests are served, but a person should know."""
 
     name: str
     ok: bool
     detail: str
+    degraded: bool = False
 
 
 class Health:
     """Says whether Keyrelay should get requests. `draining` is set when it is about to stop."""
 
-    def __init__(self, pool: Pool, epoch_s: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: Pool, epoch_s: Callable[[], float], further: tuple[Callable[[], Check], ...] = ()
+    ) -> None:
         self._pool = pool
         self._epoch_s = epoch_s
+        self._further = further
         self.draining = False
 
     def checks(self) -> list[Check]:
@@ -30,6 +34,7 @@ class Health:
         return [
             Check("accepting", not self.draining, "draining" if self.draining else "accepting requests"),
             self._routable_key(),
+            *(check() for check in self._further),
         ]
 
     def _routable_key(self) -> Check:

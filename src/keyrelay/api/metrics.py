@@ -100,7 +100,7 @@ class Metrics(Collector):
             self._requests[labels] += 1
         else:
             _add(self._requests, labels)
-        if not provider:
+        if not provider or record.cached:  # nobody was asked for it: the cache has figures of its own
             return
         served = self._served.get((provider, model)) or self._new_served((provider, model))
         if category:  # a stream that broke off

@@ -1,18 +1,19 @@
-"""`GET /api/v1/requests` and `GET /api/v1/requests/{id}`: what was decided for a request, and why.
+"""`GET /api/v1/requests/{id}`: what was decided for a request, and why.
 
-A client sees its own requests, the operator everyone's.
+The newest requests are kept in memory with every candidate; of older ones the store has the answer and the calls. A
+client sees its own requests, the operator everyone's.
 """
 
 from collections.abc import Callable
-from itertools import islice
 from typing import Annotated, Any
 
-import msgspec
-from fastapi import Depends, FastAPI, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, Path, Request, Response
 
+from keyrelay.api.stored import RequestReader, from_store, unavailable
 from keyrelay.api.views import SECURITY, Access, Viewer, answer, described, schemas_of
 from keyrelay.core.errors import CallerError
 from keyrelay.core.limits import LimitSource, Unit
+from keyrelay.core.stored_requests import StoredAttempt, StoredRequest, is_request_id
 from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.explanations import (
     AttemptLine,
@@ -20,63 +21,45 @@ from keyrelay.engine.explanations import (
     DebitLine,
     Explainer,
     Explanation,
-    RequestLine,
     StageLine,
     as_text,
 )
 from keyrelay.quota.values import Amounts
 
-MAX_LINES = 1_000
-_LINES = 50
-
-
-class RequestList(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that have ended, the newest first. `most` is how many the gateway keeps at most, of all clients."""
-
-    requests: tuple[RequestLine, ...]
-    most: int
-
 
 class RequestsView:
-    """The requests that can be explained."""
+    """The requests that can be explained: those in memory, and what is `stored` of older ones."""
 
-    __slots__ = ("_access", "_decisions", "_epoch_s", "_explainer")
+    __slots__ = ("_access", "_decisions", "_epoch_s", "_explainer", "_stored")
 
     def __init__(
-        self, decisions: Decisions, explainer: Explainer, access: Access, epoch_s: Callable[[], float]
+        self,
+        decisions: Decisions,
+        explainer: Explainer,
+        access: Access,
+        epoch_s: Callable[[], float],
+        *,
+        stored: RequestReader,
     ) -> None:
         self._decisions = decisions
         self._explainer = explainer
         self._access = access
         self._epoch_s = epoch_s
+        self._stored = stored
 
     def install(self, app: FastAPI) -> None:
-        """Add both routes."""
+        """Add the route."""
         viewer_of = Depends(self._access.viewer)
-
-        @app.get(
-            "/api/v1/requests",
-            tags=["requests"],
-            summary="The newest requests, in short.",
-            description="A client sees its own requests, the operator everyone's.",
-            response_class=Response,
-            responses=described(RequestList, _LIST_EXAMPLE, 400),
-            openapi_extra=SECURITY,
-        )
-        async def requests(
-            limit: Annotated[int, Query(ge=1, le=MAX_LINES, description="At most so many.")] = _LINES,
-            viewer: Viewer = viewer_of,
-        ) -> Response:
-            return answer(self.newest(limit, viewer))
 
         @app.get(
             "/api/v1/requests/{id}",
             tags=["requests"],
             summary="Why a request was answered as it was.",
             description="Every candidate with its reason, every call, and what the answer took from the ledger. "
-            "With `accept: text/plain`, text for people.",
+            "Of a request that is no longer in memory, only the answer and the calls. With `accept: text/plain`, text "
+            "for people.",
             response_class=Response,
-            responses=described(Explanation, _EXAMPLE, 404, plain=as_text(_EXAMPLE)),
+            responses=described(Explanation, _EXAMPLE, 404, plain=as_text(_EXAMPLE)) | unavailable(),
             openapi_extra=SECURITY,
         )
         async def request(
@@ -84,36 +67,87 @@ class RequestsView:
             request_id: Annotated[str, Path(alias="id", description="Its `x-request-id`.")],
             viewer: Viewer = viewer_of,
         ) -> Response:
-            found = self.explain(request_id, viewer)
+            found = await self.explain(request_id, viewer)
             if "text/plain" in request.headers.get("accept", ""):
                 return Response(as_text(found), media_type="text/plain", headers={"cache-control": "no-store"})
             return answer(found)
 
     def schemas(self) -> dict[str, Any]:
-        """The schemas of the documents."""
-        return schemas_of(RequestList, Explanation)
+        """The schema of the document."""
+        return schemas_of(Explanation)
 
-    def newest(self, limit: int, viewer: Viewer) -> RequestList:
-        """The newest requests that may be seen."""
-        seen = (each for each in self._decisions.newest_first() if viewer.may_see(each.record.client))
-        return RequestList(
-            requests=tuple(map(self._explainer.line, islice(seen, limit))),
-            most=self._decisions.most,
-        )
-
-    def explain(self, request_id: str, viewer: Viewer) -> Explanation:
-        """The full form of one. Raise CallerError (404), also when it is somebody else's."""
+    async def explain(self, request_id: str, viewer: Viewer) -> Explanation:
+        """The full form of one. Raise CallerError (404, also when it is somebody else's, and 503)."""
         decision = self._decisions.find(request_id)
-        if decision is None or not viewer.may_see(decision.record.client):
+        if decision is not None and viewer.may_see(decision.record.client):
+            return self._explainer.explain(decision, self._epoch_s())
+        stored = None
+        if decision is None and is_request_id(request_id):
+            stored = await from_store(self._stored.find(request_id))
+        if stored is None or not viewer.may_see(stored.client):
             message = (
-                f"No request {request_id[:64]!a} of yours can be explained. Of the requests that reached a decision "
-                f"since the start, the newest {self._decisions.most} are kept (KEYRELAY_KEPT_REQUESTS)."
+                f"No request {request_id[:64]!a} of yours is known. Requests are kept for some time after they have "
+                "ended (KEYRELAY_KEEP_REQUESTS_DAYS)."
             )
             raise CallerError(404, message, param="id", code="request_not_found")
-        return self._explainer.explain(decision, self._epoch_s())
+        return _recalled(stored)
 
     def __repr__(self) -> str:
         return f"<RequestsView of {self._decisions!r}>"
+
+
+def _recalled(stored: StoredRequest) -> Explanation:
+    """What can be said of a request that is no longer in memory: no candidates, and nothing of the ledger."""
+    calls = stored.calls or ()
+    failed = sum(bool(call.kind) for call in calls)
+    before = f" after {failed} failed {'call' if failed == 1 else 'calls'}" if failed else ""
+    if stored.provider:
+        end = " and broke off" if stored.category else ""
+        summary = f"{stored.provider}'s key {stored.key!r} answered with {stored.model}{end}{before}"
+    else:
+        why = stored.category.replace("_", " ") or "no answer"
+        summary = f"Nobody answered ({stored.status}, {why}){before}"
+    return Explanation(
+        request_id=stored.request_id,
+        summary=f"{summary}. Which other candidates there were is no longer known.",
+        time=stored.time,
+        client=stored.client,
+        operation=stored.operation,
+        model_asked=stored.model_asked,
+        stream=stored.stream,
+        status=stored.status,
+        category=stored.category,
+        provider=stored.provider,
+        key=stored.key,
+        model=stored.model,
+        ms=stored.ms,
+        upstream_ms=stored.upstream_ms,
+        waited_ms=stored.waited_ms,
+        first_token_ms=stored.first_token_ms,
+        input_tokens=stored.input_tokens,
+        output_tokens=stored.output_tokens,
+        tokens_estimated=stored.estimated,
+        cost_usd=stored.cost_usd,
+        estimate=Amounts(requests=1),
+        preferred="",
+        free_choice=False,
+        stages=(),
+        attempts=tuple(map(_recalled_call, calls)),
+        debit=(),
+    )
+
+
+def _recalled_call(call: StoredAttempt) -> AttemptLine:
+    return AttemptLine(
+        provider=call.provider,
+        key=call.key,
+        model=call.model,
+        ms=call.ms,
+        kind=call.kind,
+        scope=call.scope,
+        status=call.status,
+        message=call.message,
+    )
 
 
 _ID = "req_01998a5c8c007d3f8a1b2c3d4e5f6071"
@@ -197,25 +231,4 @@ _EXAMPLE = Explanation(
             settled=1,
         ),
     ),
-)
-
-_LIST_EXAMPLE = RequestList(
-    requests=(
-        RequestLine(
-            request_id=_ID,
-            time="2026-11-21T12:00:00Z",
-            client="my-app",
-            operation="chat",
-            model_asked="llama-3.3-70b-versatile",
-            provider="groq",
-            key="work",
-            model="llama-3.3-70b-versatile",
-            status=200,
-            category="",
-            ms=412.5,
-            attempts=2,
-            passed_over=1,
-        ),
-    ),
-    most=10_000,
 )

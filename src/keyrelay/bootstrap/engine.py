@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable
 
-from keyrelay.bootstrap.parts import circuit_settings, engine_settings, secrets_of
+from keyrelay.bootstrap.parts import cache_settings, circuit_settings, engine_settings, secrets_of
 from keyrelay.configuration.values import Configuration
 from keyrelay.core.redaction import Redactor
+from keyrelay.engine.cache import AnswerCache
+from keyrelay.engine.cache_counts import CacheCounts
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.merging import merge_accounts
 from keyrelay.engine.pool import Pool
+from keyrelay.engine.shelf import Cache, Shelf
 from keyrelay.ports import Ports
 from keyrelay.quota.calibration import Calibrations
 from keyrelay.quota.learning import LearnedBook, Organisations
@@ -32,7 +35,7 @@ def compose_pool(configuration: Configuration, note: Callable[[str], None]) -> P
     settings = configuration.settings
     calibrations = Calibrations(settings.completion_percentile / 100)
     health = Health(circuit_settings(settings))
-    if settings.token_counter == "heuristic":
+    if settings.token_counter != "tiktoken":  # noqa: S105 - tokens of text, no secret
         return Pool(configuration.snapshot, health, calibrations)
     models = (model for provider in configuration.snapshot.providers.values() for model in provider.models)
     tokenisers = open_tokenisers(models)
@@ -49,6 +52,7 @@ def compose_gateway(
     ports: Ports,
     *,
     report: Callable[[str], None],
+    answers: AnswerCache | None = None,
 ) -> Gateway:
     """The engine over these ports; `report` gets a sentence when a provider contradicts what was believed of it."""
     ledger, clock = ports.ledger, ports.clock
@@ -62,4 +66,13 @@ def compose_gateway(
         started_s=clock.epoch_s(),
         margins={provider.id: provider.margin for provider in configuration.snapshot.providers.values()},
     )
-    return Gateway(pool, ports, settings=engine_settings(configuration.settings), learner=learner)
+    return Gateway(pool, ports, settings=engine_settings(configuration.settings), learner=learner, answers=answers)
+
+
+def compose_answers(
+    configuration: Configuration, pool: Pool, ports: Ports, cache: Cache, *, report: Callable[[str], None]
+) -> AnswerCache:
+    """The response cache over `cache`; `report` gets a sentence when that gives back what was not asked for."""
+    settings, counts = cache_settings(configuration.settings), CacheCounts()
+    shelf = Shelf(cache, ports.clock, counts, settings=settings, report=report)
+    return AnswerCache(pool, ports, shelf, counts, settings=settings)

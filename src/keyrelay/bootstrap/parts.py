@@ -7,6 +7,7 @@ from keyrelay.api.request_log import RequestLog
 from keyrelay.configuration.values import Configuration
 from keyrelay.core.redaction import Redactor
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.shelf import CacheSettings
 from keyrelay.engine.waiting_room import WaitingSettings
 from keyrelay.routing.budget import RetrySettings
 from keyrelay.routing.circuit import CircuitSettings
@@ -59,6 +60,21 @@ def engine_settings(settings: Settings) -> EngineSettings:
             percent=settings.retry_budget_percent,
             floor=settings.retry_budget_floor,
         ),
+    )
+
+
+def cache_settings(settings: Settings) -> CacheSettings:
+    """For the response cache."""
+    return CacheSettings(
+        mode=settings.cache,
+        generate_mode=settings.cache_generate,
+        shared=settings.cache_scope == "shared",
+        tools=settings.cache_tools,
+        ttl_s=settings.cache_ttl_s,
+        most_bytes=settings.cache_max_bytes,
+        most_answer_bytes=settings.cache_max_answer_bytes,
+        total_s=settings.total_timeout_s,
+        answer_headers=settings.answer_headers,
     )
 
 

@@ -95,6 +95,7 @@ async def serve(configuration: Configuration, greet: Callable[[str], None]) -> i
     )
     server = GatewayServer(config, application, lambda: greet(f"http://{host}:{port}/v1"))
     try:
+        await application.start()
         await server.serve(sockets=[bound])
     finally:
         await application.stop()

@@ -99,6 +99,8 @@ class Executor:
         if refusal is None:
             return True
         job.drops[candidate] = limited(refusal)
+        if not refusal.firm:
+            job.beliefs.append(candidate)
         job.beyond_belief = False
         self._check_deadline(job)
         return False

@@ -10,11 +10,13 @@ from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import note_cost
 from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer
+from keyrelay.engine.cache import AnswerCache, Ride
 from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.executor import Executor
+from keyrelay.engine.heads import STREAM_HEAD, WHOLE_HEAD, served_by
 from keyrelay.engine.jobs import NO_WISHES, Job, Wishes
 from keyrelay.engine.learner import Learner
-from keyrelay.engine.patience import STREAM_HEAD, PatientSink
+from keyrelay.engine.patience import PatientSink
 from keyrelay.engine.pool import Plan, Pool
 from keyrelay.engine.relay import Relay
 from keyrelay.engine.settings import EngineSettings
@@ -27,7 +29,7 @@ _OK = 200
 
 
 class Gateway:
-    """Serves requests over the ports that it is given."""
+    """Serves requests over the ports that it is given; with `answers`, some of them by answers given before."""
 
     __slots__ = (
         "_attempts",
@@ -38,13 +40,23 @@ class Gateway:
         "_random",
         "_relay",
         "_settings",
+        "answers",
         "decisions",
         "learner",
         "pool",
     )
 
-    def __init__(self, pool: Pool, ports: Ports, *, settings: EngineSettings, learner: Learner) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        ports: Ports,
+        *,
+        settings: EngineSettings,
+        learner: Learner,
+        answers: AnswerCache | None = None,
+    ) -> None:
         self.pool = pool
+        self.answers = answers
         self._clock = ports.clock
         self._observer = ports.observer
         self._journal = ports.journal
@@ -57,9 +69,18 @@ class Gateway:
         self._relay = Relay(ports, settings=settings, redactor=learner.redactor)
 
     async def serve(
-        self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes = NO_WISHES
+        self,
+        request: CallRequest,
+        record: RequestRecord,
+        sink: Sink,
+        wishes: Wishes = NO_WISHES,
+        *,
+        fresh: bool = False,
     ) -> tuple[bytes, bytes] | None:
-        """Head and body of a whole answer, or None when a stream has gone to the sink. Raise CallerError."""
+        """Head and body of a whole answer, or None when a stream has gone to the sink. Raise CallerError.
+
+        With `fresh` a provider gives it, whatever has been answered before.
+        """
         journal = self._journal
         if journal is not None and journal.full:
             raise _nothing_more_can_be_kept()
@@ -67,6 +88,10 @@ class Gateway:
         record.model_asked = request.model
         record.stream = request.stream
         plan = self._plan(request.model, wishes)
+        if self.answers is not None and not fresh:
+            asked = self.answers.asked(request, record, wishes, wishes.cache)
+            if asked is not None:
+                return await self.answers.serve(asked, Ride(self, request, record, sink, wishes))
         total_s = self._settings.total_s if wishes.deadline_s is None else wishes.deadline_s
         patient = PatientSink(sink, record.id) if request.stream else None
         job = Job(request, record, plan, plan.estimate(request.body), record.started_at + total_s, wishes, patient)
@@ -107,7 +132,7 @@ class Gateway:
         body = answer.body
         if wishes.shape_whole is not None:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
-        head = self._head(record, candidate, _WHOLE_HEAD)
+        head = self._head(record, candidate, WHOLE_HEAD)
         self.decisions.keep(job, candidate, wishes.prefer)
         self.finish(record)
         return head, body
@@ -157,16 +182,10 @@ def _nothing_more_can_be_kept() -> CallerError:
     )
 
 
-_WHOLE_HEAD = "content-type: application/json\r\n"
-
-
 def _say(candidate: Candidate) -> str:
     """The lines that say who answered; made once for each candidate."""
-    names = (candidate.provider_id, candidate.model, candidate.key.label)
-    provider, model, key = ("".join(sign if " " <= sign <= "~" else "?" for sign in name) for name in names)
-    lines = f"x-keyrelay-provider: {provider}\r\nx-keyrelay-model: {model}\r\nx-keyrelay-key: {key}\r\n"
-    candidate.head_lines = lines
-    return lines
+    candidate.head_lines = served_by(candidate.provider_id, candidate.model, candidate.key.label)
+    return candidate.head_lines
 
 
 def unknown_model(pool: Pool, name: str) -> CallerError:

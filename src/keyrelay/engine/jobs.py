@@ -14,16 +14,21 @@ from keyrelay.quota.estimates import RawEstimate
 from keyrelay.quota.fairness import Priority
 from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate, Dropped
+from keyrelay.wire.cache_wishes import AS_CONFIGURED, CacheWishes
 
 
 class Wishes(msgspec.Struct, frozen=True):
-    """What a caller may ask for in headers: a deadline in seconds, a provider to try first, a class to wait in."""
+    """What a caller may ask for in headers: a deadline in seconds, a provider to try first, a class to wait in.
+
+    `cache` is what it wants of the response cache.
+    """
 
     deadline_s: float | None = None
     prefer: str = ""
     priority: Priority = Priority.INTERACTIVE
     shape_whole: WholeShape | None = None
     shape_stream: StreamShape | None = None
+    cache: CacheWishes = AS_CONFIGURED
 
 
 NO_WISHES = Wishes()

@@ -16,9 +16,20 @@ from types import MappingProxyType
 
 import msgspec
 
-from keyrelay.core.failures import LIMIT_KINDS, Failure, FailureKind, FailureScope, ProviderError
-from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, Window, WindowKind
+from keyrelay.core.failures import LIMIT_KINDS, Failure, FailureKind, ProviderError
+from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, Window
 from keyrelay.core.redaction import Redactor
+from keyrelay.engine.learning import (
+    ACCOUNT,
+    PAIR,
+    LearningWatcher,
+    Refused,
+    Watch,
+    held_limit,
+    quota_window,
+    same_event,
+    scope_of,
+)
 from keyrelay.ports import Ledger
 from keyrelay.quota.learning import (
     MAX_EVIDENCE,
@@ -61,48 +72,18 @@ WATCH_S = 600.0
 MAX_REPORTED = 10_000
 
 _NEARLY_SHARE = 20
-_SAME_EVENT_S = 5.0
-_LONGER_THAN_A_DAY_S = 26 * 3600.0
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _NO_MARGINS: Mapping[str, float] = MappingProxyType({})
 _MARK = "ratelimit"
 _CONCURRENCY = re.compile(r"concurren", re.IGNORECASE)
-_PAIR = (ScopePart.ACCOUNT, ScopePart.MODEL)
-_ACCOUNT = (ScopePart.ACCOUNT,)
-_SCOPES: dict[FailureScope, tuple[ScopePart, ...]] = {
-    FailureScope.KEY: (ScopePart.KEY,),
-    FailureScope.ACCOUNT: _ACCOUNT,
-    FailureScope.MODEL: (ScopePart.PROVIDER, ScopePart.MODEL),
-    FailureScope.PROVIDER: (ScopePart.PROVIDER,),
-}
-
-
-class _Refused(msgspec.Struct, frozen=True):
-    """A refusal at `at_s` that leaves its limit's amount unsaid; `window` is None when it does not even say that."""
-
-    at_s: float
-    unit: Unit
-    window: Window | None
-    scope: tuple[ScopePart, ...]
-    hint_s: float | None
-    day: Window
-    evidence: str
-
-
-class _Watch(msgspec.Struct, frozen=True):
-    """A refusal, the fact inferred from it if any, and the tallies that tell what was accepted by then."""
-
-    refused: _Refused
-    identity: Identity | None
-    tallies: tuple[Tally, ...]
-    firm: bool
 
 
 class Learner:
     """Teaches ledger and book. `report` gets one sentence for each contradiction, `merged` each merge of accounts.
 
     `started_s` (epoch) is since when everything accepted has gone through here: an inference from a whole window is
-    firm at once, another when it is confirmed. `margins` is by provider the share that is kept from its limits.
+    firm at once, another when it is confirmed. `margins` is by provider the share that is kept from its limits. What
+    other workers learned comes in by `take_over` and `forget`, of which `watcher` hears nothing.
     """
 
     __slots__ = (
@@ -119,6 +100,7 @@ class Learner:
         "organisations",
         "redactor",
         "tallies",
+        "watcher",
     )
 
     def __init__(
@@ -138,7 +120,7 @@ class Learner:
         self._merged = merged
         self._started_s = started_s
         self._due: dict[str, float] = {}
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, Watch] = {}
         self._reported: dict[Identity, None] = {}
         self._sweep_s = -math.inf
         self.book = book
@@ -146,6 +128,7 @@ class Learner:
         self.organisations = organisations
         self.redactor = redactor
         self.tallies = Tallies()
+        self.watcher: LearningWatcher | None = None
 
     def __repr__(self) -> str:
         return f"<Learner {self.book!r} {self.tallies!r} {len(self._watches)} watched>"
@@ -237,12 +220,12 @@ class Learner:
             facts += self._told(candidate, plain, FactSource.REFUSAL, evidence, now_s)
         if not facts and limiting and not _CONCURRENCY.search(error.message):
             word = words[0] if words else LimitWord(unit=None)
-            by_kind = _quota_window(failure, day, row.day_zone, now_s) if failure.kind is FailureKind.QUOTA else None
-            refused = _Refused(
+            by_kind = quota_window(failure, day, row.day_zone, now_s) if failure.kind is FailureKind.QUOTA else None
+            refused = Refused(
                 now_s,
                 word.unit or Unit.REQUESTS,
                 word.window or by_kind,
-                _SCOPES.get(failure.scope, _PAIR),
+                scope_of(failure),
                 error.hint_s,
                 day,
                 evidence,
@@ -252,7 +235,31 @@ class Learner:
 
     def clear(self, now_s: float, *, fact_id: str | None = None, provider_id: str | None = None) -> tuple[Fact, ...]:
         """Forget one fact, those of a provider, or all: what was followed is as it was configured again."""
-        return self._undo(self.book.clear(fact_id=fact_id, provider_id=provider_id), now_s)
+        facts = self._undo(self.book.clear(fact_id=fact_id, provider_id=provider_id), now_s)
+        if self.watcher is not None:
+            self.watcher.forgot(facts)
+        return facts
+
+    def forget(self, identity: Identity, now_s: float) -> None:
+        """Forget what was cleared at another worker."""
+        self._undo(self.book.forget(identity), now_s)
+
+    def take_over(self, fact: Fact, now_s: float, *, firm: bool = False) -> None:
+        """Know a fact as another worker does; the ledger follows where it does there."""
+        if self.book.take_over(fact):
+            self.follow(fact, now_s, firm=firm)
+
+    def follow(self, fact: Fact, now_s: float, *, firm: bool = False) -> None:
+        """Let the ledger follow a fact that the book has."""
+        key, amount = fact.key, fact.amount
+        if fact.source is FactSource.INFERRED:
+            if not fact.followed and (firm or fact.times > 1):
+                self._ledger.confirm_belief(key, now_s)
+            if not fact.followed or fact.times == 1:
+                return
+        elif key.limit.source is not LimitSource.CONFIGURED:
+            amount = amount_with_margin(amount, self.margins.get(fact.provider_id, 0.0))
+        self._ledger.follow(key, now_s, amount=amount)
 
     def _sweep(self, now_s: float) -> None:
         self._sweep_s = now_s + SWEEP_EVERY_S
@@ -274,7 +281,7 @@ class Learner:
         unit, window, amount = word.unit, word.window, word.amount
         if unit is None or window is None:
             return ()
-        held = _held(candidate.path, unit, window, word.scope_hint)
+        held = held_limit(candidate.path, unit, window, word.scope_hint)
         if amount is None:
             if held is not None and word.remaining is not None:
                 standing = self._ledger.peek((held,), now_s)[0]
@@ -298,6 +305,7 @@ class Learner:
             reset_s=word.reset_s,
             followed=followed,
         )
+        self._tell(fact)
         return (fact,)
 
     def _learned(
@@ -338,6 +346,8 @@ class Learner:
             if merge is not None:
                 self._report(str(merge))
                 self._merged(merge)
+                if self.watcher is not None:
+                    self.watcher.merged(merge)
 
     def _unit_of(self, candidate: Candidate, word: LimitWord, now_s: float) -> Unit | None:
         """The unit of a limit named without one: the path's limit of this amount, else what fits what is used."""
@@ -347,7 +357,7 @@ class Learner:
         if word.window is None or word.amount is None or word.remaining is None:
             return Unit.REQUESTS
         used = word.amount - word.remaining
-        tallies = self._within(candidate, _PAIR, ()).values()
+        tallies = self._within(candidate, PAIR, ()).values()
         counted = {unit: accepted_in(tallies, word.window, unit, now_s) for unit in (Unit.REQUESTS, Unit.TOKENS)}
         return min(counted, key=lambda unit: abs(math.log((counted[unit] + 1) / (used + 1))))
 
@@ -368,7 +378,7 @@ class Learner:
 
         return self.tallies.within(belongs)
 
-    def _infer(self, candidate: Candidate, refused: _Refused, now_s: float) -> list[Fact]:
+    def _infer(self, candidate: Candidate, refused: Refused, now_s: float) -> list[Fact]:
         """What a refusal without numbers shows: the limit at its scope, and the account's where models share one."""
         unit, scope = refused.unit, refused.scope
         tallies = self._within(candidate, scope, ())
@@ -386,26 +396,26 @@ class Learner:
             self._watch(refused, None, tallies, firm=False)
             return []
         window = inference.window
-        held = _held(candidate.path, unit, window, scope)
+        held = held_limit(candidate.path, unit, window, scope)
         if held is not None and held.limit.source is not LimitSource.LEARNED:
             return self._doubt(candidate, held, refused, now_s)
         facts = [self._believe(candidate, inference, refused, tallies, now_s)]
         age_s = max(refused.at_s - window_start(window, refused.at_s), LOOK_AGAIN_S)
-        if scope == _PAIR and self.book.siblings((bound, unit, window), now_s, age_s):
-            of_account = self._within(candidate, _ACCOUNT, ())
+        if scope == PAIR and self.book.siblings((bound, unit, window), now_s, age_s):
+            of_account = self._within(candidate, ACCOUNT, ())
             amount = accepted_in(of_account.values(), window, unit, refused.at_s)
-            wider = msgspec.structs.replace(refused, scope=_ACCOUNT)
+            wider = msgspec.structs.replace(refused, scope=ACCOUNT)
             facts.append(self._believe(candidate, Inference(unit, window, amount), wider, of_account, now_s))
         return facts
 
     def _believe(
-        self, candidate: Candidate, inference: Inference, refused: _Refused, tallies: dict[str, Tally], now_s: float
+        self, candidate: Candidate, inference: Inference, refused: Refused, tallies: dict[str, Tally], now_s: float
     ) -> Fact:
         """An inferred limit that is on no path: a belief, firm once it is sure."""
         unit, window = inference.unit, inference.window
         key = self._learned(candidate, unit, window, refused.scope, inference.amount, firm=False)
         old = self.book.find(identity_of(key))
-        if old is not None and (old.source is not FactSource.INFERRED or _same_event(old, window, refused.at_s)):
+        if old is not None and (old.source is not FactSource.INFERRED or same_event(old, window, refused.at_s)):
             return old
         fact = self._inferred(candidate, key, inference.amount, refused, followed=False)
         self._ledger.follow(fact.key, now_s, used=inference.amount)
@@ -413,9 +423,10 @@ class Learner:
         if firm:
             self._ledger.confirm_belief(fact.key, now_s)
         self._watch(refused, fact.identity, tallies, firm=firm)
+        self._tell(fact, firm=firm)
         return fact
 
-    def _doubt(self, candidate: Candidate, held: LimitKey, refused: _Refused, now_s: float) -> list[Fact]:
+    def _doubt(self, candidate: Candidate, held: LimitKey, refused: Refused, now_s: float) -> list[Fact]:
         """A refusal below a limit of the path: doubted at first, followed when it happens again."""
         unit, window = held.limit.unit, held.limit.window
         tallies = self._within(candidate, held.limit.scope, held.limit.models)
@@ -424,16 +435,17 @@ class Learner:
             self._ledger.confirm_belief(held, now_s)
             return []
         old = self.book.find(identity_of(held))
-        if not amount or (old is not None and _same_event(old, window, refused.at_s)):
+        if not amount or (old is not None and same_event(old, window, refused.at_s)):
             return []
         fact = self._inferred(candidate, held, amount, refused, followed=True)
+        self._tell(fact)
         if fact.source is FactSource.INFERRED:
             self._watch(refused, fact.identity, tallies, firm=True)
             if fact.times > 1 and self._ledger.follow(held, now_s, amount=fact.amount):
                 self._contradiction(candidate, held, f"refuses after {fact.amount}")
         return [fact]
 
-    def _inferred(self, candidate: Candidate, key: LimitKey, amount: int, refused: _Refused, *, followed: bool) -> Fact:
+    def _inferred(self, candidate: Candidate, key: LimitKey, amount: int, refused: Refused, *, followed: bool) -> Fact:
         return self.book.note(
             key,
             FactSource.INFERRED,
@@ -445,12 +457,16 @@ class Learner:
             followed=followed,
         )
 
-    def _watch(self, refused: _Refused, identity: Identity | None, tallies: dict[str, Tally], *, firm: bool) -> None:
-        watches = dict.fromkeys(tallies, _Watch(refused, identity, tuple(tallies.values()), firm))
+    def _tell(self, fact: Fact, *, firm: bool = False) -> None:
+        if self.watcher is not None:
+            self.watcher.learned(fact, firm=firm)
+
+    def _watch(self, refused: Refused, identity: Identity | None, tallies: dict[str, Tally], *, firm: bool) -> None:
+        watches = dict.fromkeys(tallies, Watch(refused, identity, tuple(tallies.values()), firm))
         # A refusal that shows nothing yet does not push out one before it, which what is under way may explain.
         self._watches = watches | self._watches if identity is None else self._watches | watches
 
-    def _recount(self, candidate: Candidate, watch: _Watch, sent_s: float, now_s: float) -> None:
+    def _recount(self, candidate: Candidate, watch: Watch, sent_s: float, now_s: float) -> None:
         """A request that was under way at a refusal was accepted: the inferred limit is at least what it makes."""
         at_s = watch.refused.at_s
         if abs(now_s - at_s) > WATCH_S:
@@ -469,32 +485,11 @@ class Learner:
         if amount <= fact.amount:
             return
         if fact.followed:
-            self.book.lift(fact, fact.key, amount)
+            self._tell(self.book.lift(fact, fact.key, amount))
             if fact.times > 1:
                 self._ledger.follow(fact.key, now_s, amount=amount)
             return
         key = LimitKey(msgspec.structs.replace(limit, amount=amount), fact.key.bound)
-        self.book.lift(fact, key, amount)
+        self._tell(self.book.lift(fact, key, amount), firm=watch.firm)
         if watch.firm:
             self._ledger.confirm_belief(key, now_s)
-
-
-def _held(path: tuple[LimitKey, ...], unit: Unit, window: Window, scope: tuple[ScopePart, ...]) -> LimitKey | None:
-    """The limit of a path that a word is about: that of its scope, else the catalogue's of any."""
-    same = [key for key in path if key.limit.unit is unit and key.limit.window == window]
-    own = [key for key in same if key.limit.source is LimitSource.CATALOGUE]
-    exact = [key for key in (*own, *same) if set(key.limit.scope) == set(scope)]
-    return next(iter((*exact, *own)), None)
-
-
-def _same_event(fact: Fact, window: Window, now_s: float) -> bool:
-    """Whether a refusal belongs to the one before: requests that were under way together are refused together."""
-    longest_s = min(_SAME_EVENT_S, window.length_s) if window.kind is WindowKind.ROLLING else _SAME_EVENT_S
-    return abs(now_s - fact.seen_s) < longest_s
-
-
-def _quota_window(failure: Failure, day: Window, zone: str, now_s: float) -> Window:
-    """The window of a failure that was classified as a day's or a month's quota."""
-    if failure.until_s is not None and failure.until_s - now_s > _LONGER_THAN_A_DAY_S:
-        return Window(WindowKind.MONTH, zone=zone)
-    return day

@@ -16,6 +16,11 @@ def merge_accounts(pool: Pool, ledger: Ledger, merge: Merge, now_s: float) -> No
         shared = LimitKey(key.limit, tuple(new if name == old else name for name in key.bound))
         used = sum(standing.used for each in (key, shared) for standing in ledger.peek((each,), now_s))
         ledger.follow(shared, now_s, used=used)
+    regroup_keys(pool, merge)
+
+
+def regroup_keys(pool: Pool, merge: Merge) -> None:
+    """Put the keys of one account into the other, where what was used of it is added up already."""
     keys = (
         replace(key, account=merge.into)
         if (key.provider_id, key.account) == (merge.provider_id, merge.account)

@@ -1,8 +1,7 @@
 """The sink of a caller who is kept alive while it waits."""
 
+from keyrelay.engine.heads import STREAM_HEAD
 from keyrelay.ports import Sink
-
-STREAM_HEAD = "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 
 
 class PatientSink:

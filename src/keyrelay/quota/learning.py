@@ -209,6 +209,10 @@ class LearnedBook:
         )
         return tuple(fact for fact in faded if fact.confidence >= FORGOTTEN)
 
+    def noted(self, now_s: float) -> tuple[Fact, ...]:
+        """Every fact as it was noted, for `take_over` elsewhere; the one seen longest ago first."""
+        return tuple(fact for fact in self._facts.values() if fact.confidence_at(now_s) >= FORGOTTEN)
+
     def limits_for(
         self,
         provider_id: str,
@@ -425,30 +429,17 @@ class Organisations:
             if len(self._accounts) < MAX_ORGANISATIONS:
                 self._accounts[provider_id, organisation] = own
             return None
-        into = self.account_of(provider_id, first)
-        if into == own:
-            return None
-        self._into[provider_id, own] = into
-        self._organisation_of[provider_id, own] = organisation
-        return Merge(provider_id, into, own, organisation)
+        return self._join(provider_id, first, own, organisation)
 
     def take_over(self, merge: Merge) -> Merge | None:
-        """Know of a merge that another worker found; return what it means here, None when it changes nothing.
+        """Know of a merge that another worker found; return what it means here, None when it changes nothing."""
+        return self._join(merge.provider_id, merge.into, merge.account, merge.organisation)
 
-        Workers may have merged the same accounts each in another direction: then all come to keep the one whose name is
-        the smallest.
-        """
-        provider_id, organisation = merge.provider_id, merge.organisation
-        into, own = (self.account_of(provider_id, account) for account in (merge.into, merge.account))
+    def _join(self, provider_id: str, one: str, other: str, organisation: str) -> Merge | None:
+        """Make two accounts one: that whose name is the smaller, so that all workers come to the same."""
+        into, own = sorted((self.account_of(provider_id, one), self.account_of(provider_id, other)))
         if into == own:
-            if merge.account != own:
-                return None
-            parts = (part for of, part in self._into if of == provider_id and self.account_of(of, part) == own)
-            into = min(own, *parts)
-            if into == own:
-                return None
-            del self._into[provider_id, into], self._organisation_of[provider_id, into]
-        self._accounts.setdefault((provider_id, organisation), into)
+            return None
         self._into[provider_id, own] = into
         self._organisation_of[provider_id, own] = organisation
         return Merge(provider_id, into, own, organisation)

@@ -1,0 +1,188 @@
+"""Watches the files of the configuration while Keyrelay runs: a valid change is taken, an invalid one refused.
+
+The few files are looked at four times a second (`stat`, a few microseconds each). To be notified by the system would
+be a little sooner, and miss what is written on another host, or behind a symbolic link or a directory that is exchanged
+(as Kubernetes does it). A file that is being written is left alone until two looks in a row find it the same.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from keyrelay.configuration.values import Configuration
+from keyrelay.core.errors import ConfigurationError
+
+POLL_S = 0.25
+SETTLE_S = 0.1
+RETRY_S = 5.0
+"""How often a refused configuration is tried again: what it misses may be in a file that it could not name."""
+
+_MOST_NAMES = 20
+
+AFTER_RESTART = frozenset(
+    {
+        "host",
+        "port",
+        "data_dir",
+        "drain_timeout_s",
+        "max_body_depth",
+        "circuit_failures",
+        "circuit_open_s",
+        "circuit_open_max_s",
+        "completion_percentile",
+        "connect_timeout_s",
+        "max_connections_per_provider",
+        "upstream_proxy",
+        "no_proxy",
+        "database_url",
+        "keep_requests_days",
+        "keep_minutes_days",
+        "keep_hours_days",
+        "journal_max_bytes",
+        "journal_fsync",
+        "workers",
+        "redis_url",
+        "redis_prefix",
+        "redis_timeout_s",
+        "worker_expiry_s",
+        "cache",
+        "cache_generate",
+        "cache_scope",
+        "cache_tools",
+        "cache_ttl_s",
+        "cache_max_bytes",
+        "cache_max_answer_bytes",
+        "token_counter",
+    }
+)
+"""Settings whose change is only noticed at the next start."""
+
+Print = tuple[int, int, int] | None
+"""What tells one state of a file from another: time of change, size, inode; None when there is no file."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What differs between two configurations, by the names of values: taken at once, or after a restart."""
+
+    taken: tuple[str, ...]
+    after_restart: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.taken or self.after_restart)
+
+    def __str__(self) -> str:
+        parts = [f"configuration changed: {_listed(self.taken)}"] if self.taken else []
+        if self.after_restart:
+            parts.append(f"in force after a restart: {_listed(self.after_restart)}")
+        return "; ".join(parts)
+
+
+def changes_between(old: Configuration, new: Configuration) -> Changes:
+    """What differs, in the order of names."""
+    names = _differing(_shown(old), _shown(new)) | _differing(_secrets(old), _secrets(new))
+    names |= {f"settings.{name}" for name in _differing(_settings(old), _settings(new))}
+    later = {name for name in names if name.removeprefix("settings.") in AFTER_RESTART}
+    return Changes(tuple(sorted(names - later)), tuple(sorted(later)))
+
+
+def _shown(configuration: Configuration) -> dict[str, object]:
+    return {each.name: each.value for each in configuration.values}
+
+
+def _secrets(configuration: Configuration) -> dict[str, object]:
+    """What is not shown whole: a key may change behind the four characters that are."""
+    snapshot = configuration.snapshot
+    keys = {f"providers.{key.provider_id}.keys.{key.label}": key.secret for key in snapshot.keys}
+    return keys | {f"clients.{client.label}": client.digest for client in snapshot.clients.values()}
+
+
+def _settings(configuration: Configuration) -> dict[str, object]:
+    return msgspec.structs.asdict(configuration.settings)
+
+
+def _differing(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+class Watch:
+    """Looks at the files of the configuration in force.
+
+    `load` reads the configuration anew, in a thread; `take` gets each one that is valid and differs, with what differs;
+    `refuse` gets a text, once, when one is not valid: the one in force stays. Neither may raise.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        load: Callable[[], Configuration],
+        *,
+        take: Callable[[Configuration, Changes], None],
+        refuse: Callable[[str], None],
+    ) -> None:
+        self.configuration = configuration
+        self._load = load
+        self._take = take
+        self._refuse = refuse
+        self._prints = self._look()
+        self._refused = ""
+        self._retry_at = 0.0
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(POLL_S)
+            prints = self._look()
+            if prints != self._prints:
+                await self._settled(prints)
+                await self.look_again()
+            elif self._refused and loop.time() >= self._retry_at:
+                await self.look_again()
+
+    async def look_again(self) -> bool:
+        """Read the configuration whether a file has changed or not; False when it is refused."""
+        self._prints = prints = self._look()
+        try:
+            new = await asyncio.to_thread(self._load)
+        except ConfigurationError as error:
+            self._retry_at = asyncio.get_running_loop().time() + RETRY_S
+            if str(error) != self._refused:
+                self._refused = str(error)
+                self._refuse(self._refused)
+            return False
+        self._refused = ""
+        changes = changes_between(self.configuration, new)
+        self.configuration = new
+        self._prints = {path: prints[path] if path in prints else _print_of(path) for path in new.files}
+        if changes:
+            self._take(new, changes)
+        return True
+
+    async def _settled(self, prints: dict[Path, Print]) -> None:
+        """Return once the files are as they were a moment before."""
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            last, prints = prints, self._look()
+            if prints == last:
+                return
+
+    def _look(self) -> dict[Path, Print]:
+        return {path: _print_of(path) for path in self.configuration.files}
+
+    def __repr__(self) -> str:
+        return f"<Watch of {len(self._prints)} files{', the last change refused' if self._refused else ''}>"
+
+
+def _print_of(path: Path) -> Print:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

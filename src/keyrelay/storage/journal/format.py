@@ -1,0 +1,120 @@
+"""How records lie in a segment: mark, length, checksum, payload.
+
+The mark's first byte never occurs in UTF-8, so reading finds its way back into step behind bytes that were damaged.
+Behind the last record come zeros, as segments are set aside before they are written.
+"""
+
+import struct
+import zlib
+
+import msgspec
+
+from keyrelay.core.records import Reserved
+
+RESERVED, ENDED = 1, 2
+"""Kinds of records: a `Reserved` in MessagePack, a `RequestRecord` in JSON. Other kinds are passed over."""
+
+_MARK = 0xFF
+_MARK_BYTE = bytes([_MARK])
+_SEED = 0x4B524C00
+"""What checksums begin with, with the kind: so a mark with zeros behind it is no record, nor one of another kind."""
+_RESERVED_SEED = _SEED | RESERVED
+
+_HEADER = struct.Struct("<BBII")
+HEADER_BYTES = _HEADER.size
+
+_LINE_HEAD = b'{"event":"request","request_id":"'
+_ID_AT = len(_LINE_HEAD)
+
+_pack = _HEADER.pack
+_unpack_from = _HEADER.unpack_from
+_crc32 = zlib.crc32
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Reserved).decode
+
+
+class Scan(msgspec.Struct, frozen=True, gc=False):
+    """What was found: (kind, payload) of each record, and `end`, up to where the bytes were read.
+
+    `wanted` is how many bytes from `end` on the next record has, when they were not all there. `damaged` bytes were
+    passed over before a record, `torn` ones behind the last: the end of a write that was cut short, as a rule.
+    """
+
+    records: list[tuple[int, bytes]]
+    end: int
+    wanted: int = 0
+    damaged: int = 0
+    torn: int = 0
+
+
+class _OnlyId(msgspec.Struct):
+    request_id: str = ""
+
+
+_decode_id = msgspec.json.Decoder(_OnlyId).decode
+
+
+def framed(kind: int, payload: bytes) -> bytes:
+    """A record as it is written."""
+    return _pack(_MARK, kind, len(payload), _crc32(payload, _SEED | kind)) + payload
+
+
+def framed_reservation(entry: Reserved) -> bytes:
+    """A reservation as it is written."""
+    payload = _encode(entry)
+    return _pack(_MARK, RESERVED, len(payload), _crc32(payload, _RESERVED_SEED)) + payload
+
+
+def reservation_in(payload: bytes) -> Reserved | None:
+    """The reservation that a payload holds; None when it is none."""
+    try:
+        return _decode(payload)
+    except msgspec.MsgspecError:
+        return None
+
+
+def request_id_in(line: bytes) -> str:
+    """The request's id in the JSON line of its end, empty when it has none. Finds it by its place where it can."""
+    if line.startswith(_LINE_HEAD):
+        return str(line[_ID_AT : line.find(b'"', _ID_AT)], "ascii", "replace")
+    try:
+        return _decode_id(line).request_id
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+
+
+def ended_id_in(frame: bytes) -> str:
+    """The id of the request whose end a record is, as it is written; empty when it is no end."""
+    return request_id_in(frame[HEADER_BYTES:]) if frame[1] == ENDED else ""
+
+
+def scan(data: bytes, limit: int, max_records: int) -> Scan:
+    """Read records from the beginning of a piece of a segment; never raises.
+
+    `limit` is where the segment ends, counted from the beginning of the piece: a record that would go beyond it is
+    none, one that goes beyond the piece is `wanted`.
+    """
+    records: list[tuple[int, bytes]] = []
+    size, at, good, damaged, wanted = len(data), 0, 0, 0, 0
+    while at + HEADER_BYTES <= size and len(records) < max_records:
+        mark, kind, length, checksum = _unpack_from(data, at)
+        end = at + HEADER_BYTES + length
+        if mark == _MARK and end <= size:
+            payload = data[at + HEADER_BYTES : end]
+            if _crc32(payload, _SEED | kind) == checksum:
+                records.append((kind, payload))
+                damaged += at - good
+                at = good = end
+                continue
+        elif mark == _MARK and end <= limit:
+            wanted = end - at
+            break
+        at = _next_mark(data, at)
+    if size == limit and len(records) < max_records:
+        at = size  # what is left is too short for a header, and nothing follows
+    return Scan(records, at, wanted, damaged, len(data[good:at].rstrip(b"\0")))
+
+
+def _next_mark(data: bytes, after: int) -> int:
+    found = data.find(_MARK_BYTE, after + 1)
+    return len(data) if found < 0 else found

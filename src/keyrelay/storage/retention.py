@@ -1,0 +1,105 @@
+"""Deleting what has been kept long enough, oldest first, a little at a time so that nobody waits for it."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keyrelay.storage.database import Database
+from keyrelay.storage.schema import (
+    ATTEMPTS,
+    REQUESTS,
+    USAGE_HOURS,
+    USAGE_MINUTES,
+    USED_MINUTES,
+    USED_QUARTERS,
+    USED_SECONDS,
+    id_floor,
+)
+
+ROWS_AT_A_TIME = 2_000
+PAUSE_S = 0.02
+DAY_S = 86_400
+
+USED_SECONDS_KEPT_S = 3 * 3_600
+"""The ledger is rebuilt to the second for the last two hours."""
+
+USED_MINUTES_KEPT_S = 27 * 3_600
+"""To the minute for the last 26."""
+
+USED_QUARTERS_KEPT_S = 62 * DAY_S
+"""No quota that comes back is about longer than a month."""
+
+_LOCK = 0x6B65_7972_7075_7267
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """After how many days rows of requests, and sums per minute and per hour, are deleted."""
+
+    requests_days: float
+    minutes_days: float
+    hours_days: float
+
+
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows were deleted: requests, and sums per minute and hour."""
+
+    requests: int = 0
+    minutes: int = 0
+    hours: int = 0
+
+
+async def purge(database: Database, retention: Retention, now_s: float) -> Purged:
+    """Delete what has been kept long enough, and give the space back. Raise StoreError; what is done stays done."""
+    requests_before = id_floor(int((now_s - retention.requests_days * DAY_S) * 1000))
+    requests = await _repeat(database, partial(_delete_requests, before=requests_before))
+    minutes, hours, *_ = [
+        await _repeat(database, partial(_delete_sums, table=table, before_s=int(now_s - kept_s)))
+        for table, kept_s in (
+            (USAGE_MINUTES, retention.minutes_days * DAY_S),
+            (USAGE_HOURS, retention.hours_days * DAY_S),
+            (USED_SECONDS, USED_SECONDS_KEPT_S),
+            (USED_MINUTES, USED_MINUTES_KEPT_S),
+            (USED_QUARTERS, USED_QUARTERS_KEPT_S),
+        )
+    ]
+    await database.reclaim()
+    return Purged(requests=requests, minutes=minutes, hours=hours)
+
+
+async def _repeat(database: Database, delete: Callable[[sa.Connection], int]) -> int:
+    """Delete until there is nothing left to delete, in a transaction each time; how many rows in all."""
+    total = 0
+    while deleted := await database.change(lambda connection: delete(connection) if _alone(connection) else 0):
+        total += deleted
+        await asyncio.sleep(PAUSE_S)
+    return total
+
+
+def _alone(connection: sa.Connection) -> bool:
+    """Whether nobody else deletes at the moment; until the transaction ends nobody else will."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar())
+
+
+def _delete_requests(connection: sa.Connection, before: str) -> int:
+    last = _last_of(connection, REQUESTS.c.id, before)
+    if last is None:
+        return 0
+    connection.execute(sa.delete(ATTEMPTS).where(ATTEMPTS.c.request_id <= last))
+    return connection.execute(sa.delete(REQUESTS).where(REQUESTS.c.id <= last)).rowcount
+
+
+def _delete_sums(connection: sa.Connection, table: sa.Table, before_s: int) -> int:
+    last_s = _last_of(connection, table.c.start_s, before_s)
+    return 0 if last_s is None else connection.execute(sa.delete(table).where(table.c.start_s <= last_s)).rowcount
+
+
+def _last_of(connection: sa.Connection, column: sa.Column[Any], before: int | str) -> Any:
+    """The last of the first rows that are to be deleted, by the column that they are ordered by."""
+    oldest = sa.select(column).where(column < before).order_by(column).limit(ROWS_AT_A_TIME).subquery()
+    return connection.execute(sa.select(oldest.c[0]).order_by(sa.desc(oldest.c[0])).limit(1)).scalar()

@@ -1,0 +1,208 @@
+"""Making and migrating the tables: whole or not at all, once, and never by a gateway that should not."""
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from keyrelay.core.errors import StoreError
+from keyrelay.storage import migrations
+from keyrelay.storage.database import Database, open_database
+from keyrelay.storage.migrating import _migrate_apart, ensure_file, ensure_schema
+from keyrelay.storage.migrations.running import migrate
+from keyrelay.storage.schema import METADATA, VERSION_TABLE, VERSIONS
+from keyrelay.storage.standing import standing_of
+from keyrelay.storage.versions import SchemaState, state_of, version_of
+
+_INCREMENTAL = 2
+_Result = TypeVar("_Result")
+
+
+async def set_version(database: Database, version: str) -> None:
+    statement = sa.text(f"UPDATE {VERSION_TABLE} SET version_num = :version")
+    await database.change(lambda connection: connection.execute(statement, {"version": version}).close())
+
+
+def differences(connection: sa.Connection) -> list[object]:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return list(compare_metadata(context, METADATA))
+
+
+async def test_the_steps_lead_to_the_tables_that_the_code_works_with(database: Database) -> None:
+    assert await database.read(differences) == []
+    if database.file is not None:
+        made = sa.text("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND sql LIKE '%WITHOUT ROWID%'")
+        assert await database.read(lambda connection: connection.execute(made).scalar()) == len(METADATA.tables)
+
+
+async def test_tables_made_at_once_are_those_of_the_steps(tmp_path: Path) -> None:
+    database = open_database("", tmp_path)
+    await ensure_schema(database)
+    assert await database.read(differences) == []
+    assert await migrate(database) == (VERSIONS[-1], VERSIONS[-1])
+    await database.close()
+
+
+def test_the_versions_are_those_of_the_steps() -> None:
+    assert migrations.__file__ is not None
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    steps = [each.revision for each in script.walk_revisions()]
+    assert tuple(reversed(steps)) == VERSIONS
+    assert script.get_current_head() == VERSIONS[-1]
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [("", SchemaState.EMPTY), (VERSIONS[-1], SchemaState.CURRENT), ("9999", SchemaState.NEWER)],
+)
+def test_what_a_version_means(version: str, state: SchemaState) -> None:
+    assert state_of(version) is state
+
+
+def test_a_gateway_makes_its_file_for_its_owner_alone_and_never_loads_alembic(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from keyrelay.storage.database import open_database\n"
+        "from keyrelay.storage.migrating import ensure_schema\n"
+        "async def main():\n"
+        "    database = open_database('', Path(sys.argv[1]))\n"
+        "    await ensure_schema(database); await ensure_schema(database); await database.close()\n"
+        "asyncio.run(main())\n"
+        "print([name for name in ('alembic', 'sqlalchemy.orm', 'asyncpg') if name in sys.modules])\n"
+    )
+    directory = tmp_path / "new" / "data"
+    command = [sys.executable, "-c", script, str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+    assert stat.S_IMODE((directory / "keyrelay.db").stat().st_mode) == 0o600
+    assert asyncio.run(_with_database("", directory, _version_and_vacuum)) == (VERSIONS[-1], _INCREMENTAL)
+
+
+async def _version_and_vacuum(database: Database) -> tuple[str, int]:
+    vacuum = sa.text("PRAGMA auto_vacuum")
+    mode = await database.read(lambda connection: connection.execute(vacuum).scalar_one())
+    return await database.read(version_of), mode
+
+
+async def test_two_gateways_that_start_at_once_agree(tmp_path: Path) -> None:
+    databases = [open_database("", tmp_path) for _ in range(2)]
+    await asyncio.gather(*map(ensure_schema, databases))
+    for database in databases:
+        assert await database.read(version_of) == VERSIONS[-1]
+        await database.close()
+
+
+async def test_two_who_migrate_a_postgres_at_once_take_turns(postgres_url: str, tmp_path: Path) -> None:
+    databases = [open_database(postgres_url, tmp_path) for _ in range(3)]
+    done = await asyncio.gather(*map(migrate, databases))
+    assert sorted(done) == [("", "0001"), ("0001", "0001"), ("0001", "0001")]
+    for database in databases:
+        await database.close()
+
+
+async def test_a_gateway_leaves_a_postgres_to_a_person(postgres_url: str, tmp_path: Path) -> None:
+    database = open_database(postgres_url, tmp_path)
+    with pytest.raises(StoreError, match="no tables yet: run `keyrelay db migrate`") as caught:
+        await ensure_schema(database)
+    assert caught.value.lasting
+    await migrate(database)
+    await ensure_schema(database)
+    await database.close()
+
+
+async def test_tables_of_a_newer_keyrelay_are_left_alone(database: Database) -> None:
+    await set_version(database, "9999")
+    for work in (ensure_schema(database), migrate(database)):
+        with pytest.raises(StoreError, match="newer Keyrelay") as caught:
+            await work
+        assert caught.value.lasting
+    assert (await standing_of(database)).state is SchemaState.NEWER
+
+
+async def test_what_stops_a_migration_of_its_own_process_is_passed_on(tmp_path: Path) -> None:
+    database = open_database("", tmp_path)
+    await ensure_file(database)
+    await database.change(lambda connection: connection.execute(sa.text("CREATE TABLE requests (id)")).close())
+    assert database.file is not None
+    with pytest.raises(StoreError, match=r"was not migrated: .*requests") as caught:
+        await asyncio.to_thread(_migrate_apart, database.file)
+    assert caught.value.lasting
+    await database.close()
+
+
+async def test_a_file_is_migrated_in_a_process_of_its_own(tmp_path: Path) -> None:
+    database = open_database("", tmp_path)
+    await ensure_file(database)
+    assert database.file is not None
+    await asyncio.to_thread(_migrate_apart, database.file)
+    assert await database.read(version_of) == VERSIONS[-1]
+    await database.close()
+
+
+async def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    database = open_database("", tmp_path / "file" / "data")
+    with pytest.raises(StoreError, match="cannot be made") as caught:
+        await ensure_schema(database)
+    assert caught.value.lasting
+    await database.close()
+
+
+def _killed_at(statement: int, migrating: Callable[[], None]) -> bool:
+    """Migrate in a process that is killed before its n-th statement; whether it came that far."""
+    child = os.fork()
+    if not child:
+        seen: Iterator[int] = iter(range(10_000))
+
+        def count(*_: object) -> None:
+            if next(seen) == statement:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", count)
+        try:
+            migrating()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.parametrize(("kind", "work"), [("sqlite", migrate), ("sqlite", ensure_schema), ("postgresql", migrate)])
+def test_a_migration_killed_at_any_statement_has_done_nothing_and_can_be_repeated(
+    kind: str, work: Callable[[Database], Awaitable[object]], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
+
+    def migrating() -> None:
+        asyncio.run(_with_database(url, tmp_path, work))
+
+    asyncio.run(_with_database(url, tmp_path, ensure_file))
+    statement = 0
+    while _killed_at(statement, migrating):
+        assert asyncio.run(_with_database(url, tmp_path, _tables)) == []
+        statement += 1
+    assert statement > len(METADATA.tables)
+    assert asyncio.run(_with_database(url, tmp_path, _tables)) == sorted([*METADATA.tables, VERSION_TABLE])
+
+
+async def _with_database(url: str, directory: Path, work: Callable[[Database], Awaitable[_Result]]) -> _Result:
+    database = open_database(url, directory)
+    try:
+        return await work(database)
+    finally:
+        await database.close()
+
+
+async def _tables(database: Database) -> list[str]:
+    return await database.read(lambda connection: sorted(sa.inspect(connection).get_table_names()))
