@@ -66,7 +66,7 @@ class Rig:
         }
         nowhere = Path("/nonexistent")
         configuration = load_configuration(environ, directory=nowhere, overrides={"data_dir": str(nowhere)})
-        self.pool: Pool = compose_pool(configuration)
+        self.pool: Pool = compose_pool(configuration, print)
         self.ledger = MemoryLedger()
         self.learner = Learner(
             self.ledger,

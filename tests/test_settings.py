@@ -7,7 +7,17 @@ import pytest
 from keyrelay.configuration.setting_values import default_settings
 from keyrelay.core.configuration import PolicyName
 from keyrelay.core.secrets import Secret
-from keyrelay.settings import SETTINGS, CacheMode, CacheScope, Kind, LogFormat, LogLevel, Setting, Settings, TokenCounterName
+from keyrelay.settings import (
+    SETTINGS,
+    CacheMode,
+    CacheScope,
+    Kind,
+    LogFormat,
+    LogLevel,
+    Setting,
+    Settings,
+    TokenCounterName,
+)
 
 TYPES: dict[Kind, set[object]] = {
     Kind.TEXT: {str, Secret},

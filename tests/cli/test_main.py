@@ -102,7 +102,7 @@ class TestWhatIsStarted:
 
     STAND_IN = (
         "import sys, types\n"
-        "def run(configuration):\n"
+        "def run(configuration, overrides):\n"
         "    print('run', sorted(configuration.snapshot.providers), configuration.settings.port)\n"
         "    return 7\n"
         "def run_demo(configuration):\n"

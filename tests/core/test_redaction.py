@@ -90,3 +90,11 @@ def test_no_text_takes_long(text: str) -> None:
     began = time.perf_counter()
     Redactor().redact(text)
     assert time.perf_counter() - began < 1
+
+
+def test_secrets_may_change_and_those_before_are_still_taken_out() -> None:
+    redactor = Redactor(["first-secret"])
+    redactor.know(["second-secret"])
+    assert redactor.redact("first-secret second-secret third-secret") == f"{MASK} {MASK} third-secret"
+    redactor.know(["third-secret"])
+    assert redactor.redact("first-secret second-secret third-secret") == f"first-secret {MASK} {MASK}"

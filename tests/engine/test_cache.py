@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from keyrelay.core.usage import Usage
 from keyrelay.engine.cache import AnswerCache
+from keyrelay.engine.cache_counts import CacheCounts, Saved
 from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.kept import Kept, Wrong, seal
 from keyrelay.engine.shelf import REPORT_EVERY_S, CacheSettings
@@ -502,3 +504,11 @@ def test_it_says_what_it_is() -> None:
     front = Front()
     assert repr(front.answers).startswith("<AnswerCache <Shelf over <MemoryCache 0 answers")
     assert isinstance(front.answers, AnswerCache)
+
+
+def test_what_is_saved_is_summed_with_its_cost_where_that_is_known() -> None:
+    counts = CacheCounts()
+    counts.save(Usage(3, 4), 0.25)
+    counts.save(None, None)
+    counts.save(Usage(1, 1), 0.5)
+    assert counts.saved == Saved(input_tokens=4, output_tokens=5, cost_usd=0.75, unpriced=1)

@@ -115,6 +115,31 @@ class TestHealth:
             count += 1
         assert count == opens_after
 
+    def test_a_key_with_another_secret_begins_anew_and_others_are_told(self) -> None:
+        known, told = health(failures=1), Told()
+        names = ["key:groq/a", "account:groq/own", "pair:groq/own:llama", "key:groq/ab", "pair:groq/other:llama"]
+        proofs = [known.proof("key:groq/a"), known.proof("pair:groq/a:llama")]
+        cells = [known.cell(name) for name in names]
+        circuits = [known.circuit("key:groq/a"), known.circuit("provider:groq")]
+        for cell in cells:
+            cell.rest(MANUAL, failure())
+        for circuit in circuits:
+            circuit.failed(NOW_S, "x", half)
+        changes = known.changes
+        known.watch(told)
+        known.forget(provider_id="groq", account="own", label="a")
+        assert known.changes > changes
+        assert [known.cell(name) is cell for name, cell in zip(names, cells, strict=True)] == [False] * 3 + [True] * 2
+        assert [known.proof(proof.name) is proof for proof in proofs] == [False, False]
+        assert [known.circuit(circuit.name) is circuit for circuit in circuits] == [False, True]
+        assert [cell.failure is None for cell in cells] == [True] * 3 + [False] * 2
+        heard = len(told.names)
+        for cell in cells[:3]:  # a request that was sent with the old secret comes back
+            cell.rest(MANUAL, failure())
+        circuits[0].failed(NOW_S, "x", half)
+        proofs[0].settle(proven=True)
+        assert len(told.names) == heard
+
     def test_a_watcher_is_told_of_every_change_and_of_nothing_else(self) -> None:
         known, told = health(failures=1), Told()
         cell, proof, circuit = known.cell("a"), known.proof("a"), known.circuit("a")

@@ -26,7 +26,7 @@ from keyrelay.core.usage_views import (
 )
 from keyrelay.storage.database import Database
 from keyrelay.storage.reading import PromptReader
-from keyrelay.storage.usage_queries import UsageQueries
+from keyrelay.storage.usage_queries import MOST_CELLS, UsageQueries
 from tests.storage.usage_rows import CATEGORIES, CLIENTS, MODELS, PROVIDERS, a_record, keep
 
 DAY = 1_795_219_200
@@ -41,9 +41,14 @@ def some_records() -> list[RequestRecord]:
 
 
 @pytest.fixture
-async def queries(database: Database) -> UsageQueries:
+async def filled(database: Database) -> Database:
     await keep(database, some_records())
-    return UsageQueries(PromptReader(database))
+    return database
+
+
+@pytest.fixture
+def queries(filled: Database) -> UsageQueries:
+    return UsageQueries(PromptReader(filled))
 
 
 def value_of(record: RequestRecord, dimension: Dimension) -> str:
@@ -111,22 +116,25 @@ FILTERS = st.builds(
 MINUTES = st.integers(-120, SPREAD_S // 60 + 120)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=MINUTES,
     length=st.integers(1, SPREAD_S // 60),
     fields=FILTERS,
     group_by=st.none() | st.sampled_from(Dimension),
     interval=st.sampled_from([None, None, Interval.DAY, Interval.HOUR, Interval.MINUTE]),
+    most_cells=st.sampled_from([0, MOST_CELLS]),
 )
 async def test_sums_are_those_of_the_records(
-    queries: UsageQueries,
+    filled: Database,
+    most_cells: int,
     start: int,
     length: int,
     fields: UsageFilter,
     group_by: Dimension | None,
     interval: Interval | None,
 ) -> None:
+    queries = UsageQueries(PromptReader(filled), most_cells=most_cells)
     span = Span(DAY + 60 * start, DAY + 60 * (start + length))
     pieces = cover(span, interval or Interval.DAY)
     query = UsageQuery(pieces=pieces, fields=fields, group_by=group_by, interval=interval)

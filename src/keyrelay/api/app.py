@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keyrelay.api.dataplane import DataPlane, Handler
 from keyrelay.api.health import Health
+from keyrelay.api.request_log import RequestLog
+from keyrelay.configuration.values import Configuration
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -22,22 +24,35 @@ class Place(msgspec.Struct, frozen=True):
     handler: Handler
 
 
+class Hooks(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens around the serving of requests.
+
+    `start` before the first one, `stop` after the last one, `apply` when the configuration changes meanwhile; `sample`
+    gives this process's metrics for its supervisor.
+    """
+
+    start: Hook
+    stop: Hook
+    apply: Callable[[Configuration], None]
+    sample: Callable[[], bytes]
+
+
 class Application:
     """The ASGI application that uvicorn, or any other server, runs.
 
     `exact` are the data plane's handlers by method and path as sent, for a server that looks them up itself.
     """
 
-    def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, on_start: Hook, on_stop: Hook) -> None:
+    def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, log: RequestLog, hooks: Hooks) -> None:
         self.data = data
         self.health = health
+        self.log = log
         self.exact = {
             (method.encode("ascii"), path.encode("ascii")): Place(method, path, handler)
             for (method, path), handler in data.routes.items()
         }
         self._control = control
-        self._on_start = on_start
-        self._on_stop = on_stop
+        self._hooks = hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -56,12 +71,20 @@ class Application:
         To be called once, in the event loop that will serve, before the first request. Raise ConfigurationError for
         what a person has to mend first.
         """
-        await self._on_start()
+        await self._hooks.start()
+
+    def apply(self, configuration: Configuration) -> None:
+        """Go on with another configuration; requests under way end as they began."""
+        self._hooks.apply(configuration)
+
+    def sample(self) -> bytes:
+        """What this process has counted, as its supervisor takes it."""
+        return self._hooks.sample()
 
     async def stop(self) -> None:
         """Let go of everything: connections to providers are closed, what waits to be written is written."""
         self.health.draining = True
-        await self._on_stop()
+        await self._hooks.stop()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

@@ -12,15 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from keyrelay import __version__
 from keyrelay.api.dataplane import unknown_path
+from keyrelay.api.exposition import Exposition
 from keyrelay.api.health import Health
-from keyrelay.api.observer import Watchers
 from keyrelay.api.openapi import components, data_plane_paths
 from keyrelay.api.views import View
 from keyrelay.core.errors import CallerError
@@ -39,13 +37,8 @@ _ASSETS = {
 _ASSET_PATH = "/docs/assets/"
 
 
-def create_control_plane(
-    health: Health, watchers: Watchers, views: tuple[View, ...] = (), collectors: tuple[Collector, ...] = ()
-) -> FastAPI:
-    """The control plane as an ASGI application, with the routes of each view and further metrics."""
-    registry = CollectorRegistry()
-    for collector in (watchers.metrics, *collectors):
-        registry.register(collector)
+def create_control_plane(health: Health, exposition: Exposition, views: tuple[View, ...] = ()) -> FastAPI:
+    """The control plane as an ASGI application, with these metrics and the routes of each view."""
     app = FastAPI(
         title="Keyrelay",
         version=__version__,
@@ -57,7 +50,7 @@ def create_control_plane(
     app.add_exception_handler(CallerError, _caller_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     _add_health(app, health)
-    _add_metrics(app, registry, watchers)
+    _add_metrics(app, exposition)
     for view in views:
         view.install(app)
     _add_docs(app)
@@ -83,11 +76,10 @@ def _add_health(app: FastAPI, health: Health) -> None:
     app.get("/healthz", tags=["health"], summary="The same as /readyz.")(readyz)
 
 
-def _add_metrics(app: FastAPI, registry: CollectorRegistry, watchers: Watchers) -> None:
+def _add_metrics(app: FastAPI, exposition: Exposition) -> None:
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics.", response_class=Response)
     async def metrics() -> Response:
-        watchers.flush()
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return Response(await exposition.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _add_docs(app: FastAPI) -> None:

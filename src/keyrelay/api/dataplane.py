@@ -68,6 +68,11 @@ class DataPlane:
         decode = partial(decode_request_generate, max_depth=settings.max_body_depth)
         self.routes["POST", "/v1/generate"] = partial(self._call, decode=decode, generate=True)
 
+    def configure(self, settings: DataPlaneSettings) -> None:
+        """Go on with other settings; the depth of a body's JSON stays bounded as it was."""
+        self._settings = settings
+        self.visits.body_timeout_s = settings.body_timeout_s
+
     def handler(self, method: str, path: str) -> Handler | None:
         """The handler of a request, found by its exact method and path, else by their tolerated spellings."""
         return self.routes.get((method, path)) or self._tolerant(method, path)

@@ -21,9 +21,7 @@ class Check(msgspec.Struct, frozen=True):
 class Health:
     """Says whether Keyrelay should get requests. `draining` is set when it is about to stop."""
 
-    def __init__(
-        self, pool: Pool, epoch_s: Callable[[], float], further: tuple[Callable[[], Check], ...] = ()
-    ) -> None:
+    def __init__(self, pool: Pool, epoch_s: Callable[[], float], further: tuple[Callable[[], Check], ...] = ()) -> None:
         self._pool = pool
         self._epoch_s = epoch_s
         self._further = further

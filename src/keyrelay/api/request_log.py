@@ -15,6 +15,7 @@ import msgspec
 from keyrelay.core.failures import FAULT_KINDS
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
+from keyrelay.settings import Settings
 
 _FIRST_FAILURE_STATUS = 500
 
@@ -27,6 +28,13 @@ Entry = tuple[float, RequestRecord, Attempt | bytes]
 """When, which request, and what of it: an attempt that failed, or its own line, when it has ended."""
 
 _encoder = msgspec.json.Encoder()
+
+
+def logs_json(settings: Settings) -> bool:
+    """Whether log lines are JSON: as set, else unless a person is looking."""
+    if settings.log_format == "auto":
+        return not sys.stderr.isatty()
+    return settings.log_format == "json"
 
 
 class LibraryMessages(logging.Handler):
@@ -54,6 +62,11 @@ class RequestLog:
         self._same_from_s = self._same_until_s = 0.0
         self._same_text = ""
         self.redactor = redactor
+
+    def configure(self, settings: Settings) -> None:
+        """Go on with other settings."""
+        self._as_json = logs_json(settings)
+        self._least = LEVELS.index(settings.log_level)
 
     def seal(self, time_s: float, record: RequestRecord) -> bytes:
         """The line of a request that ended at this time, in JSON without a line end; its record says as much."""

@@ -181,6 +181,7 @@ class GatewayProtocol(HttpToolsProtocol):
     """One connection of a caller."""
 
     cycle: GatewayCycle
+    retiring = False
     _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -212,7 +213,8 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             scope, target = self._short_scope(place), place.handler
         previous = self.cycle
-        cycle = GatewayCycle(scope, self, keep_alive=version != "1.0" and parser.should_keep_alive())
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not self.retiring
+        cycle = GatewayCycle(scope, self, keep_alive=keep_alive)
         self.scope, self.cycle = scope, cycle
         if self.expect_100_continue:
             cycle.waiting_for_100_continue = True
@@ -292,6 +294,21 @@ class GatewayProtocol(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._watch_idleness(self.timeout_keep_alive)
+
+    def retire(self) -> None:
+        """Let the next answer be the last one here, and say so: a caller then goes on elsewhere and loses nothing.
+
+        An answer whose head has gone out cannot say it any more; the one after it will.
+        """
+        self.retiring = True
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def idle_s(self, since: float) -> float:
+        """How long nobody has asked anything here, at most from `since` on (event-loop clock); 0 for a busy one."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return 0.0
+        return self.loop.time() - max(self._idle_since, since)
 
     def _watch_idleness(self, after_s: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(after_s, self.timeout_keep_alive_handler)

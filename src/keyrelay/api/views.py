@@ -60,6 +60,10 @@ class Access:
 
     def __init__(self, clients: Callable[[], dict[bytes, Client]], operator_secret: Secret) -> None:
         self._clients = clients
+        self.configure(operator_secret)
+
+    def configure(self, operator_secret: Secret) -> None:
+        """Let in the operator by this secret from now on; nobody by an empty one."""
         secret = operator_secret.reveal().encode()
         self._operator = hashlib.sha256(secret).digest() if secret else b""
 

@@ -109,11 +109,11 @@ class Visit:
 class Visits:
     """All requests under way."""
 
-    __slots__ = ("_body_timeout_s", "_present", "_reader_timeout_s", "_ticking")
+    __slots__ = ("_present", "_reader_timeout_s", "_ticking", "body_timeout_s")
 
     def __init__(self, *, body_timeout_s: float, reader_timeout_s: float) -> None:
         self._present: set[Visit] = set()
-        self._body_timeout_s = body_timeout_s
+        self.body_timeout_s = body_timeout_s
         self._reader_timeout_s = reader_timeout_s
         self._ticking = False
 
@@ -142,7 +142,7 @@ class Visits:
             if visit.ended is not None:
                 continue
             if visit.reading_since:
-                if now - visit.reading_since > self._body_timeout_s:
+                if now - visit.reading_since > self.body_timeout_s:
                     visit.cut(Ended.SLOW_BODY)
             elif visit.writing_since and now - visit.writing_since > self._reader_timeout_s:
                 visit.cut(Ended.SLOW_READER)

@@ -5,6 +5,6 @@
 
 from keyrelay.bootstrap.application import compose
 from keyrelay.bootstrap.engine import SystemClock, compose_gateway, compose_pool
-from keyrelay.bootstrap.parts import logs_json, open_log, secrets_of
+from keyrelay.bootstrap.parts import open_log, secrets_of
 
-__all__ = ["SystemClock", "compose", "compose_gateway", "compose_pool", "logs_json", "open_log", "secrets_of"]
+__all__ = ["SystemClock", "compose", "compose_gateway", "compose_pool", "open_log", "secrets_of"]

@@ -2,11 +2,12 @@
 
 import random
 
-from keyrelay.api.app import Application
+from keyrelay.api.app import Application, Hooks
 from keyrelay.api.cache import CacheCollector, CacheRoutes
 from keyrelay.api.control import create_control_plane
 from keyrelay.api.dataplane import DataPlane
 from keyrelay.api.exports import ExportsView
+from keyrelay.api.exposition import Exposition
 from keyrelay.api.health import Health as HealthView
 from keyrelay.api.metrics import Metrics
 from keyrelay.api.observer import Watchers
@@ -14,12 +15,14 @@ from keyrelay.api.quota import QuotaRoutes
 from keyrelay.api.quota_watch import QuotaWatch
 from keyrelay.api.request_list import RequestListView
 from keyrelay.api.requests import RequestsView
+from keyrelay.api.siblings import Siblings
 from keyrelay.api.usage import UsagePlanner, UsageView
 from keyrelay.api.views import Access
-from keyrelay.bootstrap.engine import SystemClock, compose_answers, compose_gateway, compose_pool
+from keyrelay.bootstrap.engine import SystemClock, compose_answers, compose_gateway, compose_pool, reconfigure
 from keyrelay.bootstrap.keeping import Keeping
-from keyrelay.bootstrap.parts import data_plane_settings, open_log, transport_settings
+from keyrelay.bootstrap.parts import data_plane_settings, open_log, secrets_of, transport_settings
 from keyrelay.configuration.values import Configuration
+from keyrelay.core.identity import WorkerIdentity
 from keyrelay.engine.explanations import Explainer
 from keyrelay.engine.quota_events import QuotaEvents
 from keyrelay.engine.quota_view import QuotaView
@@ -32,8 +35,11 @@ from keyrelay.storage.usage_queries import UsageQueries
 from keyrelay.upstream.transport import HttpTransport
 
 
-def compose(configuration: Configuration) -> Application:
-    """The application for a configuration."""
+def compose(
+    configuration: Configuration, *, identity: WorkerIdentity | None = None, siblings: Siblings | None = None
+) -> Application:
+    """The application for a configuration, as one of its workers, or alone."""
+    del identity  # to be given to the journal and to Redis
     settings = configuration.settings
     clock = SystemClock()
     ledger = MemoryLedger()
@@ -75,9 +81,11 @@ def compose(configuration: Configuration) -> Application:
         RequestsView(gateway.decisions, explainer, access, clock.epoch_s, stored=request_queries),
         CacheRoutes(answers, access, shared=settings.cache_scope == "shared"),
     )
+    data = DataPlane(gateway, clock, data_plane_settings(settings))
     quota_watch = QuotaWatch(pool, ledger, QuotaEvents(pool, ledger), log, clock.epoch_s)
     watchers.quota, watchers.decisions = quota_watch, gateway.decisions
     gateway.decisions.refresh = watchers.flush
+    exposition = Exposition((metrics, quota_watch, CacheCollector(answers)), siblings or Siblings(), watchers.flush)
 
     async def start() -> None:
         await keeping.start(Rebuilding(pool, ledger, gateway.learner.book, clock.epoch_s()))
@@ -89,10 +97,17 @@ def compose(configuration: Configuration) -> Application:
         await keeping.stop()
         gateway.decisions.clear()
 
+    def apply(changed: Configuration) -> None:
+        log.redactor.know(secrets_of(changed))
+        log.configure(changed.settings)
+        access.configure(changed.settings.operator_secret)
+        data.configure(data_plane_settings(changed.settings))
+        reconfigure(gateway, changed)
+
     return Application(
-        DataPlane(gateway, clock, data_plane_settings(settings)),
-        create_control_plane(health, watchers, views, (quota_watch, CacheCollector(answers))),
+        data,
+        create_control_plane(health, exposition, views),
         health,
-        on_start=start,
-        on_stop=stop,
+        log=log,
+        hooks=Hooks(start=start, stop=stop, apply=apply, sample=exposition.sample),
     )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from keyrelay.bootstrap.parts import cache_settings, circuit_settings, engine_settings, secrets_of
+from keyrelay.bootstrap.parts import cache_settings, circuit_settings, engine_settings, margins_of, secrets_of
 from keyrelay.configuration.values import Configuration
 from keyrelay.core.redaction import Redactor
 from keyrelay.engine.cache import AnswerCache
@@ -64,7 +64,7 @@ def compose_gateway(
         report=report,
         merged=lambda merge: merge_accounts(pool, ledger, merge, clock.epoch_s()),
         started_s=clock.epoch_s(),
-        margins={provider.id: provider.margin for provider in configuration.snapshot.providers.values()},
+        margins=margins_of(configuration),
     )
     return Gateway(pool, ports, settings=engine_settings(configuration.settings), learner=learner, answers=answers)
 
@@ -76,3 +76,11 @@ def compose_answers(
     settings, counts = cache_settings(configuration.settings), CacheCounts()
     shelf = Shelf(cache, ports.clock, counts, settings=settings, report=report)
     return AnswerCache(pool, ports, shelf, counts, settings=settings)
+
+
+def reconfigure(gateway: Gateway, configuration: Configuration) -> None:
+    """Let the engine go on with another configuration. Requests under way end with the plan that they have."""
+    gateway.learner.redactor.know(secrets_of(configuration))
+    gateway.learner.margins = margins_of(configuration)
+    gateway.pool.replace(configuration.snapshot)
+    gateway.configure(engine_settings(configuration.settings))

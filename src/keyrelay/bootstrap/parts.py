@@ -1,9 +1,7 @@
 """The settings in force, as the parts of Keyrelay want to hear them."""
 
-import sys
-
 from keyrelay.api.dataplane import DataPlaneSettings
-from keyrelay.api.request_log import RequestLog
+from keyrelay.api.request_log import RequestLog, logs_json
 from keyrelay.configuration.values import Configuration
 from keyrelay.core.redaction import Redactor
 from keyrelay.engine.settings import EngineSettings
@@ -26,15 +24,19 @@ def secrets_of(configuration: Configuration) -> list[str]:
     """Everything that must never be written anywhere."""
     keys = [key.secret.reveal() for key in configuration.snapshot.keys if key.secret is not None]
     settings = configuration.settings
-    own = (settings.upstream_proxy, settings.operator_secret, settings.api_key)
+    own = (
+        settings.upstream_proxy,
+        settings.operator_secret,
+        settings.api_key,
+        settings.database_url,
+        settings.redis_url,
+    )
     return [*keys, *(secret.reveal() for secret in own)]
 
 
-def logs_json(settings: Settings) -> bool:
-    """Whether log lines are JSON: as set, else unless a person is looking."""
-    if settings.log_format == "auto":
-        return not sys.stderr.isatty()
-    return settings.log_format == "json"
+def margins_of(configuration: Configuration) -> dict[str, float]:
+    """The share that is kept from each provider's limits."""
+    return {provider.id: provider.margin for provider in configuration.snapshot.providers.values()}
 
 
 def engine_settings(settings: Settings) -> EngineSettings:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from keyrelay import __version__
-from keyrelay.cli import catalogue, clients, config, explain, options, quota, replay
+from keyrelay.cli import catalogue, clients, config, db, explain, options, quota, replay
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_warnings
 from keyrelay.core.errors import KeyrelayError
@@ -29,6 +29,7 @@ app.add_typer(catalogue.providers_app, name="providers")
 app.add_typer(catalogue.models_app, name="models")
 app.add_typer(clients.app, name="clients")
 app.add_typer(quota.app, name="quota")
+app.add_typer(db.app, name="db")
 app.command(short_help="Say why a request was answered as it was.")(explain.explain)
 app.command(short_help="Compare policies and keys on recorded requests.")(replay.replay)
 
@@ -79,6 +80,7 @@ def up(*, overrides: options.Overrides, no_demo: options.NoDemoOption = False) -
     Examples:
       keyrelay up
       keyrelay up --host 0.0.0.0 --port 9000
+      REDIS_URL=redis://127.0.0.1:6379/0 keyrelay up --workers 4
       GROQ_API_KEY=<your key> keyrelay up --no-demo
     """
     raise typer.Exit(_up(overrides, no_demo=no_demo))
@@ -95,9 +97,13 @@ def _up(overrides: options.Overrides, *, no_demo: bool) -> int:
         from keyrelay.cli.simulation import run_demo
 
         return run_demo(configuration)
+    if configuration.settings.workers > 1:
+        from keyrelay.cli.supervising import supervise
+
+        return supervise(configuration, overrides)
     from keyrelay.cli.serving import run
 
-    return run(configuration)
+    return run(configuration, overrides)
 
 
 @app.command(short_help="Start the gateway with simulated providers.")

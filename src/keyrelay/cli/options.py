@@ -31,6 +31,7 @@ def _option(flag: str, metavar: str, text: str) -> Any:
 _OPTIONS: Mapping[str, Any] = {
     "host": _option("--host", "ADDRESS", "Address to listen on, by default 127.0.0.1."),
     "port": _option("--port", "PORT", "Port to listen on, by default 8787; 0 takes a free one."),
+    "workers": _option("--workers", "NUMBER", "Processes that serve on the port; more than one needs Redis."),
     "config_file": _option("--config", "FILE", "Configuration file, by default keyrelay.toml."),
     "env_file": _option("--env-file", "FILE", "File of environment variables, by default .env."),
     "data_dir": _option("--data-dir", "DIRECTORY", "Where clients are kept."),
@@ -43,7 +44,7 @@ _OPTIONS: Mapping[str, Any] = {
 FILES = ("config_file", "env_file", "data_dir")
 """Settings that say where the configuration is."""
 
-SERVER = ("host", "port", *FILES, "log_level", "log_format")
+SERVER = ("host", "port", "workers", *FILES, "log_level", "log_format")
 """Settings of a gateway that is to be started."""
 
 REMOTE = ("url", *FILES)

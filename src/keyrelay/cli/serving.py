@@ -1,62 +1,84 @@
 """`keyrelay up` and `keyrelay demo`: run the gateway under uvicorn until it is told to stop.
 
 SIGTERM and SIGINT drain: the listener closes first, requests under way get `drain_timeout_s` to end, then streams
-are ended with an error event. A second signal does not wait.
+are ended with an error event. A second signal does not wait. With several workers each of them serves like this, under
+a supervisor (`cli.supervising`).
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
 
-from keyrelay import __version__
 from keyrelay.api.app import Application
 from keyrelay.api.request_log import LibraryMessages
 from keyrelay.api.server import GatewayProtocol
-from keyrelay.bootstrap import compose, open_log
+from keyrelay.bootstrap import compose
 from keyrelay.cli.exits import Exit
-from keyrelay.cli.output import note, print_warnings
-from keyrelay.configuration import Configuration, FirstRun, ensure_client, with_clients
+from keyrelay.cli.opening import FIRST_START, base_url, bind, greet, let_in_first, unkept_clients
+from keyrelay.cli.options import Overrides, configuration_of
+from keyrelay.cli.output import print_warnings
+from keyrelay.configuration import Configuration, with_clients
+from keyrelay.configuration.watching import Watch
+from keyrelay.core.identity import WorkerIdentity, instance_name
+from keyrelay.settings import Settings
 
 _COLLECT_EVERY_S = 10.0
+_SOURCE = "keyrelay.configuration"
 
 
 class GatewayServer(uvicorn.Server):
     """uvicorn that says when it listens, and tells the application when it is about to stop."""
 
-    def __init__(self, config: uvicorn.Config, application: Application, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._application = application
+    def __init__(self, settings: Settings, application: Application, on_ready: Callable[[], None]) -> None:
+        super().__init__(_uvicorn_config(settings, application))
+        self.application = application
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, then say so."""
-        await super().startup(sockets)
+        await self._listen(sockets)
         if self.started:
             self._on_ready()
+
+    async def _listen(self, sockets: list[socket.socket] | None) -> None:
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second; unlike uvicorn's own, let the process end with code 0."""
         del sig, frame
-        self._application.health.draining = True
+        self.application.health.draining = True
         self.force_exit = self.should_exit
         self.should_exit = True
 
+    async def run_on(self, bound: socket.socket) -> int:
+        """Start the application, serve on this socket, stop the application; the exit code."""
+        _calm_collector(asyncio.get_running_loop())
+        try:
+            await self.application.start()
+            await self.serve(sockets=[bound])
+        finally:
+            await self.application.stop()
+        return Exit.FINE if self.started else Exit.FAILED
 
-def run(configuration: Configuration) -> int:
-    """Serve until stopped; the exit code."""
+
+def run(configuration: Configuration, overrides: Overrides) -> int:
+    """Serve until stopped, with one process; the exit code."""
     print_warnings(configuration.warnings)
-    first_run = FirstRun(clients=())
-    if not configuration.snapshot.clients:
-        first_run = ensure_client(configuration.settings.data_dir)
-        source = "made at the first start"
-        configuration = with_clients(configuration, first_run.clients, source=source)
+    configuration, first_run = let_in_first(configuration)
+    unkept = unkept_clients(first_run)
+
+    def load() -> Configuration:
+        return with_clients(configuration_of(overrides), unkept, source=FIRST_START)
+
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(serve(configuration, lambda url: _greet(configuration, first_run, url)))
+        return runner.run(serve(configuration, lambda address: greet(configuration, first_run, address), load))
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -68,18 +90,72 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def serve(configuration: Configuration, greet: Callable[[str], None]) -> int:
-    """Bind, serve, drain; the exit code. `greet` gets the base URL once requests are taken."""
+async def serve(
+    configuration: Configuration, on_ready: Callable[[str], None], load: Callable[[], Configuration] | None = None
+) -> int:
+    """Bind, serve, drain; the exit code.
+
+    `on_ready` gets the base URL once requests are taken. With `load`, which reads it anew, the configuration is
+    watched.
+    """
     settings = configuration.settings
-    bound = _bind(settings.host, settings.port)
+    bound = bind(settings.host, settings.port)
     if bound is None:
         return Exit.FAILED
-    port = bound.getsockname()[1]
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    application = compose(configuration)
-    _listen_to_libraries(configuration)
-    _calm_collector(asyncio.get_running_loop())
-    config = uvicorn.Config(
+    address = base_url(settings.host, bound)
+    identity = WorkerIdentity(instance_name(socket.gethostname(), bound.getsockname()[1]))
+    application = compose(configuration, identity=identity)
+    listen_to_libraries(application)
+    server = GatewayServer(settings, application, lambda: on_ready(address))
+    with _watching(configuration, application, load):
+        return await server.run_on(bound)
+
+
+@contextlib.contextmanager
+def _watching(
+    configuration: Configuration, application: Application, load: Callable[[], Configuration] | None
+) -> Iterator[None]:
+    """Have the application follow the configuration's files meanwhile."""
+    if load is None:
+        yield
+        return
+    watch = watch_for(configuration, application, load, quiet=False)
+    task = asyncio.get_running_loop().create_task(watch.run())
+    task.add_done_callback(lambda ended: _say_why(application, ended))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def watch_for(
+    configuration: Configuration, application: Application, load: Callable[[], Configuration], *, quiet: bool
+) -> Watch:
+    """A watch that has the application take what has changed; `quiet`: somebody else says that it has."""
+
+    def say(level: str, text: str) -> None:
+        application.log.write_message(time.time(), level, text, _SOURCE)
+
+    def take(new: Configuration, changes: object) -> None:
+        application.apply(new)
+        if not quiet:
+            say("info", str(changes))
+
+    def refuse(text: str) -> None:
+        say("error", f"the change is refused, all stays as it is: {text}")
+
+    return Watch(configuration, load, take=take, refuse=refuse)
+
+
+def _say_why(application: Application, watching: "asyncio.Task[None]") -> None:
+    """Nothing but the end of the process ends a watch; if it fails all the same, somebody should know."""
+    if not watching.cancelled() and (error := watching.exception()) is not None:
+        text = f"the configuration is not watched any more: {error!r}"
+        application.log.write_message(time.time(), "error", text, _SOURCE)
+
+
+def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Config:
+    return uvicorn.Config(
         application,
         http=GatewayProtocol,
         ws="none",
@@ -93,29 +169,6 @@ async def serve(configuration: Configuration, greet: Callable[[str], None]) -> i
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
     )
-    server = GatewayServer(config, application, lambda: greet(f"http://{host}:{port}/v1"))
-    try:
-        await application.start()
-        await server.serve(sockets=[bound])
-    finally:
-        await application.stop()
-    return Exit.FINE if server.started else Exit.FAILED
-
-
-def _bind(host: str, port: int) -> socket.socket | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        note(
-            f"keyrelay: cannot listen on {host} port {port}: {error.strerror}. "
-            "Choose another with --port (0 takes a free one) or KEYRELAY_PORT."
-        )
-        return None
-    return bound
 
 
 def _calm_collector(loop: asyncio.AbstractEventLoop) -> None:
@@ -135,34 +188,8 @@ def _calm_collector(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(_COLLECT_EVERY_S, collect)
 
 
-def _listen_to_libraries(configuration: Configuration) -> None:
+def listen_to_libraries(application: Application) -> None:
     """Libraries' warnings and errors go into our log, where secrets are taken out; what they say below is noise."""
     root = logging.getLogger()
-    root.handlers = [LibraryMessages(open_log(configuration))]
+    root.handlers = [LibraryMessages(application.log)]
     root.setLevel(logging.WARNING)
-
-
-def _greet(configuration: Configuration, first_run: FirstRun, base_url: str) -> None:
-    snapshot = configuration.snapshot
-    counts = f"{_counted(len(snapshot.providers), 'provider')}, {_counted(len(snapshot.keys), 'key')}"
-    note(f"keyrelay {__version__} at {base_url}  ({counts}: {', '.join(sorted(snapshot.providers))})")
-    if first_run.secret is not None:
-        note(f"client secret, shown only now: {first_run.secret.reveal()}")
-    else:
-        callers = _counted(len(snapshot.clients), "client")
-        note(f"{callers} may call, with secrets known before; `keyrelay clients new` makes another")
-    if first_run.notice:
-        note(first_run.notice)
-    secret = first_run.secret.reveal() if first_run.secret else "<client secret>"
-    note(f"try it:  {curl_line(base_url, secret)}")
-    note(f"docs at {base_url.removesuffix('/v1')}/docs")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def curl_line(base_url: str, secret: str) -> str:
-    """A command that shows that it works."""
-    body = '\'{"prompt":"Say hello in five words."}\''
-    return f"curl {base_url}/generate -H 'Authorization: Bearer {secret}' -H 'content-type: application/json' -d {body}"

@@ -9,8 +9,9 @@ import msgspec
 
 from keyrelay import __version__
 from keyrelay.cli.exits import Exit
+from keyrelay.cli.opening import curl_line
 from keyrelay.cli.output import note, print_warnings
-from keyrelay.cli.serving import curl_line, new_loop, serve
+from keyrelay.cli.serving import new_loop, serve
 from keyrelay.configuration import Configuration, load_configuration, with_clients
 from keyrelay.configuration.clients import digest_of
 from keyrelay.configuration.first_run import new_secret

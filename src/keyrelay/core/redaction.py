@@ -26,10 +26,17 @@ _KEY_LIKE = re.compile(
 class Redactor:
     """Redacts by exact secret and by pattern."""
 
-    __slots__ = ("_count", "_known")
+    __slots__ = ("_count", "_known", "_newest")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
+        self._newest: frozenset[str] = frozenset()
+        self.know(secrets)
+
+    def know(self, secrets: Iterable[str]) -> None:
+        """Take these out from now on, and those known last as well: what is under way may still bring them up."""
+        last = self._newest
+        self._newest = frozenset(secrets)
+        forms = {form for secret in last | self._newest if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
         self._count = len(forms)
         longest_first = sorted(forms, key=len, reverse=True)
         # Whatever the case: error codes are read in lower case, and a provider may put anything there.

@@ -75,6 +75,10 @@ class AttemptRunner:
         self._without_usage: set[str] = set()
         self.redactor = learner.redactor
 
+    def configure(self, settings: EngineSettings) -> None:
+        """Go on with other settings."""
+        self._settings = settings
+
     async def run(
         self, job: Job, candidate: Candidate, reservation: Reservation, classifier: Classifier
     ) -> WholeAnswer | OpenStream | Failure:

@@ -67,15 +67,19 @@ class Decisions:
     __slots__ = ("_by_id", "_in_order", "_lines", "_most_reasons", "_pages", "_pool", "_reasons", "most", "refresh")
 
     def __init__(self, pool: Pool, most: int = KEPT_REQUESTS) -> None:
-        self.most = most
+        self.keep_at_least(most)
         self.refresh: Callable[[], None] = _nothing
         self._pool = pool
         self._pages: deque[tuple[bytes, int]] = deque()
         self._lines = 0
-        self._most_reasons = most * REASONS_PER_REQUEST
         self._reasons = 0
         self._by_id: dict[str, Decision] = {}
         self._in_order: deque[Decision] = deque()
+
+    def keep_at_least(self, most: int) -> None:
+        """From now on keep this many."""
+        self.most = most
+        self._most_reasons = most * REASONS_PER_REQUEST
 
     def keep(self, job: Job, chosen: Candidate | None = None, preferred: str = "") -> None:
         """Keep the reasons behind a request that has ended, if there are any; once per request."""
@@ -88,7 +92,7 @@ class Decisions:
             decision = self._weighed(decision)
         self._by_id[record.id] = decision
         self._in_order.append(decision)
-        if len(self._in_order) > self.most:
+        while len(self._in_order) > self.most:
             self._forget_oldest()
 
     def remember(self, page: bytes, requests: int) -> None:

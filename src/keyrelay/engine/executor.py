@@ -68,6 +68,12 @@ class Executor:
         self._arrivals = Arrivals()
         self.room = WaitingRoom(settings.waiting, ports.clock, random=ports.random)
 
+    def configure(self, settings: EngineSettings) -> None:
+        """Go on with other settings; retries are counted anew."""
+        self._settings = settings
+        self._budget = RetryBudget(settings.retry)
+        self.room.configure(settings.waiting)
+
     async def serve(self, job: Job) -> tuple[WholeAnswer | OpenStream, Candidate, Reservation]:
         """The answer, who gave it, and its reservation. Raise CallerError when there is none."""
         self._budget.count_request(self._clock.epoch_s())

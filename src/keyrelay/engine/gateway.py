@@ -112,6 +112,14 @@ class Gateway:
         await self._stream(job, outcome, candidate, reservation, sink=sink)
         return None
 
+    def configure(self, settings: EngineSettings) -> None:
+        """Go on with other settings; what is under way may see the old ones or the new ones."""
+        self._settings = settings
+        self.decisions.keep_at_least(settings.kept_requests)
+        self._attempts.configure(settings)
+        self._executor.configure(settings)
+        self._relay.configure(settings)
+
     def finish(self, record: RequestRecord) -> None:
         """Write the request down; only the first call counts."""
         if record.started_at:

@@ -94,6 +94,7 @@ class Pool:
         self._vocabulary_of = vocabulary_of
         self._count = count
         self.calibrations = calibrations or Calibrations()
+        self.snapshot = snapshot
         self.replace(snapshot)
 
     def replace(self, snapshot: Snapshot) -> None:
@@ -101,6 +102,8 @@ class Pool:
         keys: dict[str, list[Key]] = {}
         for key in snapshot.keys:
             keys.setdefault(key.provider_id, []).append(key)
+        for gone in set(self.snapshot.keys).difference(snapshot.keys):
+            self._health.forget(provider_id=gone.provider_id, account=gone.account, label=gone.label)
         self.snapshot = snapshot
         self._keys = keys
         self._plans: dict[str, Plan] = {}

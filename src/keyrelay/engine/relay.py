@@ -35,6 +35,10 @@ class Relay:
         self._random = ports.random
         self.redactor = redactor
 
+    def configure(self, settings: EngineSettings) -> None:
+        """Go on with other settings."""
+        self._settings = settings
+
     async def run(
         self,
         job: Job,

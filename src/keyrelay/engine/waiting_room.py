@@ -160,6 +160,10 @@ class WaitingRoom:
         self._bytes = 0
         self._counts: Counter[str] = Counter()
 
+    def configure(self, settings: WaitingSettings) -> None:
+        """Go on with other settings; who waits already waits as he was let in."""
+        self._settings = settings
+
     def crowded(self, group: Hashable) -> bool:
         """Whether others wait for the same already, so that whoever comes now has to queue behind them."""
         return group in self.groups

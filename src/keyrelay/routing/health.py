@@ -8,7 +8,7 @@ comes in by `take_over` and `forget`, of which the watcher hears nothing.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -194,6 +194,27 @@ class Health:
                 name, settings, self._watcher.circuit_changed if self._watcher else None
             )
         return circuit
+
+    def forget(self, *, provider_id: str, account: str, label: str) -> None:
+        """Know nothing any more of a key that is gone or has another secret, nor of its account; others are told.
+
+        A request that was sent with the old secret keeps what it has, and says nothing of the new one.
+        """
+        own = {f"key:{provider_id}/{label}", f"account:{provider_id}/{account}"}
+        pairs = (f"pair:{provider_id}/{account}:", f"pair:{provider_id}/{label}:")
+
+        def named(places: Iterable[str]) -> list[str]:
+            return [name for name in places if name in own or name.startswith(pairs)]
+
+        for cell in [self._cells.pop(name) for name in named(self._cells)]:
+            cell.wake()
+            cell.changed = None
+        for circuit in [self._circuits.pop(name) for name in named(self._circuits)]:
+            circuit.succeeded()
+            circuit.changed = None
+        for proof in [self._proofs.pop(name) for name in named(self._proofs)]:
+            proof.changed = None
+        self.changes += 1
 
     @staticmethod
     def _make_room(places: dict[str, Cell] | dict[str, Proof]) -> None:

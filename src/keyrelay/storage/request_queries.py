@@ -15,11 +15,10 @@ import sqlalchemy as sa
 
 from keyrelay.core.histograms import LATENCY_MS, bucket
 from keyrelay.core.stored_requests import RequestFilter, StoredAttempt, StoredRequest, came_ms, moment_text
-from keyrelay.core.usage_views import CALLER_GONE, Dimension
+from keyrelay.core.usage_views import CALLER_GONE, Dimension, UsageFilter
 from keyrelay.storage.reading import PromptReader
 from keyrelay.storage.schema import ATTEMPTS, LATENCY_COLUMNS, REQUESTS, id_floor
-from keyrelay.storage.stretches import stretches
-from keyrelay.storage.usage_queries import matching
+from keyrelay.storage.stretches import padded, stretches
 
 _OK = 200
 _NANOS = 1_000_000_000
@@ -132,13 +131,16 @@ class _Search(msgspec.Struct, frozen=True, kw_only=True):
         if not ranges:
             return []
         ids, conditions = REQUESTS.c.id, (*self._in_rows(), *more)
-        parts = (sa.select(ids).where(ids >= low, ids < high, *conditions) for low, high in ranges)
+        parts = (
+            sa.select(ids).where(ids >= low, ids < high, *conditions)
+            for low, high in (padded(ranges, (self.below, self.below)) if len(ranges) > 1 else ranges)
+        )
         statement = sa.union_all(*parts).order_by(sa.desc("id")).limit(most)  # with OR, SQLite reads everything
         return list(connection.execute(statement).scalars())
 
     def _in_rows(self) -> Iterator[sa.ColumnElement[bool]]:
         wanted = self.wanted
-        yield from matching(REQUESTS, wanted.fields)
+        yield from _matching(REQUESTS, wanted.fields)
         if wanted.statuses is not None:
             yield REQUESTS.c.status.between(*wanted.statuses)
         if wanted.failed:
@@ -148,13 +150,18 @@ class _Search(msgspec.Struct, frozen=True, kw_only=True):
 
     def _in_sums(self, table: sa.Table) -> sa.ColumnElement[bool]:
         """What the sums of a time are in which there may be something."""
-        conditions = matching(table, self.wanted.fields)
+        conditions = _matching(table, self.wanted.fields)
         if self.wanted.failed:
             conditions.append(table.c.category.not_in(("", CALLER_GONE)))
         if self.wanted.min_ms is not None:
             slow = LATENCY_COLUMNS[bucket(LATENCY_MS, self.wanted.min_ms) :]
             conditions.append(sa.or_(*(table.c[column] > 0 for column in slow)))
         return sa.and_(sa.true(), *conditions)
+
+
+def _matching(table: sa.Table, fields: UsageFilter) -> list[sa.ColumnElement[bool]]:
+    """The conditions of a filter on a table that has its columns."""
+    return [table.c[dimension] == value for dimension, value in fields.wanted()]
 
 
 def _rows(connection: sa.Connection, ids: list[str], *, calls: bool) -> tuple[StoredRequest, ...]:

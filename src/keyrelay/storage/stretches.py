@@ -6,7 +6,9 @@ do not say any more, because those of minutes and hours are not kept for ever, i
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -14,6 +16,8 @@ from keyrelay.storage.schema import USAGE_DAYS, USAGE_HOURS, USAGE_MINUTES
 
 Stretch = tuple[int, int]
 """From one epoch second up to, and without, another."""
+
+_Pair = TypeVar("_Pair", bound=tuple[object, object])
 
 Condition = Callable[[sa.Table], sa.ColumnElement[bool]]
 """What the sums have to be where something wanted may be, for the table that they are in."""
@@ -51,6 +55,15 @@ def joined(found: Iterable[Stretch]) -> list[Stretch]:
     return result
 
 
+def padded(pairs: Sequence[_Pair], empty: _Pair) -> Iterator[_Pair]:
+    """The pairs and as many empty ones as make them one of a few numbers: each number is a statement to be kept."""
+    yield from pairs
+    size = _AT_FIRST
+    while size < len(pairs):
+        size *= _GROWTH
+    yield from repeat(empty, size - len(pairs))
+
+
 def _known_from(connection: sa.Connection, table: sa.Table) -> float:
     """Since when a table has everything: rows are deleted oldest first, so after the oldest there is no gap."""
     lowest = connection.execute(sa.select(sa.func.min(table.c.start_s))).scalar()
@@ -84,7 +97,8 @@ def _some(
     table, length_s = sums
     start, holds = table.c.start_s, condition(table)
     parts = (
-        sa.select(start).distinct().where(start > from_s - length_s, start < to_s, holds) for from_s, to_s in within
+        sa.select(start).distinct().where(start > from_s - length_s, start < to_s, holds)
+        for from_s, to_s in padded(within, (0, -length_s))
     )
     statement = sa.union_all(*parts).order_by(sa.desc("start_s")).limit(most)  # with OR, SQLite reads everything
     highest_s, lowest_s = within[0][1], within[-1][0]

@@ -7,7 +7,7 @@ kept until Redis has confirmed it, and sent again after a loss; Redis carries ou
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 from hiredis import ReplyError
@@ -68,6 +68,15 @@ class Admissions(ABC):
     def unsent(self) -> int:
         """Commands in the background that Redis has not confirmed."""
         return len(self._outbox)
+
+    def keep_only(self, identities: Container[object]) -> None:
+        """Forget the windows that are neither among these nor in use."""
+        used = {hold for entry in self.flying for hold in entry.plan.holds}
+        self.holds = {
+            identity: hold
+            for identity, hold in self.holds.items()
+            if identity in identities or hold in used or hold.own or any(hold.set_aside)
+        }
 
     # Time
 

@@ -14,7 +14,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from keyrelay.core.errors import StoreError
 from keyrelay.storage.redis.client import REDIS_ERRORS, Client, end, open_client, passing_cancellation, store_error
@@ -64,6 +64,14 @@ class Word(Protocol):
 Receive = Callable[[str, bytes, float], None]
 
 
+class _Waiting(NamedTuple):
+    """A word that is still to be told, when it was said (event loop's clock), and whether it was said before."""
+
+    word: Word
+    said_at: float
+    again: bool
+
+
 class RedisBulletin:
     """Implements `Bulletin`. `worker` is an id of this process, new at each start; `prefix` begins every key.
 
@@ -108,8 +116,8 @@ class RedisBulletin:
         self._random = random
         self._report = report
         self._scripts = {name: _script(name) for name in ("publish", "catch_up", "look")}
-        self._waiting: dict[str, tuple[Word, float]] = {}  # by subject: the word, and when it was said (loop's clock)
-        self._sending: dict[str, tuple[Word, float]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._sending: dict[str, _Waiting] = {}
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._receive: Receive | None = None
@@ -135,11 +143,14 @@ class RedisBulletin:
 
     def publish(self, word: Word) -> None:
         """Tell everyone else as soon as possible. Neither waits nor raises."""
+        self._enqueue(word, again=False)
+
+    def _enqueue(self, word: Word, *, again: bool) -> None:
         waiting = self._waiting
         waiting.pop(word.subject, None)
         if len(waiting) >= MOST_WAITING:
             del waiting[next(iter(waiting))]
-        waiting[word.subject] = word, asyncio.get_running_loop().time()
+        waiting[word.subject] = _Waiting(word, asyncio.get_running_loop().time(), again)
         self._woken.set()
 
     def start(self) -> None:
@@ -223,8 +234,9 @@ class RedisBulletin:
             self._sending[subject] = self._waiting.pop(subject)
         now_at = asyncio.get_running_loop().time()
         arguments: list[bytes | str | int] = [self._worker, MOST_ENTRIES, MOST_SUBJECTS, _IDLE_MS]
-        for subject, (word, said_at) in self._sending.items():
-            arguments += (subject, word.value, _milliseconds(now_at - said_at), _milliseconds(word.lasts_s))
+        for subject, (word, said_at, again) in self._sending.items():
+            times = _milliseconds(now_at - said_at), _milliseconds(word.lasts_s)
+            arguments += (subject, word.value, *times, int(again))
         await self._run(self._writer, "publish", *arguments)
         self.published += len(self._sending)
         self._sending.clear()
@@ -273,7 +285,7 @@ class RedisBulletin:
         if name != self._name and self._present is not None:
             for missing in self._present():
                 if missing.subject not in held and missing.subject not in self._waiting and missing.lasts_s:
-                    self.publish(missing)
+                    self._enqueue(missing, again=True)
         self._name = name
         return asyncio.get_running_loop().time() + LOOK_EVERY_S
 

@@ -259,7 +259,7 @@ class Partition(Admissions):
             pack(windows),
             pack(self._leases(base, sent_at)),
             self._valid_until(),
-            self.terms.slot.encode() if self.terms.predecessor_told else b"",
+            self.terms.slot.encode() if self.terms.predecessor_told and self.state is State.RETURNING else b"",
         )
         sign = _Sign(word, listed, sent_at, self.epoch)
         connection.send(self._command("beat", *words), _Replied(lambda reply: self._beaten(reply, sign)))

@@ -76,7 +76,8 @@ class _Block(msgspec.Struct, frozen=True):
 class SharedLedger(LedgerBook):
     """Implements `ports.Ledger` and `confirm`. It belongs to the event loop in which it was started.
 
-    `worker` names this process among all that share the Redis, the same after a restart: `host-1/0`. `epoch_s` is the
+    `worker` names this process among all that live and share the Redis, and whoever takes its place after it was
+    killed: `host-1/0`. `epoch_s` is the
     clock that `now_s` comes from. `report` gets a sentence when Redis is lost and when it is back. `rebuild` is asked
     for when Redis has lost the counts; without it only what living workers used is known. `predecessor` is what the
     journal says that earlier processes of this name sent of late; without it all that they had set aside counts as
@@ -103,6 +104,7 @@ class SharedLedger(LedgerBook):
     ) -> None:
         super().__init__(transit_skew_s=transit_skew_s)
         self._address = parse_address(url)
+        self._epoch_s = epoch_s
         self._random = random
         self._report = report
         self._beat_s = beat_s
@@ -110,7 +112,7 @@ class SharedLedger(LedgerBook):
         scripts = read_scripts()
         self._terms = Terms(
             prefix=prefix,
-            member=f"{worker}#{secrets.token_hex(4)}",
+            member=f"{worker}#{int(epoch_s() * 1000):012x}-{secrets.token_hex(4)}",
             slot=f"{worker}#",
             scripts=scripts,
             timeout_s=timeout_s,
@@ -368,6 +370,8 @@ class SharedLedger(LedgerBook):
         """Forget what holds nothing, and plans with it."""
         self._plans.clear()
         super()._sweep(now_s)
+        for partition in self._partitions.values():
+            partition.keep_only(self._windows)
 
     def _hold(self, key: LimitKey, partition: Partition) -> WindowHold:
         identity = window_identity(key)
@@ -417,6 +421,9 @@ class SharedLedger(LedgerBook):
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._beat_s, self._tick)
         self._rebuilder.sample(self._partitions.values(), loop.time())
+        if self._blocks:
+            now_s = self._epoch_s()
+            self._blocks = {key: block for key, block in self._blocks.items() if block.until_s > now_s}
         up = [link for link in self._links.values() if link.connection is not None]
         for partition in self._partitions.values():
             if partition.link.connection is None and up:

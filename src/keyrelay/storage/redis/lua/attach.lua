@@ -2,7 +2,7 @@
 -- another one or was started anew, and nobody knows how much of it came through.
 --
 -- ARGV: member, run of the server, epoch to begin, silent_us, expiry_us, epoch that the member knows, its workers and rank,
--- whether its predecessors are accounted for, what their ids begin with, members that it knows (packed: {id, workers,
+-- whether its predecessors are accounted for, what their ids begin with (theirs are lower), members that it knows (packed: {id, workers,
 -- rank}), valid_until_us. Answers {epoch, time_us, open, when predecessors that
 -- are accounted for were last seen, or 0}; {-2, time_us}: too late.
 
@@ -41,7 +41,7 @@ else
 end
 local seen = 0
 for _, member in ipairs(members_of(base)) do
-  if member[6] ~= me and string.sub(member[6], 1, #ARGV[10]) == ARGV[10] then
+  if member[6] < me and string.sub(member[6], 1, #ARGV[10]) == ARGV[10] then
     if ARGV[9] == '1' then
       seen = math.max(seen, member[2])  -- forgotten with a sign of life, once what it used is told
     else

@@ -26,7 +26,7 @@ end
 
 if ARGV[10] ~= '' then
   for _, member in ipairs(members_of(base)) do
-    if member[6] ~= me and string.sub(member[6], 1, #ARGV[10]) == ARGV[10] then drop(base, member[6], false, now) end
+    if member[6] < me and string.sub(member[6], 1, #ARGV[10]) == ARGV[10] then drop(base, member[6], false, now) end
   end
 end
 local members, mine, my_rank = members_of(base), nil, nil
