@@ -10,14 +10,13 @@ from typing import Literal
 
 import msgspec
 
-from keyrelay.core.configuration import PolicyName
+from keyrelay.core.configuration import CacheMode, PolicyName
 from keyrelay.core.secrets import Secret
 
 PREFIX = "KEYRELAY_"
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
-CacheMode = Literal["off", "deterministic", "all"]
 TokenCounterName = Literal["heuristic", "tiktoken"]
 CacheScope = Literal["client", "shared"]
 

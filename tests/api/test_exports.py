@@ -13,6 +13,7 @@ from keyrelay.storage.request_queries import RequestQueries
 from tests.api.kept import kept, some_records
 from tests.api.served import OPERATOR_SECRET, look
 from tests.e2e.harness import CLIENT_SECRET, Caller, Embedded, until
+from tests.house.sources import ROOT
 
 REQUESTS, USAGE = "/api/v1/requests/export", "/api/v1/usage/export"
 RECORDS = some_records(3 * PAGE_ROWS + 50)
@@ -94,6 +95,12 @@ async def test_of_nothing_the_frame_is_left(tmp_path: Path) -> None:
     async with kept(tmp_path) as gateway:
         found = {path: (await look(gateway, path, OPERATOR_SECRET)).body.decode() for path in frames}
     assert found == frames
+
+
+@pytest.mark.parametrize("columns", [REQUEST_COLUMNS, USAGE_COLUMNS], ids=["requests", "usage"])
+def test_every_column_is_documented(columns: tuple[str, ...]) -> None:
+    page = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    assert not [column for column in columns if f"`{column}`" not in page]
 
 
 def pages_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:

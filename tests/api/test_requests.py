@@ -1,25 +1,13 @@
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from tests.api.kept import kept, some_records
 from tests.api.served import MODEL, OPERATOR_SECRET, OTHER_SECRET, look, served
 from tests.e2e.harness import CLIENT_SECRET, Caller, chat
 
 PATH = "/api/v1/requests"
-
-
-async def test_the_newest_requests_come_first_and_in_short(tmp_path: Path) -> None:
-    async with served(tmp_path) as gateway:
-        replies = [await gateway.ask(chat(MODEL)) for _ in range(3)]
-        everything = (await look(gateway, PATH)).json
-        two = (await look(gateway, f"{PATH}?limit=2")).json
-    ids = [reply.headers["x-request-id"] for reply in reversed(replies)]
-    assert [line["request_id"] for line in everything["requests"]] == ids
-    assert everything["most"] == 10_000
-    assert [line["request_id"] for line in two["requests"]] == ids[:2]
-    first = two["requests"][0]
-    assert (first["client"], first["provider"], first["model"], first["status"]) == ("tests", "groq", MODEL, 200)
-    assert (first["attempts"], first["passed_over"], first["category"]) == (1, 0, "")
 
 
 async def test_a_request_is_explained_as_document_and_as_text(tmp_path: Path) -> None:
@@ -47,14 +35,10 @@ class TestWhoSeesWhat:
         async with served(tmp_path) as gateway:
             async with Caller(gateway.port, OTHER_SECRET) as caller:
                 others = (await caller.post("/v1/chat/completions", chat(MODEL))).headers["x-request-id"]
-            own = (await gateway.ask(chat(MODEL))).headers["x-request-id"]
-            lists = {
-                secret: [line["request_id"] for line in (await look(gateway, PATH, secret)).json["requests"]]
-                for secret in (CLIENT_SECRET, OTHER_SECRET, OPERATOR_SECRET)
-            }
+            own = await look(gateway, f"{PATH}/{(await gateway.ask(chat(MODEL))).headers['x-request-id']}")
             not_ours = await look(gateway, f"{PATH}/{others}")
             operators = await look(gateway, f"{PATH}/{others}", OPERATOR_SECRET)
-        assert lists == {CLIENT_SECRET: [own], OTHER_SECRET: [others], OPERATOR_SECRET: [own, others]}
+        assert (own.status, own.json["client"]) == (200, "tests")
         assert (not_ours.status, not_ours.error["code"]) == (404, "request_not_found")
         assert (operators.status, operators.json["client"]) == (200, "other")
 
@@ -79,22 +63,57 @@ class TestWhoSeesWhat:
             assert (await look(gateway, f"{PATH}?key={CLIENT_SECRET}", authorization="")).status == 200
 
 
-async def test_what_has_fallen_out_of_the_ring_says_how_many_are_kept(tmp_path: Path) -> None:
+class TestOlderOnes:
+    """What is in the store alone."""
+
+    RECORDS = some_records(60)
+
+    @pytest.mark.parametrize("served_by", ["groq", ""])
+    async def test_are_told_with_answer_and_calls(self, tmp_path: Path, served_by: str) -> None:
+        record = next(
+            each
+            for each in self.RECORDS
+            if each.client == "tests" and each.provider == served_by and any(call.failure for call in each.attempts)
+        )
+        async with kept(tmp_path, self.RECORDS) as gateway:
+            document = (await look(gateway, f"{PATH}/{record.id}")).json
+            text = (await look(gateway, f"{PATH}/{record.id}", accept="text/plain")).body.decode()
+            not_theirs = await look(gateway, f"{PATH}/{record.id}", OTHER_SECRET)
+            operators = await look(gateway, f"{PATH}/{record.id}", OPERATOR_SECRET)
+        for name in ("client", "provider", "key", "model", "status", "category", "ms", "cost_usd"):
+            assert document[name] == getattr(record, name), name
+        failed = [call.failure for call in record.attempts if call.failure]
+        assert [line["message"] for line in document["attempts"] if line["kind"]] == [each.message for each in failed]
+        beginning = f"groq's key {record.key!r} answered" if served_by else f"Nobody answered ({record.status}, "
+        assert document["summary"].startswith(beginning)
+        assert document["summary"].endswith("Which other candidates there were is no longer known.")
+        assert (document["stages"], document["debit"]) == ([], [])
+        assert text.startswith(document["summary"])
+        assert (not_theirs.status, operators.status) == (404, 200)
+
+    @pytest.mark.parametrize("name", ["req_" + "0" * 32, "nonsense", "req_%00"])
+    async def test_what_is_nowhere_is_said_with_how_long_requests_are_kept(self, tmp_path: Path, name: str) -> None:
+        async with kept(tmp_path) as gateway:
+            reply = await look(gateway, f"{PATH}/{name}")
+        assert (reply.status, reply.error["param"]) == (404, "id")
+        assert "KEYRELAY_KEEP_REQUESTS_DAYS" in reply.error["message"]
+
+
+async def test_what_has_fallen_out_of_memory_is_in_the_store(tmp_path: Path) -> None:
     async with served(tmp_path, KEYRELAY_KEPT_REQUESTS="1") as gateway:
         first = (await gateway.ask(chat(MODEL))).headers["x-request-id"]
-        assert (await look(gateway, f"{PATH}/{first}")).status == 200, "looking ends a page of lines"
+        in_memory = await look(gateway, f"{PATH}/{first}")
         await gateway.ask(chat(MODEL))
-        assert (await look(gateway, PATH)).status == 200
-        reply = await look(gateway, f"{PATH}/{first}")
-    assert (reply.status, reply.error["param"]) == (404, "id")
-    assert "the newest 1 are kept (KEYRELAY_KEPT_REQUESTS)" in reply.error["message"]
-
-
-@pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", ""])
-async def test_a_wrong_limit_is_named(tmp_path: Path, limit: str) -> None:
-    async with served(tmp_path) as gateway:
-        reply = await look(gateway, f"{PATH}?limit={limit}")
-    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, "limit", "invalid_parameter")
+        found = await look(gateway, f"{PATH}/{first}")
+        for _ in range(200):
+            if found.status == 200 and not found.json["stages"]:
+                break
+            await asyncio.sleep(0.02)
+            found = await look(gateway, f"{PATH}/{first}")
+    assert in_memory.json["stages"], "looking ends a page of lines"
+    assert found.json["request_id"] == first
+    for name in ("provider", "key", "model", "input_tokens", "output_tokens", "ms"):
+        assert found.json[name] == in_memory.json[name]
 
 
 async def test_the_openapi_document_has_it_all_with_examples(tmp_path: Path) -> None:
@@ -103,8 +122,8 @@ async def test_the_openapi_document_has_it_all_with_examples(tmp_path: Path) -> 
     schemas = document["components"]["schemas"]
     views = {path: operations for path, operations in document["paths"].items() if path.startswith("/api/v1/")}
     assert set(views) == {
-        PATH, f"{PATH}/{{id}}", "/api/v1/quota", "/api/v1/quota/lifespan", "/api/v1/quota/learned",
-        "/api/v1/quota/learned/{id}",
+        PATH, f"{PATH}/export", f"{PATH}/{{id}}", "/api/v1/usage", "/api/v1/usage/export", "/api/v1/quota",
+        "/api/v1/quota/lifespan", "/api/v1/quota/learned", "/api/v1/quota/learned/{id}", "/api/v1/cache",
     }  # fmt: skip
     for operations in views.values():
         for operation in operations.values():

@@ -175,10 +175,8 @@ async def test_a_store_that_is_away_is_said_to_be_soon(tmp_path: Path, postgres_
             before = await usage(gateway)
             await proxy.set(mode)
             proxy.reset()
-            replies = [
-                await look(gateway, path, OPERATOR_SECRET)
-                for path in (PATH, "/api/v1/requests", f"{PATH}/export", f"/api/v1/requests/{RECORDS[0].id}")
-            ]
+            paths = (PATH, "/api/v1/requests", f"{PATH}/export", f"/api/v1/requests/{RECORDS[0].id}")
+            replies = await asyncio.gather(*(look(gateway, path, OPERATOR_SECRET) for path in paths))
             answered = await gateway.ask(chat(MODEL))
             await proxy.set("pass")
             again = await look(gateway, PATH, OPERATOR_SECRET)

@@ -71,7 +71,7 @@ class End:
         self.clock = SkewedClock(ahead_s)
         self.rig.clock.epoch_s = self.clock.epoch_s  # type: ignore[method-assign]
         self.applied = 0
-        self.health: Health = self.rig.pool._health
+        self.health: Health = self.rig.pool.health
         self.sharing = Sharing(
             bulletin,
             health=self.health,

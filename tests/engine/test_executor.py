@@ -7,6 +7,7 @@ import pytest
 
 from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.waiting_room import WaitingSettings
 from keyrelay.ports import Fault, UpstreamCall
 from keyrelay.routing.budget import RetrySettings
 from keyrelay.routing.circuit import CircuitSettings
@@ -100,7 +101,7 @@ class TestRetries:
         rig = Rig(lambda *_: error(500), providers("acme", keys=50), settings, PATIENT)
         for _ in range(18):  # fewer than make a fair share of failures, which would open the circuit
             assert (await rig.refusal()).status == 502
-            rig.pool._health.circuit("provider:acme").succeeded()
+            rig.pool.health.circuit("provider:acme").succeeded()
         assert len(rig.upstream.calls) == 18 + 3
 
     async def test_a_healthy_provider_costs_no_budget(self) -> None:
@@ -272,7 +273,8 @@ class TestRefusals:
         ],
     )
     async def test_status_and_headers(self, outcome: Outcome, status: int, code: str, retry: str | None) -> None:
-        rig = Rig(lambda *_: outcome, providers("acme"), EngineSettings(retry=RetrySettings(attempts=1)))
+        settings = EngineSettings(retry=RetrySettings(attempts=1), waiting=WaitingSettings(wait_s=0.0))
+        rig = Rig(lambda *_: outcome, providers("acme"), settings)
         refused = await rig.refusal()
         assert (refused.status, refused.code) == (status, code)
         headers = dict(refused.headers)

@@ -38,3 +38,14 @@ async def test_keys_whose_refusals_name_the_same_organisation_are_merged_and_tha
     said = [text for text in rig.reports if "org-acme" in text]
     assert len(said) == 1
     assert "they share one quota" in said[0]
+
+
+async def test_a_key_whose_account_merges_stays_as_dead_as_it_was() -> None:
+    rig = Rig(lambda key, _: error(401, "Incorrect API key provided", code="invalid_api_key") if key == "acme-01" else FakeAnswer(), providers("acme", keys=2))
+    for _ in range(4):
+        await rig.ask()
+    assert rig.upstream.calls.count("acme-01") == 1
+    merge_accounts(rig.pool, rig.ledger, Merge("acme", "k00", "k01", "org-test"), rig.clock.epoch_s())
+    for _ in range(4):
+        await rig.ask()
+    assert rig.upstream.calls.count("acme-01") == 1

@@ -48,7 +48,7 @@ class Process:
     def __init__(self, drawer: Drawer, script: Script, *, later_s: float = 0.0, **environ: str) -> None:
         self.rig = Rig(script, providers("acme", keys=3, **environ))
         self.rig.clock.epoch_s = lambda: START_S + later_s  # type: ignore[method-assign]
-        self.health = self.rig.pool._health
+        self.health = self.rig.pool.health
         self.said: list[str] = []
         self.snapshots = Snapshots(
             drawer,

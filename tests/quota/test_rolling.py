@@ -155,6 +155,16 @@ def test_a_jump_of_days_forward_expires(days: int) -> None:
     assert room(window, 5, START_S + days * 86_400.0) == 5
 
 
+def test_its_slots_are_what_it_counts() -> None:
+    window = RollingWindow(60.0, 1.0)
+    first = window.take(2, START_S)
+    window.answered(first, 2, START_S + 0.5)
+    window.take(3, START_S + 5)
+    assert [(slot.bound_s - START_S, slot.amount) for slot in window.slots() if slot.amount] == [(0.5, 2), (6.0, 3)]
+    window.advance(START_S + 70)
+    assert list(window.slots()) == []
+
+
 def test_repr_tells_what_is_used() -> None:
     window = RollingWindow(60.0)
     window.take(2, START_S)

@@ -5,7 +5,7 @@ import pytest
 
 from keyrelay.storage.database import Database, open_database
 from keyrelay.storage.migrating import ensure_file
-from keyrelay.storage.migrations.running import migrate
+from keyrelay.storage.versions import make_tables
 from tests.servers.fixtures import *  # noqa: F403 - pytest finds fixtures by their names in the module
 
 
@@ -14,7 +14,7 @@ async def sqlite_database(tmp_path: Path) -> AsyncIterator[Database]:
     """An SQLite file with empty tables."""
     database = open_database("", tmp_path)
     await ensure_file(database)
-    await migrate(database)
+    await database.change(make_tables)
     yield database
     await database.close()
 
@@ -23,7 +23,7 @@ async def sqlite_database(tmp_path: Path) -> AsyncIterator[Database]:
 async def postgres_database(postgres_url: str, tmp_path: Path) -> AsyncIterator[Database]:
     """A PostgreSQL database with empty tables."""
     database = open_database(postgres_url, tmp_path)
-    await migrate(database)
+    await database.change(make_tables)
     yield database
     await database.close()
 

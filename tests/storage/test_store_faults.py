@@ -17,10 +17,10 @@ import store_rows
 from keyrelay.core.errors import StoreError
 from keyrelay.storage.database import Database, open_database
 from keyrelay.storage.migrating import ensure_file
-from keyrelay.storage.migrations.running import migrate
 from keyrelay.storage.postgres_database import PostgresDatabase
-from keyrelay.storage.schema import ATTEMPTS, METADATA, REQUESTS, USAGE_DAYS, USED_TOTALS
+from keyrelay.storage.schema import ATTEMPTS, REQUESTS, USAGE_DAYS, USED_TOTALS
 from keyrelay.storage.sqlite_database import SqliteDatabase
+from keyrelay.storage.versions import make_tables
 from tests.servers.postgres_server import PostgresServer
 
 NOBODY = 65_534
@@ -52,7 +52,7 @@ async def own_database(own_postgres_server: PostgresServer) -> AsyncIterator[Pos
     """A database, with short deadlines, on a server that may be broken."""
     url = own_postgres_server.create_database()
     database = PostgresDatabase(url, timeout_s=0.5, write_timeout_s=0.5)
-    await migrate(database)
+    await database.change(make_tables)
     yield database
     await database.close()
 
@@ -250,6 +250,7 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 import store_rows
 from keyrelay.storage.sqlite_database import SqliteDatabase
+from keyrelay.storage.versions import make_tables
 
 async def main():
     database = SqliteDatabase(Path(sys.argv[1]))
@@ -266,7 +267,7 @@ async def test_a_writer_that_is_killed_leaves_whole_batches_and_a_sound_file(tmp
     database = await _prepared(tmp_path)
     assert database.file is not None
     script = _WRITER.format(paths=[path for path in sys.path if path])
-    for delay_s in (0.02, 0.06, 0.1):
+    for delay_s in (0.03, 0.1):
         writer = await asyncio.create_subprocess_exec(
             sys.executable, "-c", script, str(database.file), stdout=asyncio.subprocess.PIPE
         )
@@ -291,7 +292,7 @@ async def test_a_writer_that_is_killed_leaves_whole_batches_and_a_sound_file(tmp
 async def _prepared(directory: Path) -> Database:
     database = open_database("", directory)
     await ensure_file(database)
-    await database.change(METADATA.create_all)
+    await database.change(make_tables)
     return database
 
 

@@ -95,6 +95,8 @@ _ANSWER_HEADERS = {
     "x-keyrelay-attempts": "Calls that it took.",
     "x-keyrelay-cost-usd": "Cost at list prices; on whole answers of priced models.",
     "x-keyrelay-overhead-ms": "Keyrelay's own share of the time so far.",
+    "x-keyrelay-cache": "Where the cache had a say: `hit`, `shared` or `miss`.",
+    "age": "Seconds since a kept answer was made.",
 }
 
 _REQUEST_HEADERS = (
@@ -105,6 +107,11 @@ _REQUEST_HEADERS = (
     ),
     ("x-keyrelay-deadline-ms", "Answer or fail within so many milliseconds.", {"type": "integer", "minimum": 1}),
     ("x-keyrelay-prefer", "Provider to try first.", {"type": "string"}),
+    (
+        "x-keyrelay-cache",
+        "`no-store`, `refresh`, `ttl=SECONDS`, `off`, `deterministic`, `all`, separated by commas.",
+        {"type": "string"},
+    ),
 )
 
 

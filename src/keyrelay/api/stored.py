@@ -3,7 +3,7 @@
 A client asks about its own requests only, whatever it names; the operator about everybody's.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
@@ -188,13 +188,3 @@ def wanted_statuses(text: str) -> tuple[int, int]:
         case [lowest, highest] if _LOWEST_STATUS <= lowest <= highest <= _HIGHEST_STATUS:
             return lowest, highest
     raise wrong("status", "must be an HTTP status such as 429, a class such as 4xx, or a range such as 500-504")
-
-
-async def pages_of(
-    page: Callable[[Any], Awaitable[tuple[_Answer, ...]]], first: tuple[_Answer, ...], most: int
-) -> AsyncIterator[tuple[_Answer, ...]]:
-    """A first page, and those that follow until one is not full; each is read when it is wanted."""
-    rows = first
-    while rows:
-        yield rows
-        rows = await page(rows[-1]) if len(rows) == most else ()

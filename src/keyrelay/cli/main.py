@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from keyrelay import __version__
-from keyrelay.cli import catalogue, clients, config, db, explain, options, quota, replay
+from keyrelay.cli import catalogue, clients, config, db, explain, options, quota, replay, usage
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_warnings
 from keyrelay.core.errors import KeyrelayError
@@ -31,6 +31,7 @@ app.add_typer(clients.app, name="clients")
 app.add_typer(quota.app, name="quota")
 app.add_typer(db.app, name="db")
 app.command(short_help="Say why a request was answered as it was.")(explain.explain)
+app.command(short_help="Show what was used: requests, tokens, cost, latency.")(usage.usage)
 app.command(short_help="Compare policies and keys on recorded requests.")(replay.replay)
 
 

@@ -1,6 +1,6 @@
 """`keyrelay usage`: what the requests of a time add up to, from the store of a running gateway."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from keyrelay.cli.remote import Gateway, SecretFileOption
 
 _PATH = "/api/v1/usage"
 _GROUPS_SHOWN = 1_000
+_FIELDS = ("provider", "model", "key", "client", "category")
 
 
 class By(StrEnum):
@@ -50,12 +51,9 @@ def usage(
         str | None, typer.Option("--from", metavar="TIME", help="From this time on: 24h, 7d, 2026-11-21 or RFC 3339.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Up to this time, by default now.")] = None,
-    provider: Annotated[str | None, typer.Option("--provider", metavar="ID", help="Of this provider only.")] = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Of this model only.")] = None,
-    key: Annotated[str | None, typer.Option("--key", metavar="LABEL", help="Of the key with this label only.")] = None,
-    client: Annotated[str | None, typer.Option("--client", metavar="LABEL", help="Of this client only.")] = None,
-    category: Annotated[
-        str | None, typer.Option("--category", metavar="KIND", help="With this kind of failure only; none: answered.")
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="FIELD=VALUE", help="Of this provider, model, key, client or category only."),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="Form of what is printed.")] = Format.TABLE,
     secret_file: SecretFileOption = None,
@@ -67,14 +65,13 @@ def usage(
     Examples:
       keyrelay usage
       keyrelay usage --by model --from 7d
-      keyrelay usage --by day --from 30d --client my-app
+      keyrelay usage --by day --from 30d --only client=my-app --only provider=groq
       keyrelay usage --by key --from 2026-11-01 --to 2026-12-01 --format csv > november.csv
       keyrelay usage --by category --json
     """
     import msgspec
 
-    wanted = {"provider": provider, "model": model, "key": key, "client": client, "category": category}
-    asked = {"from": start, "to": end, **wanted, **by.parameters}
+    asked = {"from": start, "to": end, **_chosen(only or ()), **by.parameters}
     gateway = Gateway(overrides, secret_file)
     if form is Format.CSV and not json:
         typer.echo(gateway.get(f"{_PATH}/export", {**asked, "format": "csv"}, accept="text/csv"), nl=False)
@@ -87,16 +84,25 @@ def usage(
     _print_usage(document, by)
 
 
+def _chosen(only: Iterable[str]) -> dict[str, object]:
+    """The fields that have to have a value. Raise typer.BadParameter."""
+    chosen: dict[str, object] = {}
+    for text in only:
+        field, equals, value = text.partition("=")
+        if field not in _FIELDS or not equals or field in chosen:
+            raise typer.BadParameter(f"{text!r} must be FIELD=VALUE, each FIELD once: {', '.join(_FIELDS)}.")
+        chosen[field] = value
+    return chosen
+
+
 def _print_usage(document: dict[str, Any], by: By) -> None:
     """Print the report as a table, the whole in its last line."""
-    headers = (
-        by.value, "requests", "failed", "cached", "tokens in", "tokens out", "cost", "unpriced", "p50", "p95", "first token",
-    )  # fmt: skip
-    print_table(headers, _rows(document))
+    headers = ("requests", "failed", "cached", "tokens in", "tokens out", "cost", "unpriced", "p50", "p95", "first")
+    print_table((by.value, *headers), _rows(document))
     note(f"from {document['from']} to {document['to']}; durations are right to within about a tenth")
     rest = document["groups_total"] - len(document["groups"])
     if rest > 0:
-        note(f"{rest} more groups; choose with --provider, --model, --key, --client or --category")
+        note(f"{rest} more groups; choose with --only")
 
 
 def _rows(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:

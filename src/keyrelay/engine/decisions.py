@@ -137,12 +137,11 @@ class Decisions:
         return self._by_id.get(record.id) or self._plain(record)
 
     def _plain(self, record: RequestRecord) -> Decision:
-        """The decision for a request whose record says everything: the first candidate answered, or there was none."""
+        """The decision for a request whose record says everything: the first candidate answered, or none was asked."""
         plan = self._pool.plan(record.model_asked) or Plan((), free_choice=False)
         served = record.provider, record.key, record.model
-        chosen = next(
-            (each for each in plan.candidates() if (each.provider_id, each.key.label, each.model) == served), None
-        )
+        asked = () if record.cached else plan.candidates()
+        chosen = next((each for each in asked if (each.provider_id, each.key.label, each.model) == served), None)
         amounts = Amounts(1, record.reserved_input_tokens, record.reserved_output_tokens)
         return Decision(record, plan, amounts, {}, {}, chosen)
 

@@ -366,6 +366,10 @@ def _summary(decision: Decision) -> str:
     if decision.drops or decision.left_out:
         passed_over = len(decision.drops) + decision.left_out
         before.append(_counted(passed_over, "candidate was passed over", "candidates were passed over"))
+    if record.cached:
+        how = "kept from before" if record.cached == "hit" else "made for another request at the same time"
+        end = "; it broke off" if record.category else ""
+        return f"The answer was {how}: {record.provider}'s key {record.key!r} gave it with {record.model}{end}."
     if record.provider:
         end = " and broke off" if record.category else ""
         text = f"{record.provider}'s key {record.key!r} answered with {record.model}{end}"

@@ -172,6 +172,10 @@ class Gateway:
             f"x-keyrelay-attempts: {len(record.attempts)}\r\nx-keyrelay-overhead-ms: {max(0, own_ms):.3f}\r\n{rest}"
         ).encode("ascii")
 
+    def announce(self) -> None:
+        """Something has changed that those who wait for may look at."""
+        self._executor.announce()
+
     def waiting(self) -> RoomView:
         """How many wait for quota."""
         return self._executor.room.view()

@@ -73,11 +73,11 @@ class Pool:
         "_candidates",
         "_classifiers",
         "_count",
-        "_health",
         "_keys",
         "_plans",
         "_vocabulary_of",
         "calibrations",
+        "health",
         "snapshot",
     )
 
@@ -90,7 +90,7 @@ class Pool:
         vocabulary_of: Callable[[str], str] | None = None,
         count: TokenCounter | None = None,
     ) -> None:
-        self._health = health
+        self.health = health
         self._vocabulary_of = vocabulary_of
         self._count = count
         self.calibrations = calibrations or Calibrations()
@@ -102,8 +102,9 @@ class Pool:
         keys: dict[str, list[Key]] = {}
         for key in snapshot.keys:
             keys.setdefault(key.provider_id, []).append(key)
-        for gone in set(self.snapshot.keys).difference(snapshot.keys):
-            self._health.forget(provider_id=gone.provider_id, account=gone.account, label=gone.label)
+        there = {(key.id, key.secret) for key in snapshot.keys}  # a key whose account has merged is the same key
+        for gone in (key for key in self.snapshot.keys if (key.id, key.secret) not in there):
+            self.health.forget(provider_id=gone.provider_id, account=gone.account, label=gone.label)
         self.snapshot = snapshot
         self._keys = keys
         self._plans: dict[str, Plan] = {}
@@ -152,7 +153,7 @@ class Pool:
                 del self._candidates[next(iter(self._candidates))]
             provider = self.snapshot.providers[target.provider_id]
             calibration = self.calibrations.of(provider.id, target.model)
-            candidate = self._candidates[name] = Candidate(provider, key, target.model, self._health, calibration)
+            candidate = self._candidates[name] = Candidate(provider, key, target.model, self.health, calibration)
             if self._vocabulary_of is not None:
                 candidate.tokeniser = self._vocabulary_of(target.model)
         return candidate

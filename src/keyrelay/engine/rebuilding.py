@@ -14,7 +14,10 @@ from keyrelay.ports import Ledger
 from keyrelay.quota.calendars import period_bounds
 from keyrelay.quota.learning import LearnedBook
 from keyrelay.quota.rolling import TRANSIT_SKEW_S
-from keyrelay.quota.values import Amounts
+from keyrelay.quota.values import Amounts, LimitKey
+
+Spent = tuple[tuple[LimitKey, ...], Amounts, float]
+"""Limits, what was taken from all of them, and when (epoch) that was over."""
 
 _LEARNED_S = 86_400.0
 """Limits that are learned while running are about a day at most, or about a calendar that the catalogue knows."""
@@ -66,7 +69,14 @@ class Rebuilding:
 
         With `once`, what is told is all that was ever used, and counts for quotas without a reset alone.
         """
-        counted = 0
+        spent = self.spent(used)
+        for path, amounts, at_s in spent:
+            self._ledger.restore(path, amounts, at_s, once=once)
+        return len(spent)
+
+    def spent(self, used: Iterable[Used]) -> list[Spent]:
+        """From which limits it was taken, in order of time."""
+        spent: list[Spent] = []
         for each in sorted(used, key=_when):
             candidate = self._pool.candidate_of(each.provider, each.key, each.model)
             if candidate is None:
@@ -74,9 +84,8 @@ class Rebuilding:
                 continue
             bring_up_to_date(candidate, self._book, self._now_s)
             amounts = Amounts(each.requests, each.input_tokens, each.output_tokens, each.usd_micros, each.units)
-            self._ledger.restore(candidate.path, amounts, min(each.at_s, self._now_s), once=once)
-            counted += 1
-        return counted
+            spent.append((candidate.path, amounts, min(each.at_s, self._now_s)))
+        return spent
 
     def __repr__(self) -> str:
         return f"<Rebuilding {self._ledger!r}, {self.unknown} of keys that are gone>"

@@ -58,10 +58,6 @@ class Database(ABC):
         """Keep rows of ended requests (`ports.UsageStore.write`)."""
 
     @abstractmethod
-    async def reclaim(self) -> None:
-        """Give back space of rows that were deleted, where the database does not see to it by itself."""
-
-    @abstractmethod
     async def close(self) -> None:
         """Let go of all connections; nothing may be under way."""
 

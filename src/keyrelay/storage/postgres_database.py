@@ -159,9 +159,6 @@ class PostgresDatabase(Database):
         except (sa.exc.SQLAlchemyError, *_FOREIGN) as error:
             raise self._explained(error) from None  # its text may hold values
 
-    async def reclaim(self) -> None:
-        """Nothing: PostgreSQL's autovacuum sees to it."""
-
     async def close(self) -> None:
         """Let go of all connections."""
         if self._connection is not None:

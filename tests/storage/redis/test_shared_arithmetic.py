@@ -95,7 +95,8 @@ async def compare(workers: list[SharedLedger], limits: list[tuple[LimitKey, ...]
     calls: list[Call] = []
     for _ in range(data.draw(st.integers(1, 25), label="steps")):
         open_calls = [call for call in calls if not call.settled]
-        if open_calls and data.draw(st.booleans(), label="end one"):
+        ends = data.draw(st.booleans(), label="end one")
+        if ends and open_calls:
             call = data.draw(st.sampled_from(open_calls), label="which")
             if data.draw(st.booleans(), label="a stream"):
                 call.by.answered(call.reservation, time.time())

@@ -194,20 +194,21 @@ class Admissions(ABC):
 
     def arrived(self, entry: Entry) -> None:
         """A request that goes on has arrived by now."""
-        new_bound_us = min(entry.bound_us, self.latest_us())
+        arrived_us = min(entry.bound_us, self.latest_us())
         if entry.origin is Origin.OWN:
-            self._correct_own(entry, new_bound_us, entry.amounts)
-        elif not entry.plan.waits_for_end and new_bound_us < entry.bound_us:
-            self._settle(entry, new_bound_us, entry.amounts, NO_LEASE)
-        else:
+            self._correct_own(entry, arrived_us, entry.amounts)
+        elif entry.plan.tells_at_end:
+            entry.arrived_us = arrived_us
             return
-        entry.bound_us = new_bound_us
+        elif arrived_us < entry.bound_us:
+            self._settle(entry, arrived_us, entry.amounts, NO_LEASE)
+        entry.bound_us = arrived_us
 
     def ended(self, entry: Entry, amounts: Amounts, *, arrived: bool) -> None:
         """A request has ended and has really used `amounts`."""
         self.flying.discard(entry)
         plan = entry.plan
-        new_bound_us = min(entry.bound_us, self.latest_us()) if arrived or entry.answered else entry.bound_us
+        new_bound_us = entry.arrived_us or (min(entry.bound_us, self.latest_us()) if arrived else entry.bound_us)
         for hold in plan.leased:
             hold.flying -= 1
             hold.flying_own -= entry.origin is Origin.OWN
@@ -255,8 +256,9 @@ class Admissions(ABC):
     def _post(self, seq: int, data: bytes) -> None:
         """Send in the background, in order; kept until Redis has confirmed it, and sent again on the way back."""
         self._outbox.append((seq, data))
-        if self._connection is not None and self.state not in {State.DOWN, State.ATTACHING}:
-            self._connection.send(data, self._posted)
+        state, connection = self.state, self._connection
+        if connection is not None and state is not State.DOWN and state is not State.ATTACHING:
+            connection.send(data, self._posted, patient=True)
 
     def _post_again(self) -> None:
         for _, data in self._outbox:

@@ -21,8 +21,8 @@ from keyrelay.storage.redis.window_hold import (
 )
 
 NO_LEASE = b"-"
-SLOW_ARRIVAL_US = 600_000_000
-"""Where no rolling window is shorter, when exactly a request arrived is told with its end, not before."""
+LONG_US = 60_000_000
+"""Where no rolling window is shorter, when a stream arrived is told with its end: mostly that is soon enough."""
 
 
 class Origin(Enum):
@@ -45,8 +45,8 @@ class PathPlan:
         "limits",
         "resolved",
         "settle_head",
+        "tells_at_end",
         "until_us",
-        "waits_for_end",
     )
 
     def __init__(self, resolved: Path, holds: tuple[WindowHold, ...]) -> None:
@@ -67,7 +67,7 @@ class PathPlan:
         self.leased = tuple(hold for hold in holds if hold.kind == CONCURRENT)
         self.until_us = min((hold.end_us for hold in holds if hold.kind == CALENDAR), default=1 << 62)
         rolling = [hold.length_us for hold in holds if hold.kind == ROLLING]
-        self.waits_for_end = all(length_us >= SLOW_ARRIVAL_US for length_us in rolling)
+        self.tells_at_end = all(length_us >= LONG_US for length_us in rolling)
 
     def __repr__(self) -> str:
         return f"<PathPlan windows={len(self.holds)} epoch={self.epoch or 'none'}>"
@@ -108,9 +108,12 @@ class Home(Protocol):
 
 
 class Entry:
-    """One reservation. `bound_us` is when it has arrived at the latest, `amounts` what it takes."""
+    """One reservation. `bound_us` is when it has arrived at the latest, `amounts` what it takes.
 
-    __slots__ = ("amounts", "answered", "bound_us", "home", "lease", "origin", "path", "plan", "probes")
+    `arrived_us` is a better bound that Redis has not been told, 0 for none.
+    """
+
+    __slots__ = ("amounts", "answered", "arrived_us", "bound_us", "home", "lease", "origin", "path", "plan", "probes")
 
     home: Home
     plan: PathPlan
@@ -119,7 +122,7 @@ class Entry:
         self.path = path
         self.amounts = amounts
         self.origin = Origin.UNASKED
-        self.bound_us = 0
+        self.bound_us = self.arrived_us = 0
         self.answered = False
         self.lease = NO_LEASE
         self.probes = b""

@@ -230,6 +230,8 @@ class Partition(Admissions):
             self._moved(self, str(reply))
         elif not code or code in _OF_THE_SERVER:
             self.link.drop(f"it answers {code or 'too late'}", hurry=code == "NOSCRIPT")
+        elif self.refusals == 1:
+            self.terms.report(f"Redis refuses what sharing the limits of {self.provider} takes: {code}")
 
     # Signs of life
 

@@ -122,7 +122,7 @@ class SharedLedger(LedgerBook):
             barrier_s=barrier_s,
             predecessor_told=predecessor is not None,
             new_epoch=lambda: secrets.token_hex(8),
-            random=random,
+            report=report,
         )
         self._links: dict[tuple[str, int], Link] = {}
         self._partitions: dict[str, Partition] = {}
@@ -217,7 +217,7 @@ class SharedLedger(LedgerBook):
         try:
             if partition.state is State.RETURNING:
                 await partition.returned()
-            self._plan(entry, partition)
+            self._plan(entry, partition, found)
             if isinstance(reservation, Reservation) and reservation.probed:
                 entry.probes = entry.plan.probes(reservation.probed)
             outcome = await partition.ask(entry) if partition.state is State.SERVING else entry
@@ -339,10 +339,9 @@ class SharedLedger(LedgerBook):
 
     # Plans
 
-    def _plan(self, entry: Entry, partition: Partition) -> None:
-        """Plan a request for the present epoch and period."""
+    def _plan(self, entry: Entry, partition: Partition, found: tuple[Partition, PathPlan] | None) -> None:
+        """Plan a request for the present epoch and period; `found` is the path's last plan."""
         path = entry.path
-        found = self._plans.get(path)
         if found is None or partition.now_us() >= found[1].until_us:
             resolved = self._paths.get(path) or self._resolve(path, self._now_s)
             holds = tuple(dict.fromkeys(self._hold(key, partition) for key in path))

@@ -72,4 +72,4 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     barrier_s: float
     predecessor_told: bool
     new_epoch: Callable[[], str]
-    random: Callable[[], float]
+    report: Callable[[str], None]
