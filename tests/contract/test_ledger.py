@@ -1,4 +1,4 @@
-"""What every ledger has to do, in real time: that of one process, and the shared one with one worker and with two.
+"""What every ledger has to do, in real time: that of one process, and the shared one with two workers.
 
 Whoever asks of two workers is the next one in turn, so whatever one has counted the other has to know.
 """
@@ -91,7 +91,7 @@ class Rig:
         return [[standing.used for standing in ledger.peek(path, time.time())] for ledger in self.ledgers]
 
 
-@pytest.fixture(params=["memory", "one worker", "two workers"])
+@pytest.fixture(params=["memory", "two workers"])
 async def rig(request: pytest.FixtureRequest, redis_url: str, redis_prefix: str) -> AsyncIterator[Rig]:
     if request.param == "memory":
         yield Rig([MemoryLedger(transit_skew_s=SKEW_S)])
@@ -108,7 +108,7 @@ async def rig(request: pytest.FixtureRequest, redis_url: str, redis_prefix: str)
             barrier_s=0.0,
             beat_s=0.05,
         )
-        for slot in range(2 if request.param == "two workers" else 1)
+        for slot in range(2)
     ]
     for ledger in ledgers:
         await ledger.start(["gemini"])
@@ -156,6 +156,7 @@ async def test_a_refused_request_fits_when_the_refusal_says(rig: Rig) -> None:
     limits = path((Unit.REQUESTS, 1, "1s"), (Unit.REQUESTS, 5, "1h"))
     rig.answered(await rig.admit(limits))
     answered_s = time.time()
+    await asyncio.sleep(0.02)
     until_s = (await rig.refuse(limits)).until_s
     assert until_s is not None
     assert answered_s + 0.95 < until_s < answered_s + 1.05
@@ -200,6 +201,7 @@ async def test_what_the_provider_did_not_count_is_given_back(rig: Rig) -> None:
     limits = path((Unit.REQUESTS, 1, "60s"), (Unit.REQUESTS, 1, "once"), (Unit.REQUESTS, 1, "day@UTC"))
     for arrived in (False, True, False):
         rig.settle(await rig.admit(limits), Amounts(requests=0), arrived=arrived)
+        await asyncio.sleep(0.02)  # another worker knows it a moment later
     await rig.admit(limits)
 
 

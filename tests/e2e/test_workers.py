@@ -26,6 +26,7 @@ from tests.e2e.harness import (
     simulated,
     until,
 )
+from tests.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
 
@@ -45,8 +46,8 @@ async def up(
     directory: Path, plan: ProviderPlan = QUICK, *, clients: str = "", **more: str
 ) -> AsyncIterator[tuple[Process, Simulator]]:
     """A gateway with two workers, whose keys and clients stand in `.env`."""
-    async with simulated(Scenario(providers={"mistral": plan})) as simulator:
-        usual = {"MISTRAL_TIER": "paid", "KEYRELAY_WORKERS": "2", "KEYRELAY_REDIS_URL": "redis://127.0.0.1:1/0"}
+    async with RedisServer() as redis, simulated(Scenario(providers={"mistral": plan})) as simulator:
+        usual = {"MISTRAL_TIER": "paid", "KEYRELAY_WORKERS": "2", "KEYRELAY_REDIS_URL": redis.url}
         environ = environment(simulator, {"mistral": []}, KEYRELAY_DATA_DIR=str(directory / "data"), **usual | more)
         del environ["CLIENT_API_KEYS_MAP"]
         configure(directory, clients=clients)
@@ -338,3 +339,18 @@ class TestStarting:
             command_lines = [command_line(pid) for pid in workers_of(gateway)]
             assert len(command_lines) == 2
             assert not [line for line in command_lines if secret in line or "sim-mistral" in line]
+
+
+async def test_whichever_worker_is_asked_explains_what_the_other_did(tmp_path: Path) -> None:
+    async with up(tmp_path) as (gateway, _):
+        served = []
+        for _ in range(8):
+            async with Caller(gateway.port) as caller:
+                served.append((await caller.post(CHAT, chat_bytes(MODEL))).headers["x-request-id"])
+        for request_id in served:
+            for _ in range(2):
+                async with Caller(gateway.port) as caller:
+                    explained = (await caller.get(f"/api/v1/requests/{request_id}")).json
+                assert "no longer known" not in explained["summary"], "the worker that served it was asked"
+            async with Caller(gateway.port, OTHER_SECRET) as caller:
+                assert (await caller.get(f"/api/v1/requests/{request_id}")).status == 404

@@ -21,12 +21,12 @@ from tests.faults.shared_exactness import (
 from tests.servers.redis_server import RedisServer
 
 PHASES = (
-    Phase("up", 2.0),
-    Phase("killed", 0.7, RedisServer.kill),
-    Phase("back", 1.5, RedisServer.start),
-    Phase("frozen", 0.7, RedisServer.freeze),
-    Phase("thawed", 1.5, RedisServer.thaw),
-    Phase("flushed", 0.8, RedisServer.flush),
+    Phase("up", 1.6),
+    Phase("killed", 0.5, RedisServer.kill),
+    Phase("back", 1.4, RedisServer.start),
+    Phase("frozen", 0.5, RedisServer.freeze),
+    Phase("thawed", 1.4, RedisServer.thaw),
+    Phase("flushed", 0.7, RedisServer.flush),
     Phase("restarted", 1.4, RedisServer.restart),
 )
 

@@ -7,8 +7,10 @@ client sees its own requests, the operator everyone's.
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Depends, FastAPI, Path, Request, Response
 
+from keyrelay.api.siblings import Siblings
 from keyrelay.api.stored import RequestReader, from_store, unavailable
 from keyrelay.api.views import SECURITY, Access, Viewer, answer, described, schemas_of
 from keyrelay.core.errors import CallerError
@@ -26,11 +28,14 @@ from keyrelay.engine.explanations import (
 )
 from keyrelay.quota.values import Amounts
 
+_QUESTION = "explain"
+"""The question to the other workers; its payload is a request id and the viewer's two fields."""
+
 
 class RequestsView:
-    """The requests that can be explained: those in memory, and what is `stored` of older ones."""
+    """The requests that can be explained: those in memory, here or with `siblings`, and what is `stored` of others."""
 
-    __slots__ = ("_access", "_decisions", "_epoch_s", "_explainer", "_stored")
+    __slots__ = ("_access", "_decisions", "_epoch_s", "_explainer", "_siblings", "_stored")
 
     def __init__(
         self,
@@ -40,12 +45,15 @@ class RequestsView:
         epoch_s: Callable[[], float],
         *,
         stored: RequestReader,
+        siblings: Siblings,
     ) -> None:
         self._decisions = decisions
         self._explainer = explainer
         self._access = access
         self._epoch_s = epoch_s
         self._stored = stored
+        self._siblings = siblings
+        siblings.answer(_QUESTION, self._answer)
 
     def install(self, app: FastAPI) -> None:
         """Add the route."""
@@ -78,11 +86,14 @@ class RequestsView:
 
     async def explain(self, request_id: str, viewer: Viewer) -> Explanation:
         """The full form of one. Raise CallerError (404, also when it is somebody else's, and 503)."""
-        decision = self._decisions.find(request_id)
-        if decision is not None and viewer.may_see(decision.record.client):
-            return self._explainer.explain(decision, self._epoch_s())
+        here = self._decisions.find(request_id)
+        if here is not None and viewer.may_see(here.record.client):
+            return self._explainer.explain(here, self._epoch_s())
         stored = None
-        if decision is None and is_request_id(request_id):
+        if here is None and is_request_id(request_id):
+            question = msgspec.msgpack.encode((request_id, viewer.client, viewer.operator))
+            for known in await self._siblings.ask(_QUESTION, question):
+                return msgspec.msgpack.decode(known, type=Explanation)
             stored = await from_store(self._stored.find(request_id))
         if stored is None or not viewer.may_see(stored.client):
             message = (
@@ -91,6 +102,14 @@ class RequestsView:
             )
             raise CallerError(404, message, param="id", code="request_not_found")
         return _recalled(stored)
+
+    async def _answer(self, question: bytes) -> bytes | None:
+        """What another worker wants to know for whoever asks there."""
+        request_id, client, operator = msgspec.msgpack.decode(question, type=tuple[str, str, bool])
+        decision = self._decisions.find(request_id)
+        if decision is None or not Viewer(client, operator).may_see(decision.record.client):
+            return None
+        return msgspec.msgpack.encode(self._explainer.explain(decision, self._epoch_s()))
 
     def __repr__(self) -> str:
         return f"<RequestsView of {self._decisions!r}>"

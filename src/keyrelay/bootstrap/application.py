@@ -60,6 +60,7 @@ class _Composition:
     def __init__(self, configuration: Configuration, identity: WorkerIdentity, siblings: Siblings) -> None:
         settings = configuration.settings
         self.configuration = configuration
+        self.siblings = siblings
         self.clock = SystemClock()
         self.log = open_log(configuration)
         self.pool = compose_pool(configuration, self._note)
@@ -157,7 +158,7 @@ class _Composition:
             UsageView(usage, planner, access),
             ExportsView(usage, requests, planner, access, now),
             RequestListView(requests, access, now),
-            RequestsView(self.gateway.decisions, explainer, access, now, stored=requests),
+            RequestsView(self.gateway.decisions, explainer, access, now, stored=requests, siblings=self.siblings),
             CacheRoutes(self.answers, access, shared=settings.cache_scope == "shared"),
         )
 

@@ -60,7 +60,7 @@ class Keeping:
             minutes_days=settings.keep_minutes_days,
             hours_days=settings.keep_hours_days,
         )
-        self.database = open_database(settings.database_url.reveal(), settings.data_dir)
+        self.database = open_database(settings.database_url.reveal(), settings.data_dir, durable=settings.journal_fsync)
         self.store = SqlUsageStore(self.database, clock.epoch_s)
         self.reader = PromptReader(self.database)
         try:

@@ -90,26 +90,6 @@ async def test_calls_of_one_step_of_the_loop_go_out_in_one_piece(dial: Dial) -> 
     assert pieces == [pack_command(("PING",)) * 50]
 
 
-async def test_a_patient_call_goes_out_with_the_next_one_or_soon(dial: Dial) -> None:
-    pieces: list[bytes] = []
-
-    def answer(data: bytes) -> bytes:
-        pieces.append(data)
-        return b"+OK\r\n" * data.count(b"PING")
-
-    ping = pack_command(("PING",))
-    async with await serve(answer) as server:
-        connection, loop = await dial(port_of(server)), asyncio.get_running_loop()
-        patient = [Awaited(loop) for _ in range(3)]
-        connection.send(ping, patient[0], patient=True)
-        connection.send(ping, patient[1], patient=True)
-        await asyncio.sleep(0)
-        assert await connection.call("PING") == b"OK"
-        connection.send(ping, patient[2], patient=True)
-        assert await asyncio.gather(*(call.answer for call in patient)) == [b"OK"] * 3
-    assert pieces == [ping * 3, ping]
-
-
 async def test_whoever_gets_no_answer_in_time_loses_all_calls_at_once(dial: Dial, lost: list[str]) -> None:
     loop = asyncio.get_running_loop()
     async with await serve(lambda _: b"") as server:

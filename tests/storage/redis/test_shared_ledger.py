@@ -103,7 +103,7 @@ async def test_what_is_set_aside_by_an_idle_worker_is_given_back(ledgers: Open, 
     await asyncio.sleep(0.2)
     began_at = time.monotonic()
     assert len(await use_up(busy, limits)) < 99  # something was set aside
-    taken = await use_up(busy, limits, patience_s=1.0)
+    taken = await use_up(busy, limits, patience_s=0.7)
     assert time.monotonic() - began_at < 3.0
     assert await shown(busy, limits) == 100
     assert taken
@@ -120,7 +120,7 @@ async def test_a_worker_cut_off_keeps_to_what_it_had_set_aside_and_reports_it(
             await attempt(ledger, limits)
         await asyncio.sleep(0.3)
         await proxy.set("blackhole")
-        alone, asked = await asyncio.gather(use_up(cut, limits), use_up(other, limits, patience_s=1.0))
+        alone, asked = await asyncio.gather(use_up(cut, limits), use_up(other, limits, patience_s=0.7))
         assert 5 < len(alone) <= 25
         assert len(asked) > 50
         assert 2 + len(alone) + len(asked) <= 100
@@ -134,7 +134,7 @@ async def test_a_worker_cut_off_keeps_to_what_it_had_set_aside_and_reports_it(
         used = 2 + len(alone) - 5 + len(asked)
         for ledger in (cut, other):
             assert await shown(ledger, limits) == used
-        rest = await use_up(other, limits, patience_s=1.0)
+        rest = await use_up(other, limits, patience_s=0.7)
         assert used + len(rest) == 100
 
 
@@ -205,7 +205,7 @@ async def test_counts_that_were_flushed_are_made_up(ledgers: Open, own_redis_ser
         by.settle(reservation, Amounts(1, 10), time.time())
     await asyncio.sleep(0.1)
     assert await shown(workers[0], day) == 70
-    assert len(await use_up(workers[1], limits, patience_s=1.0)) == 5
+    assert len(await use_up(workers[1], limits, patience_s=0.7)) == 5
 
 
 async def test_what_the_store_knows_of_workers_that_are_gone_is_counted(
@@ -273,22 +273,22 @@ async def test_a_killed_workers_place_is_taken_by_the_next_process_of_its_name(
         journal += [(limits, Amounts(), time.time())] * told[0] + [(limits, Amounts(), time.time() - told[1])]
     await started(ledgers(redis_url, "host/0", predecessor=journal))
     assert other.status().workers == 2 or await other.serving("p")
-    got = len(await use_up(other, limits, patience_s=1.0))
+    got = len(await use_up(other, limits, patience_s=0.7))
     expected = {"less": range(60, 90), "all": range(98, 99), "three less": range(95, 96)}[left]
     assert got in expected
 
 
 async def test_whoever_is_silent_keeps_its_share_until_it_counts_as_dead(ledgers: Open, redis_url: str) -> None:
     limits = path(10, "1h")
-    terms = {"silent_s": 0.2, "worker_expiry_s": 2.0}
+    terms = {"silent_s": 0.2, "worker_expiry_s": 1.2}
     dead = await started(ledgers(redis_url, "host/0", **terms))
     alive = await started(ledgers(redis_url, "host/1", **terms))
     await until(lambda: alive.status().workers == 2)
     await asyncio.sleep(0.2)  # both know their shares
     await abandon(dead)
-    await asyncio.sleep(1.3)
+    await asyncio.sleep(0.7)
     assert len(await use_up(alive, limits)) == 5
-    assert len(await use_up(alive, limits, patience_s=2.0)) == 5
+    assert len(await use_up(alive, limits, patience_s=1.2)) == 5
 
 
 async def test_a_cancelled_confirm_gives_back_what_it_may_have_taken(ledgers: Open, redis_url: str) -> None:

@@ -258,7 +258,7 @@ class Admissions(ABC):
         self._outbox.append((seq, data))
         state, connection = self.state, self._connection
         if connection is not None and state is not State.DOWN and state is not State.ATTACHING:
-            connection.send(data, self._posted, patient=True)
+            connection.send(data, self._posted)
 
     def _post_again(self) -> None:
         for _, data in self._outbox:

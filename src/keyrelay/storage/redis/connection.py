@@ -18,9 +18,6 @@ from keyrelay.core.errors import StoreError
 MAX_CALLS = 100_000
 """Calls under way on one connection; one more, and the connection is given up."""
 
-PATIENCE_S = 0.002
-"""For so long a command that nobody waits for may wait for others, so that fewer writes are made."""
-
 LAST_LOOK_S = 0.01
 """After the deadline the socket is read once more: the loop itself may have been late."""
 
@@ -75,19 +72,14 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._calls: deque[tuple[float, Call]] = deque()
         self._unsent: list[bytes] = []
-        self._hasty = False
-        self._patient: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     def __repr__(self) -> str:
         return f"<Connection {'closed' if self._closed else 'open'} calls={len(self._calls)}>"
 
-    def send(self, data: bytes, call: Call, *, patient: bool = False) -> None:
-        """Send a packed command at the end of this iteration of the loop.
-
-        A patient one waits up to PATIENCE_S for others to go out with it; the order stays.
-        """
+    def send(self, data: bytes, call: Call) -> None:
+        """Send a packed command at the end of this iteration of the loop."""
         if self._closed:
             call.lost()
             return
@@ -99,13 +91,9 @@ class Connection(asyncio.Protocol):
         self._calls.append((due_at, call))
         if self._timer is None:
             self._timer = self._loop.call_at(due_at, self._look)
-        self._unsent.append(data)
-        if patient:
-            if self._patient is None:
-                self._patient = self._loop.call_later(PATIENCE_S, self._write)
-        elif not self._hasty:
-            self._hasty = True
+        if not self._unsent:
             self._loop.call_soon(self._write)
+        self._unsent.append(data)
 
     async def call(self, *words: str | bytes | float) -> object:
         """Execute one command; StoreError when it fails."""
@@ -118,9 +106,8 @@ class Connection(asyncio.Protocol):
         if self._closed:
             return
         self._closed = True
-        for timer in (self._timer, self._patient):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
         calls, self._calls = self._calls, deque()
@@ -155,11 +142,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self) -> None:
         unsent, self._unsent = self._unsent, []
-        self._hasty = False
-        if self._patient is not None:
-            self._patient.cancel()
-            self._patient = None
-        if unsent and not self._closed and self._transport is not None:
+        if not self._closed and self._transport is not None:
             self._transport.write(b"".join(unsent))
 
     def _look(self, *, last: bool = False) -> None:
