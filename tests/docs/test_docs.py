@@ -97,7 +97,9 @@ def text_of_module(name: str) -> str:
 
 def test_every_metric_and_label_is_listed(application: Application) -> None:
     table = between("docs/operations.md", "metrics")
-    sources = "".join(text_of_module(name) for name in ("metrics", "quota_watch", "cache", "exposition"))
+    sources = "".join(
+        text_of_module(name) for name in ("metrics", "quota_watch", "cache", "keeping_metrics", "exposition")
+    )
     names = set(re.findall(r'"(keyrelay_[a-z_]+)"', sources))
     assert {name.removesuffix("_total") for name in first_cells(table)} == names
 

@@ -1,77 +1,80 @@
 """Kill the gateway's processes with SIGKILL under load, and count afterwards: what was acknowledged is there, once.
 
-`scripts/crash` runs it at length, the suite for a few seconds. Everything is real: processes, sockets, store. An
-answer is acknowledged when its last byte has arrived.
+`scripts/crash` runs it at length, the suite for a few seconds. Everything is real: processes, sockets, stores. Only a
+request on a connection of a killed process may be cut off, and none may fail.
 """
 
 import argparse
 import asyncio
 import contextlib
-import itertools
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 import uvloop
 
-from keyrelay.simulator import Latency, ProviderPlan, Scenario, Simulator
-from keyrelay.storage.database import open_database
-from keyrelay.storage.schema import ATTEMPTS, REQUESTS, USAGE_DAYS
-from tests.e2e.harness import Caller, Process, calls_of, environment, process, simulated
+from keyrelay.simulator import Simulator
+from tests.e2e.harness import Process, environment, process, simulated
+from tests.faults import permits
+from tests.faults.backing import Backing
+from tests.faults.traffic import KEYS, PAID, Books, Cut, Tally, Traffic, books, scenario
 
-KEYS = {"groq": [f"k{n}=sim-groq-{n}" for n in range(4)], "openai": [f"k{n}=sim-openai-{n}" for n in range(4)]}
-MODELS = ("groq/openai/gpt-oss-20b", "openai/gpt-5.4-mini")
-PAID = {"GROQ_TIER": "paid", "OPENAI_TIER": "paid", "KEYRELAY_LOG_LEVEL": "error", "KEYRELAY_CACHE": "off"}
-_SETTLE_S = 20.0
-_BACK_S = 15.0
+DATA = Path(".local/share/keyrelay")
+_LISTENS = "0A"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to run: for how long, how many requests per second, one kill every `kill_every_s`; `all_at_once` kills every
-    process of the gateway instead of one worker."""
+    process of the gateway instead of one worker. One worker keeps its rows in SQLite, several in PostgreSQL."""
 
-    seconds: float
-    rate: float
-    kill_every_s: float
+    seconds: float = 300.0
+    rate: float = 200.0
+    kill_every_s: float = 2.0
     workers: int = 1
     all_at_once: bool = False
-    more: Mapping[str, str] = {}
+
+    @property
+    def kills_everything(self) -> bool:
+        return self.all_at_once or self.workers == 1
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """When (monotonic), and the callers' ports of the connections that the process had; None: it had them all."""
+
+    at: float
+    ports: frozenset[int] | None
+
+    def explains(self, cut: Cut) -> bool:
+        """Whether it cut off this request."""
+        if self.ports is None:
+            return True
+        return cut.port in self.ports and cut.began_at <= self.at
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What was seen. `errors` are answers that were whole and no success, by status; `cut` requests that got none."""
+    """What was seen. `blameless` requests were cut off though nobody had killed the process that they were with."""
 
-    asked: int = 0
-    acknowledged: set[str] = set()
-    errors: Counter[str] = Counter()
-    cut: int = 0
-    kills: int = 0
-    rows: int = 0
-    unknown: int = 0
-    lost: set[str] = set()
-    doubled: int = 0
-    unaccounted: int = 0
+    tally: Tally
+    kills: list[Kill] = []
+    books: Books
+
+    @property
+    def blameless(self) -> list[Cut]:
+        return [cut for cut in self.tally.cut if not any(kill.explains(cut) for kill in self.kills)]
 
     @property
     def good(self) -> bool:
-        """Nothing lost, nothing doubled, nothing that a provider saw and no row has."""
-        return not (self.lost or self.doubled or self.unaccounted or self.errors)
+        """The books are right, and nobody saw an error who was not with a killed process."""
+        return self.books.right and not self.tally.errors and not self.blameless
 
     def __str__(self) -> str:
-        return (
-            f"{self.asked} asked, {len(self.acknowledged)} acknowledged, {self.cut} cut off by {self.kills} kills, "
-            f"errors {dict(self.errors)}; {self.rows} rows ({self.unknown} unknown), {len(self.lost)} lost, "
-            f"{self.doubled} doubled, {self.unaccounted} calls without a row"
-        )
+        return f"{len(self.kills)} kills: {self.tally}, {len(self.blameless)} of them by no kill; {self.books}"
 
 
 def children_of(pid: int) -> list[int]:
@@ -79,160 +82,134 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def peers_of(pid: int, port: int) -> frozenset[int]:
+    """The ports at the other end of the connections to `port` that a process has taken."""
+    sockets = {os.readlink(link) for link in _links(pid)}
+    peers = set()
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        _, local, peer, state, *_, inode = line.split()[:10]
+        if int(local.rpartition(":")[2], 16) == port and state != _LISTENS and f"socket:[{inode}]" in sockets:
+            peers.add(int(peer.rpartition(":")[2], 16))
+    return frozenset(peers)
+
+
+def _links(pid: int) -> Iterator[str]:
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            os.readlink(path)
+            yield path
+
+
+def kill_worker(pid: int, port: int) -> Kill:
+    """SIGKILL for one worker; it is stopped first, so that the list of its connections is the last one."""
+    os.kill(pid, signal.SIGSTOP)
+    ports = peers_of(pid, port)
+    os.kill(pid, signal.SIGKILL)
+    return Kill(time.monotonic(), ports)
+
+
 class Run:
     """One plan at work."""
 
-    def __init__(self, plan: Plan, simulator: Simulator, directory: Path, chance: random.Random) -> None:
+    def __init__(self, plan: Plan, simulator: Simulator, directory: Path, more: Mapping[str, str], seed: int) -> None:
         self.plan = plan
-        self.outcome = Outcome()
+        self.kills: list[Kill] = []
         self.directory = directory
-        self.environ = environment(simulator, KEYS, KEYRELAY_WORKERS=str(plan.workers), **PAID) | dict(plan.more)
-        self.simulator = simulator
+        self.environ = environment(simulator, KEYS, KEYRELAY_WORKERS=str(plan.workers), **PAID) | dict(more)
         self.gateway: Process | None = None
-        self._chance = chance
-        self._numbers = itertools.count()
-        self._back = asyncio.Event()
-        self._ending = False
+        self._chance = random.Random(seed)
+        self.traffic = Traffic(lambda: self.gateway.port if self.gateway else None, plan.rate, self._chance)
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[Process]:
         async with process(self.environ, self.directory) as gateway:
-            self.gateway = gateway
             self.environ["KEYRELAY_PORT"] = str(gateway.port)
-            self._back.set()
-            yield gateway
+            self.gateway = gateway
+            try:
+                yield gateway
+            finally:
+                self.gateway = None
 
-    async def load(self) -> None:
-        """Ask at the plan's rate until its time is up, whether or not anybody listens."""
-        began_at = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for number in itertools.count():
-                due_at = began_at + number / self.plan.rate
-                if due_at - began_at > self.plan.seconds:
-                    break
-                await asyncio.sleep(max(0.0, due_at - time.monotonic()))
-                group.create_task(self._ask())
-        self._ending = True
-
-    async def _ask(self) -> None:
-        gateway = self.gateway
-        if gateway is None or not self._back.is_set():
-            return
-        number = next(self._numbers)
-        self.outcome.asked += 1
-        text = f"question {number} {'x' * self._chance.randrange(400)}"
-        body: dict[str, Any] = {
-            "model": MODELS[number % len(MODELS)],
-            "messages": [{"role": "user", "content": text}],
-            "stream": number % 3 == 0,
-        }
-        try:
-            async with Caller(gateway.port) as caller:
-                reply = await caller.post("/v1/chat/completions", body)
-        except (OSError, asyncio.IncompleteReadError):
-            self.outcome.cut += 1
-            return
-        if not reply.whole:
-            self.outcome.cut += 1
-        elif reply.is_good():
-            self.outcome.acknowledged.add(reply.headers["x-request-id"])
-        else:
-            self.outcome.errors[f"{reply.status} {reply.body[:120]!r}"] += 1
-
-    async def kill_now_and_then(self) -> None:
-        """Send SIGKILL to one of the gateway's processes, or to all, again and again."""
-        while not self._ending:
+    async def kill_now_and_then(self, gateway: Process) -> None:
+        """Send SIGKILL to one of the gateway's processes again and again, or once to all."""
+        while True:
             await asyncio.sleep(self.plan.kill_every_s)
-            gateway = self.gateway
-            if gateway is None or self._ending:
-                return
             pid = gateway.process.pid
             workers = children_of(pid) if self.plan.workers > 1 else []
-            self.outcome.kills += 1
             if workers and not self.plan.all_at_once:
-                os.kill(self._chance.choice(workers), signal.SIGKILL)
+                self.kills.append(kill_worker(self._chance.choice(workers), gateway.port))
                 continue
-            self._back.clear()
+            self.gateway = None
             for each in (pid, *workers):
                 os.kill(each, signal.SIGKILL)
+            self.kills.append(Kill(time.monotonic(), None))
             await gateway.ended()
             return
 
-    async def run(self) -> Outcome:
-        """Load and kills until the time is up; then a last start that takes over what is left, and the count."""
-        load = asyncio.create_task(self.load())
-        while not self._ending:
+    async def run(self) -> Tally:
+        """Load and kills until the time is up; then a last start, which takes over what is left."""
+        load: asyncio.Task[None] | None = None
+        while load is None or not load.done():
             async with self.served() as gateway:
-                killer = asyncio.create_task(self.kill_now_and_then())
+                load = load or asyncio.create_task(self.traffic.run(self.plan.seconds))
+                killer = asyncio.create_task(self.kill_now_and_then(gateway))
                 await asyncio.wait({killer, load}, return_when=asyncio.FIRST_COMPLETED)
                 killer.cancel()
                 if load.done():
                     await load
-                    if gateway.process.returncode is None:
-                        await gateway.stop()
+                    await gateway.stop()
         async with self.served() as gateway:
             assert await gateway.stop() == 0
-        await self.count()
-        return self.outcome
-
-    async def count(self) -> None:
-        """Compare what was acknowledged, and what the simulated providers saw, with the rows in the store."""
-        url = self.environ.get("KEYRELAY_DATABASE_URL", "")
-        database = open_database(url, self.directory / ".local/share/keyrelay")
-        try:
-            await database.read(self._compare)
-        finally:
-            await database.close()
-
-    def _compare(self, connection: sa.Connection) -> None:
-        outcome = self.outcome
-        ids = [row.id for row in connection.execute(sa.select(REQUESTS.c.id))]
-        outcome.rows = len(ids)
-        outcome.lost = outcome.acknowledged - set(ids)
-        summed = connection.execute(sa.select(sa.func.sum(USAGE_DAYS.c.requests))).scalar_one() or 0
-        outcome.doubled = len(ids) - len(set(ids)) + max(0, summed - len(ids))
-        unknown = sa.select(sa.func.count()).select_from(REQUESTS).where(REQUESTS.c.category == "unknown")
-        outcome.unknown = connection.execute(unknown).scalar_one()
-        attempts = connection.execute(sa.select(sa.func.count()).select_from(ATTEMPTS)).scalar_one()
-        outcome.unaccounted = max(0, len(calls_of(self.simulator)) - attempts)
+        return self.traffic.tally
 
 
 async def crash(plan: Plan, directory: Path, seed: int = 0) -> Outcome:
     """Carry out a plan."""
-    generous = ProviderPlan(limits=(), answer_tokens=(4, 24))
-    scenario = Scenario(
-        providers=dict.fromkeys(KEYS, generous),
-        latency=Latency(first_token_ms=(50.0, 400.0), tokens_per_s=50.0),
-        recorded_calls=1_000_000,
-    )
-    async with simulated(scenario) as simulator:
-        return await Run(plan, simulator, directory, random.Random(seed)).run()
+    several = plan.workers > 1
+    with Backing.up(redis=several, postgres=several) as backing:
+        await backing.make_tables()
+        async with simulated(scenario()) as simulator:
+            run = Run(plan, simulator, directory, backing.environ, seed)
+            tally = await run.run()
+            found = await books(backing.database_url, directory / DATA, tally, simulator)
+            return Outcome(tally=tally, kills=run.kills, books=found)
+
+
+PLANS = {
+    "one": Plan(),
+    "workers": Plan(workers=4),
+    "all": Plan(workers=4, all_at_once=True, kill_every_s=5.0),
+}
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="scripts/crash", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=300.0, help="how long to load (default 300)")
+    parser.add_argument("plans", nargs="*", metavar="PLAN", help="one, workers, all, permits (default: each)")
+    parser.add_argument("--seconds", type=float, default=300.0, help="how long to load, for each (default 300)")
     parser.add_argument("--rate", type=float, default=200.0, help="requests per second (default 200)")
-    parser.add_argument("--kill-every-s", type=float, default=2.0, help="seconds between kills (default 2)")
-    parser.add_argument("--workers", type=int, default=1, help="workers of the gateway (default 1)")
-    parser.add_argument("--all-at-once", action="store_true", help="kill all processes instead of one worker")
-    parser.add_argument("--database-url", default="", help="PostgreSQL instead of SQLite")
-    parser.add_argument("--redis-url", default="", help="needed for more than one worker")
+    parser.add_argument("--kill-every-s", type=float, help="seconds between kills (default 2; 5 for all)")
     given = parser.parse_args()
-    more = {"KEYRELAY_DATABASE_URL": given.database_url, "KEYRELAY_REDIS_URL": given.redis_url}
-    plan = Plan(
-        seconds=given.seconds,
-        rate=given.rate,
-        kill_every_s=given.kill_every_s,
-        workers=given.workers,
-        all_at_once=given.all_at_once,
-        more={name: value for name, value in more.items() if value},
-    )
+    unknown = set(given.plans) - {*PLANS, "permits"}
+    if unknown:
+        sys.exit(f"no such plan: {', '.join(sorted(unknown))}")
+    sys.exit(not all([_carried_out(name, given) for name in given.plans or (*PLANS, "permits")]))
+
+
+def _carried_out(name: str, given: argparse.Namespace) -> bool:
     with tempfile.TemporaryDirectory() as directory:
-        outcome = uvloop.run(crash(plan, Path(directory)))
-    sys.stdout.write(f"{outcome}\n")
-    sys.exit(not outcome.good)
+        outcome: Outcome | permits.Outcome
+        if name == "permits":
+            outcome = uvloop.run(permits.permits(Path(directory)))
+        else:
+            changes = {"seconds": given.seconds, "rate": given.rate}
+            if given.kill_every_s:
+                changes["kill_every_s"] = given.kill_every_s
+            outcome = uvloop.run(crash(msgspec.structs.replace(PLANS[name], **changes), Path(directory)))
+    sys.stdout.write(f"{name}: {outcome}{'' if outcome.good else '  FAILED'}\n")
+    sys.stdout.flush()
+    return outcome.good
 
 
 if __name__ == "__main__":

@@ -22,8 +22,13 @@ _GAUGE = "gauge"
 GAUGES: Mapping[str, Callable[[float, float], float]] = MappingProxyType(
     {
         "keyrelay_build_info": max,
+        "keyrelay_journal_full": max,
         "keyrelay_key_state": max,  # 1 for each state that a worker sees the key in
         "keyrelay_quota_remaining_ratio": min,  # the most careful of them
+        "keyrelay_redis_apart": max,
+        "keyrelay_redis_connected": min,
+        "keyrelay_redis_workers": max,  # each counts all of them
+        "keyrelay_store_degraded_seconds": max,
     }
 )
 """How gauges are joined that it would make no sense to add up."""

@@ -188,14 +188,20 @@ async def test_a_worker_that_never_met_redis_admits_nothing(ledgers: Open) -> No
     assert not await ledger.serving("p", within_s=0.05)
 
 
-async def test_counts_that_were_flushed_are_made_up(ledgers: Open, own_redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("scripts_too", [False, True])
+async def test_counts_that_were_flushed_are_made_up(
+    ledgers: Open, own_redis_server: RedisServer, scripts_too: bool
+) -> None:
     limits, day = path(10, "1h"), path(1000, "day@UTC", Unit.TOKENS)
     workers = [await started(ledgers(own_redis_server.url, f"host/{slot}")) for slot in (0, 1)]
     open_calls = [await attempt(worker, (*limits, *day), Amounts(1, 50)) for worker in (*workers, *workers, workers[0])]
     workers[0].settle(open_calls[0], Amounts(1, 30), time.time(), arrived=True)
     await asyncio.sleep(0.1)
     epoch = workers[0]._partitions["p"].epoch
-    own_redis_server.flush()
+    if scripts_too:
+        own_redis_server.flush()
+    else:
+        own_redis_server.command("flushall")
     await until(lambda: all(worker._partitions["p"].epoch != epoch for worker in workers))
     assert await workers[0].serving("p")
     assert await workers[1].serving("p")
@@ -315,6 +321,54 @@ async def test_leases_of_a_killed_worker_end_within_thirty_seconds(ledgers: Open
     scores = [float(score) / 1e6 for _, score in redis_server.command("zrange", key, 0, -1, "withscores")]
     assert len(scores) == 3
     assert all(time.time() + 28 < score <= time.time() + 30 for score in scores)
+
+
+async def test_leases_are_renewed_while_requests_last(ledgers: Open, redis_server: RedisServer) -> None:
+    ledger, limits = await started(ledgers(redis_server.url)), path(3, "concurrent")
+    await use_up(ledger, limits)
+    (key,) = [key for key in redis_server.command("keys", f"*{ledger._terms.prefix}*:z") if ":w:" in key]
+    for lease, _ in redis_server.command("zrange", key, 0, -1, "withscores"):
+        redis_server.command("zadd", key, 1, lease)
+    ledger._partitions["p"]._leases_at = 0.0
+    await asyncio.sleep(0.15)
+    scores = [float(score) / 1e6 for _, score in redis_server.command("zrange", key, 0, -1, "withscores")]
+    assert len(scores) == 3
+    assert all(score > time.time() + 28 for score in scores)
+
+
+async def test_leases_taken_without_redis_are_told(ledgers: Open, redis_server: RedisServer) -> None:
+    limits = path(20, "concurrent")
+    async with FaultProxy(redis_server.port) as proxy:
+        ledger = await started(ledgers(proxy.url(redis_server.url)))
+        first = await attempt(ledger, limits)
+        await asyncio.sleep(0.2)
+        await proxy.set("blackhole")
+        alone = await use_up(ledger, limits)
+        assert 10 < len(alone) <= 19
+        ledger.settle(alone.pop(), Amounts(), time.time())
+        alone += await use_up(ledger, limits)
+        await proxy.set("pass")
+        assert await ledger.serving("p")
+        assert await shown(ledger, limits) == 1 + len(alone)
+        for reservation in (first, *alone):
+            ledger.settle(reservation, Amounts(), time.time())
+        await asyncio.sleep(0.05)
+        assert len(await use_up(ledger, limits, patience_s=0.2)) == 20
+
+
+async def test_a_period_that_ended_before_the_question_came_is_not_counted_in(ledgers: Open, redis_url: str) -> None:
+    ledger, limits = await started(ledgers(redis_url)), path(2, "day@UTC")
+    await attempt(ledger, limits)
+    partition, plan = ledger._plans[limits]
+    (hold,) = plan.holds
+    for shift_us in (-86_400_000_000, 86_400_000_000):
+        hold.start_us, hold.end_us = hold.start_us + shift_us, hold.end_us + shift_us
+        partition.planned(plan)
+        outcome = await attempt(ledger, limits)
+        if shift_us < 0:
+            assert not isinstance(outcome, Refusal)
+    assert isinstance(outcome, Refusal)
+    assert await shown(ledger, limits) == 2
 
 
 async def test_every_key_has_an_end(ledgers: Open, redis_server: RedisServer) -> None:

@@ -1,0 +1,163 @@
+"""Steady traffic through the gateway, and the books afterwards: what was acknowledged has its row in the store, once.
+
+An answer is acknowledged when its last byte has arrived. Requests are sent by the clock, whether or not those before
+have been answered, each on a connection of its own.
+"""
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keyrelay.simulator import Latency, ProviderPlan, Scenario, Simulator
+from keyrelay.storage.database import open_database
+from keyrelay.storage.schema import ATTEMPTS, REQUESTS, USAGE_DAYS
+from tests.e2e.harness import Caller, Reply, calls_of
+
+KEYS = {"groq": [f"k{n}=sim-groq-{n}" for n in range(4)], "openai": [f"k{n}=sim-openai-{n}" for n in range(4)]}
+MODELS = ("groq/openai/gpt-oss-20b", "openai/gpt-5.4-mini")
+PAID = {"GROQ_TIER": "paid", "OPENAI_TIER": "paid", "KEYRELAY_LOG_LEVEL": "error", "KEYRELAY_CACHE": "off"}
+LATENCY = Latency(first_token_ms=(50.0, 400.0), tokens_per_s=50.0)
+
+
+def scenario(latency: Latency = LATENCY) -> Scenario:
+    """Providers that take everything."""
+    generous = ProviderPlan(limits=(), answer_tokens=(4, 24))
+    return Scenario(providers=dict.fromkeys(KEYS, generous), latency=latency, recorded_calls=1_000_000)
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """A request that got no whole answer: the caller's port, and from when until when it was under way (monotonic)."""
+
+    port: int
+    began_at: float
+    ended_at: float
+
+
+class Tally(msgspec.Struct, kw_only=True):
+    """What callers saw. `errors` are answers that were whole and no success, `took` when each good one began (monotonic)
+    and how many seconds it took."""
+
+    asked: int = 0
+    acknowledged: set[str] = set()
+    errors: Counter[str] = Counter()
+    cut: list[Cut] = []
+    took: list[tuple[float, float]] = []
+
+    def __str__(self) -> str:
+        errors = "".join(f"; {count} times {error}" for error, count in self.errors.most_common(5))
+        return f"{self.asked} asked, {len(self.acknowledged)} acknowledged, {len(self.cut)} cut off{errors}"
+
+
+class Traffic:
+    """Requests at `rate` per second to whatever port `port` gives; None: nobody is asked now."""
+
+    def __init__(self, port: Callable[[], int | None], rate: float, chance: random.Random) -> None:
+        self.tally = Tally()
+        self._port = port
+        self._rate = rate
+        self._chance = chance
+        self._numbers = itertools.count()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._stopping.set()
+
+    async def run(self, seconds: float) -> None:
+        """Ask until the time is up or `stop`, and wait for the answers."""
+        began_at = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for number in itertools.count():
+                due_at = began_at + number / self._rate
+                if due_at - began_at > seconds or self._stopping.is_set():
+                    break
+                await asyncio.sleep(max(0.0, due_at - time.monotonic()))
+                group.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        port = self._port()
+        if port is None:
+            return
+        self.tally.asked += 1
+        began_at, own_port = time.monotonic(), 0
+        try:
+            async with Caller(port) as caller:
+                _, writer = await caller.streams()
+                own_port = writer.get_extra_info("sockname")[1]
+                reply = await caller.post("/v1/chat/completions", self._body())
+        except (OSError, asyncio.IncompleteReadError):
+            self._cut(own_port, began_at)
+            return
+        if reply.whole:
+            self._note(reply, began_at)
+        else:
+            self._cut(own_port, began_at)
+
+    def _body(self) -> dict[str, Any]:
+        number = next(self._numbers)
+        text = f"question {number} {'x' * self._chance.randrange(400)}"
+        messages = [{"role": "user", "content": text}]
+        return {"model": MODELS[number % len(MODELS)], "messages": messages, "stream": number % 3 == 0}
+
+    def _note(self, reply: Reply, began_at: float) -> None:
+        if reply.is_good():
+            self.tally.acknowledged.add(reply.headers["x-request-id"])
+            self.tally.took.append((began_at, reply.seconds))
+        else:
+            self.tally.errors[f"{reply.status} {reply.body[-160:]!r}"] += 1
+
+    def _cut(self, port: int, began_at: float) -> None:
+        self.tally.cut.append(Cut(port, began_at, time.monotonic()))
+
+
+class Books(msgspec.Struct, kw_only=True):
+    """What the store has, beside what was acknowledged and what providers saw. `unknown` rows have no known end;
+    `doubled` are rows that are there twice, or that the sums count more or less often than once."""
+
+    rows: int
+    unknown: int
+    lost: set[str]
+    doubled: int
+    unaccounted: int
+
+    @property
+    def right(self) -> bool:
+        """Nothing acknowledged is lost, nothing is there twice, and no call that a provider saw is missing."""
+        return not (self.lost or self.doubled or self.unaccounted)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows ({self.unknown} unknown), {len(self.lost)} lost, {self.doubled} doubled, "
+            f"{self.unaccounted} calls without a row"
+        )
+
+
+async def books(url: str, data_directory: Path, tally: Tally, simulator: Simulator) -> Books:
+    """Read the store, SQLite's where `url` is empty, and compare."""
+    database = open_database(url, data_directory)
+    try:
+        return await database.read(lambda connection: _compare(connection, tally, len(calls_of(simulator))))
+    finally:
+        await database.close()
+
+
+def _compare(connection: sa.Connection, tally: Tally, calls: int) -> Books:
+    ids = [row.id for row in connection.execute(sa.select(REQUESTS.c.id))]
+    summed = connection.execute(sa.select(sa.func.sum(USAGE_DAYS.c.requests))).scalar_one() or 0
+    unknown = sa.select(sa.func.count()).select_from(REQUESTS).where(REQUESTS.c.category == "unknown")
+    attempts = connection.execute(sa.select(sa.func.count()).select_from(ATTEMPTS)).scalar_one()
+    return Books(
+        rows=len(ids),
+        unknown=connection.execute(unknown).scalar_one(),
+        lost=tally.acknowledged - set(ids),
+        doubled=len(ids) - len(set(ids)) + abs(summed - len(ids)),
+        unaccounted=max(0, calls - attempts),
+    )
