@@ -20,6 +20,8 @@ from keyrelay.simulator import ProviderPlan, Scenario, Simulator
 from keyrelay.simulator.limits import Scope
 from tests.e2e.harness import Caller, calls_of, chat_bytes, environment, process, simulated
 
+pytestmark = pytest.mark.alone
+
 WINDOW_S = 2
 WINDOWS = 8
 PER_WINDOW = {"gemini": 1, "nvidia": 2, "deepinfra": 5, "deepseek": 15, "cohere": 60, "huggingface": 1000}

@@ -41,7 +41,12 @@ async def test_keys_whose_refusals_name_the_same_organisation_are_merged_and_tha
 
 
 async def test_a_key_whose_account_merges_stays_as_dead_as_it_was() -> None:
-    rig = Rig(lambda key, _: error(401, "Incorrect API key provided", code="invalid_api_key") if key == "acme-01" else FakeAnswer(), providers("acme", keys=2))
+    rig = Rig(
+        lambda key, _: (
+            error(401, "Incorrect API key provided", code="invalid_api_key") if key == "acme-01" else FakeAnswer()
+        ),
+        providers("acme", keys=2),
+    )
     for _ in range(4):
         await rig.ask()
     assert rig.upstream.calls.count("acme-01") == 1

@@ -84,8 +84,7 @@ def children_of(pid: int) -> list[int]:
 
 def peers_of(pid: int, port: int) -> frozenset[int]:
     """The ports at the other end of the connections to `port` that a process has taken."""
-    sockets = {os.readlink(link) for link in _links(pid)}
-    peers = set()
+    sockets, peers = set(_open_by(pid)), set()
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         _, local, peer, state, *_, inode = line.split()[:10]
         if int(local.rpartition(":")[2], 16) == port and state != _LISTENS and f"socket:[{inode}]" in sockets:
@@ -93,12 +92,10 @@ def peers_of(pid: int, port: int) -> frozenset[int]:
     return frozenset(peers)
 
 
-def _links(pid: int) -> Iterator[str]:
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        path = f"/proc/{pid}/fd/{name}"
+def _open_by(pid: int) -> Iterator[str]:
+    for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            os.readlink(path)
-            yield path
+            yield str(link.readlink())
 
 
 def kill_worker(pid: int, port: int) -> Kill:
@@ -119,7 +116,7 @@ class Run:
         self.environ = environment(simulator, KEYS, KEYRELAY_WORKERS=str(plan.workers), **PAID) | dict(more)
         self.gateway: Process | None = None
         self._chance = random.Random(seed)
-        self.traffic = Traffic(lambda: self.gateway.port if self.gateway else None, plan.rate, self._chance)
+        self.traffic = Traffic(lambda: self.gateway.port if self.gateway else None, rate=plan.rate)
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[Process]:
@@ -194,7 +191,8 @@ def main() -> None:
     unknown = set(given.plans) - {*PLANS, "permits"}
     if unknown:
         sys.exit(f"no such plan: {', '.join(sorted(unknown))}")
-    sys.exit(not all([_carried_out(name, given) for name in given.plans or (*PLANS, "permits")]))
+    failed = [name for name in given.plans or (*PLANS, "permits") if not _carried_out(name, given)]
+    sys.exit(bool(failed))
 
 
 def _carried_out(name: str, given: argparse.Namespace) -> bool:

@@ -11,17 +11,16 @@
 import argparse
 import asyncio
 import contextlib
-import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import uvloop
 
-from keyrelay.simulator import Simulator
+from keyrelay.simulator import Latency, Simulator
 from tests.e2e.harness import Caller, Process, environment, process, simulated
 from tests.faults.backing import Backing
 from tests.faults.crash import DATA
@@ -31,7 +30,7 @@ from tests.servers.postgres_server import PostgresServer
 
 _LOOK_EVERY_S = 0.2
 _CATCH_UP_S = 60.0
-_FULL = "503 journal_full"
+SMALLEST_JOURNAL_BYTES = "16777216"
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,19 +132,17 @@ class Watch:
 async def gateway_on(
     backing: Backing, simulator: Simulator, directory: Path, workers: int, **more: str
 ) -> AsyncIterator[Process]:
-    environ = environment(simulator, KEYS, KEYRELAY_WORKERS=str(workers), **{**PAID, **more}) | backing.environ
+    environ = environment(simulator, KEYS, KEYRELAY_WORKERS=str(workers), **PAID, **more) | backing.environ
     async with process(environ, directory) as gateway:
         yield gateway
 
 
-async def postgres_away(
-    directory: Path, plan: Sequence[Phase], *, rate: float, workers: int, more: Mapping[str, str] | None = None
-) -> Outcome:
+async def postgres_away(directory: Path, plan: Sequence[Phase], *, rate: float, workers: int) -> Outcome:
     """Load while PostgreSQL goes through the phases."""
     with Backing.up(redis=workers > 1) as backing:
         await backing.make_tables()
         async with simulated(scenario()) as simulator, gateway_on(backing, simulator, directory, workers) as gateway:
-            traffic, watch = Traffic(lambda: gateway.port, rate, random.Random(0)), Watch(gateway.port)
+            traffic, watch = Traffic(lambda: gateway.port, rate=rate), Watch(gateway.port)
             watch.enter(plan[0].name)
             load = asyncio.create_task(traffic.run(sum(phase.lasts_s for phase in plan) * 2))
             watching = asyncio.create_task(watch.run())
@@ -184,32 +181,30 @@ async def until_right(backing: Backing, directory: Path, tally: Tally, simulator
 
 
 class Filled(msgspec.Struct, kw_only=True):
-    """What became of a gateway whose journals were full: answers by kind while the store was away, and after."""
+    """What became of a gateway whose journals were full: what callers saw, what health said then and afterwards."""
 
     tally: Tally
-    refused: int
-    ready_when_full: Look
-    ready_afterwards: Look
-    good_afterwards: bool
+    when_full: Look
+    afterwards: Look
+    serves: bool
     books: Books
 
     @property
     def good(self) -> bool:
-        """It refused, and lost nothing, and said so, and came back."""
+        """It refused before it lost anything, said so, and came back."""
         return (
-            self.refused > 0
-            and not self.tally.cut
-            and not self.tally.errors
-            and (self.ready_when_full.live, self.ready_when_full.ready) == (200, 503)
-            and self.ready_afterwards == Look(200, 200, "ready")
-            and self.good_afterwards
+            self.tally.refused > 0
+            and not (self.tally.cut or self.tally.errors)
+            and (self.when_full.live, self.when_full.ready) == (200, 503)
+            and self.afterwards == Look(200, 200, "ready")
+            and self.serves
             and self.books.right
         )
 
     def __str__(self) -> str:
         return (
-            f"{self.tally}, {self.refused} refused; when full: {self.ready_when_full.word}; {self.books}; "
-            f"afterwards: {self.ready_afterwards.word}, {'serves' if self.good_afterwards else 'does not serve'}"
+            f"{self.tally}; when full: {self.when_full.ready} {self.when_full.word}; {self.books}; "
+            f"afterwards: {self.afterwards.word}, {'serves' if self.serves else 'does not serve'}"
         )
 
 
@@ -217,26 +212,71 @@ async def journal_full(directory: Path, *, workers: int) -> Filled:
     """PostgreSQL is away until every worker's journal is full, and comes back."""
     with Backing.up(redis=workers > 1) as backing:
         await backing.make_tables()
+        bound = {"KEYRELAY_JOURNAL_MAX_BYTES": SMALLEST_JOURNAL_BYTES}
         async with (
-            simulated(scenario(latency=_NONE)) as simulator,
-            gateway_on(backing, simulator, directory, workers, KEYRELAY_JOURNAL_MAX_BYTES="16777216") as gateway,
+            simulated(scenario(Latency())) as simulator,
+            gateway_on(backing, simulator, directory, workers, **bound) as gateway,
         ):
-            traffic = Traffic(lambda: gateway.port, 1e9, random.Random(0))
+            traffic = Traffic(lambda: gateway.port, expected=frozenset({"journal_full"}))
             await asyncio.to_thread(backing.postgres.kill)
-            refused = await traffic.until_refused("journal_full", at_once=32)
+            await traffic.press(at_once=32, in_a_row=20)
             when_full = await look(gateway.port)
             await asyncio.to_thread(backing.postgres.start)
             await until_right(backing, directory, traffic.tally, simulator)
-            deadline_at = time.monotonic() + 15.0
-            while (afterwards := await look(gateway.port)).word != "ready" and time.monotonic() < deadline_at:
-                await asyncio.sleep(0.2)
-            serves = [(await traffic.ask_once()) == "" for _ in range(20)]
+            afterwards = await until_ready(gateway.port)
+            serves = all([await traffic.ask() for _ in range(20)])
             assert await gateway.stop() == 0
             return Filled(
                 tally=traffic.tally,
-                refused=refused,
-                ready_when_full=when_full,
-                ready_afterwards=afterwards,
-                good_afterwards=all(serves),
+                when_full=when_full,
+                afterwards=afterwards,
+                serves=serves,
                 books=await books(backing.database_url, directory / DATA, traffic.tally, simulator),
             )
+
+
+async def until_ready(port: int, within_s: float = 15.0) -> Look:
+    """Wait until readiness says that all is well; what it said last."""
+    deadline_at = time.monotonic() + within_s
+    while True:
+        seen = await look(port)
+        if seen.word == "ready" or time.monotonic() > deadline_at:
+            return seen
+        await asyncio.sleep(0.1)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/outage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("plans", nargs="*", metavar="PLAN", help="postgres, journal, redis (default: each)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each fault lasts (default 60)")
+    parser.add_argument("--rate", type=float, default=200.0, help="requests per second (default 200)")
+    parser.add_argument("--workers", type=int, default=4, help="workers of the gateway (default 4)")
+    given = parser.parse_args()
+    unknown = set(given.plans) - {"postgres", "journal", "redis"}
+    if unknown:
+        sys.exit(f"no such plan: {', '.join(sorted(unknown))}")
+    failed = [name for name in given.plans or ("postgres", "journal", "redis") if not _carried_out(name, given)]
+    sys.exit(bool(failed))
+
+
+def _carried_out(name: str, given: argparse.Namespace) -> bool:
+    outcome: Outcome | Filled | Delays
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        if name == "postgres":
+            plan = phases(given.seconds, between_s=10.0)
+            outcome = uvloop.run(postgres_away(place, plan, rate=given.rate, workers=given.workers))
+        elif name == "journal":
+            outcome = uvloop.run(journal_full(place, workers=given.workers))
+        else:
+            outcome = uvloop.run(frozen_redis(place, given.seconds, rate=given.rate / 2, workers=given.workers))
+    sys.stdout.write(f"{name}: {outcome}{'' if outcome.good else '  FAILED'}\n")
+    sys.stdout.flush()
+    return outcome.good
+
+
+if __name__ == "__main__":
+    main()

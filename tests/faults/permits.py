@@ -23,9 +23,8 @@ _SLACK_S = 1.5
 """A permit is free; that it is also taken takes until those who wait look again."""
 
 _MODEL = "tested"
-_LONG = ProviderPlan(
-    limits=(), models=(_MODEL,), latency=Latency(first_token_ms=(1.0, 1.0), tokens_per_s=10.0), answer_tokens=(5000, 5000)
-)
+_SLOW = Latency(first_token_ms=(1.0, 1.0), tokens_per_s=10.0)
+_LONG = ProviderPlan(limits=(), models=(_MODEL,), latency=_SLOW, answer_tokens=(5000, 5000))
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,8 @@ from tests.e2e.harness import (
 )
 from tests.faults.matrix import DEADLINE_S, FAST, KEYS, PRICES, TIMEOUT_S
 
+pytestmark = pytest.mark.alone
+
 DOWN = ["500", "503", "529", "refuse", "rst_before_head", "half_head", "malformed_json", "error_in_200"]
 
 

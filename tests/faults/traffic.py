@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -42,28 +41,43 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """What callers saw. `errors` are answers that were whole and no success, `took` when each good one began (monotonic)
-    and how many seconds it took."""
+    """What callers saw. `errors` are answers that were whole and no success, less those `refused` as expected.
+
+    `took`: when each good one began (monotonic) and how many seconds it took.
+    """
 
     asked: int = 0
     acknowledged: set[str] = set()
     errors: Counter[str] = Counter()
+    refused: int = 0
     cut: list[Cut] = []
     took: list[tuple[float, float]] = []
 
     def __str__(self) -> str:
         errors = "".join(f"; {count} times {error}" for error, count in self.errors.most_common(5))
-        return f"{self.asked} asked, {len(self.acknowledged)} acknowledged, {len(self.cut)} cut off{errors}"
+        refused = f", {self.refused} refused" if self.refused else ""
+        return f"{self.asked} asked, {len(self.acknowledged)} acknowledged{refused}, {len(self.cut)} cut off{errors}"
 
 
 class Traffic:
-    """Requests at `rate` per second to whatever port `port` gives; None: nobody is asked now."""
+    """Requests at `rate` per second to whatever port `port` gives; None: nobody is asked now.
 
-    def __init__(self, port: Callable[[], int | None], rate: float, chance: random.Random) -> None:
+    `body` makes the request of a number. Errors with a code of `expected` are counted as refusals.
+    """
+
+    def __init__(
+        self,
+        port: Callable[[], int | None],
+        *,
+        rate: float = 0.0,
+        body: Callable[[int], object] | None = None,
+        expected: frozenset[str] = frozenset(),
+    ) -> None:
         self.tally = Tally()
         self._port = port
         self._rate = rate
-        self._chance = chance
+        self._body = body or various(random.Random(0))
+        self._expected = expected
         self._numbers = itertools.count()
         self._stopping = asyncio.Event()
 
@@ -72,7 +86,7 @@ class Traffic:
         self._stopping.set()
 
     async def run(self, seconds: float) -> None:
-        """Ask until the time is up or `stop`, and wait for the answers."""
+        """Ask by the clock until the time is up or `stop`, and wait for the answers."""
         began_at = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for number in itertools.count():
@@ -80,42 +94,57 @@ class Traffic:
                 if due_at - began_at > seconds or self._stopping.is_set():
                     break
                 await asyncio.sleep(max(0.0, due_at - time.monotonic()))
-                group.create_task(self._ask())
+                group.create_task(self.ask())
 
-    async def _ask(self) -> None:
+    async def press(self, at_once: int, in_a_row: int) -> None:
+        """Ask as fast as it goes, so many at once, until each of them has been refused so many times in a row."""
+
+        async def insist() -> None:
+            refused = 0
+            while refused < in_a_row:
+                refused = 0 if await self.ask() else refused + 1
+
+        await asyncio.gather(*(insist() for _ in range(at_once)))
+
+    async def ask(self) -> bool:
+        """One request; whether it got a good answer."""
         port = self._port()
         if port is None:
-            return
+            return False
         self.tally.asked += 1
         began_at, own_port = time.monotonic(), 0
         try:
             async with Caller(port) as caller:
                 _, writer = await caller.streams()
                 own_port = writer.get_extra_info("sockname")[1]
-                reply = await caller.post("/v1/chat/completions", self._body())
+                reply = await caller.post("/v1/chat/completions", self._body(next(self._numbers)))
         except (OSError, asyncio.IncompleteReadError):
-            self._cut(own_port, began_at)
-            return
-        if reply.whole:
-            self._note(reply, began_at)
-        else:
-            self._cut(own_port, began_at)
+            reply = None
+        if reply is None or not reply.whole:
+            self.tally.cut.append(Cut(own_port, began_at, time.monotonic()))
+            return False
+        return self._note(reply, began_at)
 
-    def _body(self) -> dict[str, Any]:
-        number = next(self._numbers)
-        text = f"question {number} {'x' * self._chance.randrange(400)}"
-        messages = [{"role": "user", "content": text}]
-        return {"model": MODELS[number % len(MODELS)], "messages": messages, "stream": number % 3 == 0}
-
-    def _note(self, reply: Reply, began_at: float) -> None:
+    def _note(self, reply: Reply, began_at: float) -> bool:
         if reply.is_good():
             self.tally.acknowledged.add(reply.headers["x-request-id"])
             self.tally.took.append((began_at, reply.seconds))
+            return True
+        if reply.status != 200 and reply.error["code"] in self._expected:
+            self.tally.refused += 1
         else:
             self.tally.errors[f"{reply.status} {reply.body[-160:]!r}"] += 1
+        return False
 
-    def _cut(self, port: int, began_at: float) -> None:
-        self.tally.cut.append(Cut(port, began_at, time.monotonic()))
+
+def various(chance: random.Random) -> Callable[[int], object]:
+    """Requests of different sizes to both models, each third one streamed."""
+
+    def body(number: int) -> object:
+        messages = [{"role": "user", "content": f"question {number} {'x' * chance.randrange(400)}"}]
+        return {"model": MODELS[number % len(MODELS)], "messages": messages, "stream": number % 3 == 0}
+
+    return body
 
 
 class Books(msgspec.Struct, kw_only=True):

@@ -84,7 +84,8 @@ class AnswerCache:
     ) -> Asked | None:
         """What the request asks of the cache; None when the cache has no say in it."""
         settings = self._settings
-        route = self._pool.snapshot.routes.get(request.model)
+        routes = self._pool.snapshot.routes
+        route = routes.get(request.model) if routes else None
         generate = wishes.shape_whole is not None
         mode = (route and route.cache) or (settings.generate_mode if generate else settings.mode)
         if wanted is not AS_CONFIGURED:

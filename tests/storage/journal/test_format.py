@@ -9,6 +9,7 @@ from keyrelay.storage.journal.format import (
     RESERVED,
     ended_id_in,
     framed,
+    framed_end,
     framed_reservation,
     request_id_in,
     reservation_in,
@@ -107,3 +108,7 @@ def test_what_is_no_reservation_is_none(payload: bytes) -> None:
 def test_the_id_in_a_line_is_found(row: bytes, expected: str) -> None:
     assert request_id_in(row) == expected
     assert ended_id_in(framed(ENDED, row)) == expected
+
+
+def test_an_end_is_framed_like_any_record() -> None:
+    assert framed_end(line(7)) == framed(ENDED, line(7))

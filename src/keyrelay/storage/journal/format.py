@@ -19,6 +19,7 @@ _MARK_BYTE = bytes([_MARK])
 _SEED = 0x4B524C00
 """What checksums begin with, with the kind: so a mark with zeros behind it is no record, nor one of another kind."""
 _RESERVED_SEED = _SEED | RESERVED
+_ENDED_SEED = _SEED | ENDED
 
 _HEADER = struct.Struct("<BBII")
 HEADER_BYTES = _HEADER.size
@@ -63,6 +64,11 @@ def framed_reservation(entry: Reserved) -> bytes:
     """A reservation as it is written."""
     payload = _encode(entry)
     return _pack(_MARK, RESERVED, len(payload), _crc32(payload, _RESERVED_SEED)) + payload
+
+
+def framed_end(line: bytes) -> bytes:
+    """A request's end as it is written: the same as `framed`, for whom each call counts."""
+    return _pack(_MARK, ENDED, len(line), _crc32(line, _ENDED_SEED)) + line
 
 
 def reservation_in(payload: bytes) -> Reserved | None:

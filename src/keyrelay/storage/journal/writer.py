@@ -24,7 +24,7 @@ from typing import Protocol
 from keyrelay.core.errors import StoreError
 from keyrelay.core.records import Reserved
 from keyrelay.storage.journal.draining import Drain
-from keyrelay.storage.journal.format import ENDED, ended_id_in, framed, framed_reservation, request_id_in
+from keyrelay.storage.journal.format import ended_id_in, framed_end, framed_reservation, request_id_in
 from keyrelay.storage.journal.locks import exclusive, take
 from keyrelay.storage.journal.segments import (
     JOURNAL_DIRECTORY,
@@ -123,12 +123,12 @@ class FileJournal:
         frame = framed_reservation(entry)
         self._append(frame)
         request_id, attempts = entry.request_id, self._open
-        attempts[request_id] = attempts.get(request_id, b"") + frame
+        attempts[request_id] = attempts[request_id] + frame if request_id in attempts else frame
 
     def ended(self, line: bytes) -> None:
         """A request has ended: its record in JSON, without a line end."""
         self._rows += 1
-        if self._append(framed(ENDED, line)):
+        if self._append(framed_end(line)):
             self._open.pop(request_id_in(line), None)
 
     async def synced(self) -> None:
