@@ -171,8 +171,11 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def embedded(environ: Mapping[str, str], directory: Path) -> AsyncIterator[Embedded]:
+async def embedded(environ: Mapping[str, str], directory: Path, **beyond: Any) -> AsyncIterator[Embedded]:
+    """Serve with this environment; `beyond` sets settings to values that an environment may not have."""
     configuration = load_configuration({"HOME": str(directory), **environ}, directory=directory, overrides={})
+    settings = msgspec.structs.replace(configuration.settings, **beyond)
+    configuration = msgspec.structs.replace(configuration, settings=settings)
     log = io.StringIO()
     with contextlib.redirect_stderr(log):
         application = compose(configuration)

@@ -85,7 +85,7 @@ def _body(number: int) -> object:
     return {"model": MODELS[number % len(MODELS)], "messages": messages, "temperature": 0}
 
 
-async def frozen_redis(directory: Path, seconds: float, *, rate: float, workers: int) -> Delays:
+async def frozen_redis(directory: Path, seconds: float, *, rate: float, workers: int, **more: str) -> Delays:
     """Load for so many seconds before the freeze, as many frozen, and as many after it."""
     with Backing.up(postgres=False) as backing:
         async with simulated(scenario(Latency(first_token_ms=(ANSWER_MS, ANSWER_MS)))) as simulator:
@@ -100,6 +100,7 @@ async def frozen_redis(directory: Path, seconds: float, *, rate: float, workers:
                 KEYRELAY_LOG_LEVEL="error",
                 KEYRELAY_WORKERS=str(workers),
                 **backing.environ,
+                **more,
             )
             async with process(environ, directory) as gateway:
                 traffic = Traffic(lambda: gateway.port, rate=rate, body=_body)

@@ -14,7 +14,13 @@ MODULE_LINES = 500
 FUNCTION_LINES = 70
 POSITIONAL_PARAMETERS = 5
 
-SUPERVISORS = frozenset({"keyrelay.api.server.GatewayCycle.run_asgi", "keyrelay.engine.recorder.Recorder._tried"})
+SUPERVISORS = frozenset(
+    {
+        "keyrelay.api.server.GatewayCycle.run_asgi",
+        "keyrelay.engine.housekeeping.Housekeeping.do",
+        "keyrelay.engine.recorder.Recorder._tried",
+    }
+)
 """Functions (`keyrelay.engine.monitor.Monitor.run`) that keep a loop alive: they log whatever comes and go on."""
 
 OPTIONAL_EXTRAS = frozenset({"opentelemetry", "tiktoken", "apprise", "textual"})

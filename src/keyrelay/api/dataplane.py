@@ -161,9 +161,10 @@ class DataPlane:
         return b"".join(pieces)
 
     async def _refuse(self, scope: Scope, send: Send, visit: Visit, error: CallerError, record: RequestRecord) -> None:
-        record.status = error.status
-        record.category = record.category or error.code or error.kind
-        self._gateway.finish(record)
+        if record.started_at:  # else it has been written down
+            record.status = error.status
+            record.category = record.category or error.code or error.kind
+            self._gateway.finish(record)
         if visit.started:
             if not visit.finished:
                 await visit.end(encode_error_event(error))
@@ -172,7 +173,8 @@ class DataPlane:
 
     async def _cut_short(self, scope: Scope, send: Send, visit: Visit, record: RequestRecord) -> bool:
         """Deal with a cancelled request; False when it has to go on being cancelled."""
-        record.category = visit.ended or "shutdown"
+        if record.started_at:
+            record.category = "shutdown" if visit.ended is None else _CATEGORIES[visit.ended]
         if visit.ended is Ended.SLOW_BODY:
             timeout = f"{self._settings.body_timeout_s:g} s"
             error = CallerError(408, f"The request's body did not arrive within {timeout}.", code="body_timeout")
@@ -180,7 +182,6 @@ class DataPlane:
             await self._refuse(scope, send, visit, error, record)
             return True
         if visit.ended is not None:
-            record.category = "caller_gone"
             return visit.ended is Ended.GONE
         await self._refuse(scope, send, visit, _shutting_down(), record)
         return False
@@ -226,6 +227,9 @@ class DataPlane:
 
     def __repr__(self) -> str:
         return f"<DataPlane {len(self.routes)} routes, {self.visits!r}>"
+
+
+_CATEGORIES = {Ended.GONE: "caller_gone", Ended.SLOW_READER: "caller_gone", Ended.SLOW_BODY: "slow_body"}
 
 
 def unknown_path(scope: Scope) -> CallerError:

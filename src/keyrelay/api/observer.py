@@ -41,11 +41,15 @@ class Watchers:
         self._add((self._epoch_s(), record, attempt))
 
     def finished(self, record: RequestRecord) -> None:
-        """The request has ended; a row is kept of it if it came from a client."""
+        """The request has ended; a row is kept of it if it came from a client.
+
+        A journal that is full takes rows of calls alone: refusing must not fill it any further.
+        """
         now_s = self._epoch_s()
         line = self.log.seal(now_s, record)
-        if self._journal is not None and record.client:
-            self._journal.ended(line)
+        journal = self._journal
+        if journal is not None and record.client and (record.attempts or not journal.full):
+            journal.ended(line)  # a full one has room for what was sent, not for what was refused
         self._add((now_s, record, line))
 
     def flush(self) -> None:

@@ -26,8 +26,10 @@ from keyrelay.bootstrap.engine import SystemClock, compose_answers, compose_gate
 from keyrelay.bootstrap.keeping import Keeping
 from keyrelay.bootstrap.parts import data_plane_settings, open_log, secrets_of, transport_settings
 from keyrelay.configuration.values import Configuration
+from keyrelay.core.configuration import Snapshot
 from keyrelay.core.errors import ConfigurationError, StoreError
 from keyrelay.core.identity import WorkerIdentity, instance_name
+from keyrelay.core.limits import WindowKind
 from keyrelay.engine.explanations import Explainer
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.quota_events import QuotaEvents
@@ -64,11 +66,13 @@ class _Composition:
         self.clock = SystemClock()
         self.log = open_log(configuration)
         self.pool = compose_pool(configuration, self._note)
-        self.keeping = Keeping(configuration, self.clock, self._report, chief=identity.slot == 0)
+        self.shared = self._open_shared(identity)
+        self.keeping = Keeping(
+            configuration, self.clock, self._report, snapshot=self._snapshot, chief=identity.slot == 0
+        )
         self.metrics = Metrics(self.pool, self.clock.epoch_s)
         self.watchers = Watchers(self.metrics, self.log, self.clock.epoch_s, self.keeping.journal)
         self.transport = HttpTransport(transport_settings(settings))
-        self.shared = self._open_shared(identity)
         self.ledger: Ledger = MemoryLedger() if self.shared is None else self.shared.ledger
         ports = Ports(
             upstream=self.transport,
@@ -123,9 +127,9 @@ class _Composition:
 
     async def start(self) -> None:
         """Know what was known before, and begin to keep what is to come."""
-        await self.keeping.open(self.snapshots)
+        await self.keeping.open(self.snapshots, self._known_late)
         if self.shared is None:
-            await self.keeping.tell(self._rebuilding())
+            await self.keeping.tell(self._rebuilding(self.ledger))
         else:
             await self.shared.start(self.gateway, self.clock)
         self.snapshots.follow()
@@ -176,11 +180,28 @@ class _Composition:
 
     async def _used_of(self, provider_id: str) -> Iterable[Spent]:
         """What the store knows that was used of a provider."""
-        used = await self.keeping.used(self.pool.snapshot)
-        return self._rebuilding().spent(each for each in used if each.provider == provider_id)
+        used, ever = await self.keeping.used()
+        spent = self._rebuilding(self.ledger).spent
+        return [
+            (tuple(key for key in path if (key.limit.window.kind is WindowKind.ONCE) is once), amounts, at_s)
+            for rows, once in ((used, False), (ever, True))
+            for path, amounts, at_s in spent(each for each in rows if each.provider == provider_id)
+        ]
 
-    def _rebuilding(self) -> Rebuilding:
-        return Rebuilding(self.pool, self.ledger, self.gateway.learner.book, self.clock.epoch_s())
+    async def _known_late(self) -> None:
+        """The store answers after all: what it knows counts from now on."""
+        await self.snapshots.restore()
+        if self.shared is None:
+            rebuilding = self._rebuilding(MemoryLedger())
+            await self.keeping.tell(rebuilding, late=True)
+            rebuilding.raise_counts_of(self.ledger)
+        self.snapshots.follow()
+
+    def _snapshot(self) -> Snapshot:
+        return self.pool.snapshot
+
+    def _rebuilding(self, ledger: Ledger) -> Rebuilding:
+        return Rebuilding(self.pool, ledger, self.gateway.learner.book, self.clock.epoch_s())
 
     def _report(self, text: str, source: str) -> None:
         self.log.write_message(self.clock.epoch_s(), "warning", text, source)

@@ -10,7 +10,7 @@ from keyrelay.engine.cache import AnswerCache
 from keyrelay.engine.cache_counts import CacheCounts
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.learner import Learner
-from keyrelay.engine.merging import merge_accounts
+from keyrelay.engine.merging import merge_accounts, regroup_keys
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.shelf import Cache, Shelf
 from keyrelay.ports import Ports
@@ -83,4 +83,8 @@ def reconfigure(gateway: Gateway, configuration: Configuration) -> None:
     gateway.learner.redactor.know(secrets_of(configuration))
     gateway.learner.margins = margins_of(configuration)
     gateway.pool.replace(configuration.snapshot)
+    for merge in gateway.learner.organisations.merges():  # providers have said so, whatever is configured
+        regroup_keys(gateway.pool, merge)
     gateway.configure(engine_settings(configuration.settings))
+    if gateway.answers is not None:
+        gateway.answers.configure(cache_settings(configuration.settings))

@@ -6,7 +6,7 @@ journal for it.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from keyrelay.api.health import Check
 from keyrelay.configuration.values import Configuration
@@ -15,10 +15,11 @@ from keyrelay.core.errors import ConfigurationError, StoreError
 from keyrelay.core.moments import rfc3339
 from keyrelay.core.records import Used
 from keyrelay.engine.housekeeping import Chore, Housekeeping
-from keyrelay.engine.rebuilding import Rebuilding, needed_since_s, used_by
+from keyrelay.engine.rebuilding import Rebuilding, needed_since_s, together, used_by
 from keyrelay.engine.recorder import Recorder
 from keyrelay.engine.snapshots import SAVE_EVERY_S, Snapshots
 from keyrelay.ports import Clock
+from keyrelay.storage.apart import WriterApart
 from keyrelay.storage.database import open_database
 from keyrelay.storage.journal.recovery import recover
 from keyrelay.storage.journal.rejects import RejectedRows
@@ -31,26 +32,38 @@ from keyrelay.storage.usage_store import SeenKey, SqlUsageStore
 _STORE_AT_START_S = 10.0
 """How long a start waits for a store that cannot be reached, to hear from it what has been used."""
 
+_DRAIN_S = 5.0
+"""How long a stop waits for a store that does not answer: what is in the journal is as good as kept."""
+
 _RETRY_S = 0.5
 _PURGE_EVERY_S = 3600.0
-_DAY_S = 86_400.0
+_NOTE_EVERY_S = 3600.0
+_REACH_EVERY_S = 2.0
+_TAKE_OVER_EVERY_S = 60.0
 _STORE = "keyrelay.store"
 
 
 class Keeping:
     """Journal, store and recorder of one process. Raise ConfigurationError when the data directory is of no use.
 
-    The `chief` is the one worker of an instance that sees to what has to be done once.
+    `snapshot` is the configuration in force. The `chief` is the one worker of an instance that sees to what has to be
+    done once.
     """
 
     def __init__(
-        self, configuration: Configuration, clock: Clock, report: Callable[[str, str], None], *, chief: bool = True
+        self,
+        configuration: Configuration,
+        clock: Clock,
+        report: Callable[[str, str], None],
+        *,
+        snapshot: Callable[[], Snapshot],
+        chief: bool = True,
     ) -> None:
         settings = configuration.settings
-        self._snapshot = configuration.snapshot
+        self._snapshot = snapshot
+        self._directory = settings.data_dir
         self._clock = clock
         self._report = report
-        self._drain_s = settings.drain_timeout_s
         self._chief = chief
         self._reached = False
         self._left: list[Used] = []
@@ -60,8 +73,13 @@ class Keeping:
             minutes_days=settings.keep_minutes_days,
             hours_days=settings.keep_hours_days,
         )
-        self.database = open_database(settings.database_url.reveal(), settings.data_dir, durable=settings.journal_fsync)
-        self.store = SqlUsageStore(self.database, clock.epoch_s)
+        url, directory, durable = settings.database_url.reveal(), settings.data_dir, settings.journal_fsync
+        try:
+            self.database = open_database(url, directory, durable=durable)
+        except StoreError as error:
+            raise ConfigurationError("KEYRELAY_DATABASE_URL", str(error)) from None
+        self._apart = WriterApart(url, directory, durable=durable, report=lambda text: report(text, _STORE))
+        self.store = SqlUsageStore(self.database, clock.epoch_s, self._apart)
         self.reader = PromptReader(self.database)
         try:
             self._leftovers = recover(settings.data_dir)
@@ -82,35 +100,35 @@ class Keeping:
             report=lambda text: report(text, "keyrelay.recorder"),
         )
 
-    async def open(self, snapshots: Snapshots) -> None:
+    async def open(self, snapshots: Snapshots, known_late: Callable[[], Awaitable[None]]) -> None:
         """Read what was found out before, and begin to move rows into the store.
 
         What a process before this one left in its journal goes to the store first. A store that cannot be reached is
-        waited for a moment, and then done without. Raise ConfigurationError when a person has to mend it first.
+        waited for a moment, and then done without; `known_late` is called when it answers after all. Raise
+        ConfigurationError when a person has to mend it first.
         """
-        self._left = [used for leftover in self._leftovers for record in leftover.records() for used in used_by(record)]
         try:
             await self._reach()
         except StoreError as error:
             if error.lasting:
                 raise ConfigurationError("KEYRELAY_DATABASE_URL", str(error)) from None
-            self._report(f"what was used before this start is not known: {error}", _STORE)
+            self._report(f"what was used before this start is not known yet: {error}", _STORE)
         else:
             await snapshots.restore()
         self.recorder.start()
-        self._housekeeping = Housekeeping(self._chores(snapshots), lambda text: self._report(text, _STORE))
+        drained = await self.recorder.flush(_STORE_AT_START_S if self._reached else 0.0)
+        # What has gone to the store is among what the store has; the rest is counted from the journals.
+        self._left = [] if drained else await asyncio.to_thread(self._left_over)
+        self._housekeeping = Housekeeping(self._chores(snapshots, known_late), lambda text: self._report(text, _STORE))
         self._housekeeping.start()
-        if await self.recorder.flush(_STORE_AT_START_S if self._reached else 0.0):
-            self._left = []  # it is among what the store has
 
-    async def tell(self, rebuilding: Rebuilding) -> None:
-        """Tell a fresh ledger what has been used; rather too much than too little."""
+    async def tell(self, rebuilding: Rebuilding, *, late: bool = False) -> None:
+        """Tell a fresh ledger what has been used; rather too much than too little. `late`: the store answers by now."""
         used: list[Used] = []
         ever: list[Used] = []
         try:
-            if self._reached:
-                used = await self.used(self._snapshot)
-                ever = await self.store.used_ever()
+            if self._reached or late:
+                used, ever = await self.used()
         except StoreError as error:
             self._report(f"what was used before this start is not known: {error}", _STORE)
         rebuilding.count(used + self._left)
@@ -119,21 +137,23 @@ class Keeping:
         if rebuilding.unknown:
             self._report(f"what {rebuilding.unknown} keys have used that are gone counts no more", _STORE)
 
-    async def used(self, snapshot: Snapshot) -> list[Used]:
-        """What the store has of the windows that still count. Raise StoreError."""
-        return await self.store.used_since(needed_since_s(snapshot, self._clock.epoch_s()))
+    async def used(self) -> tuple[list[Used], list[Used]]:
+        """What the store has of the windows that still count, and what was ever used. Raise StoreError."""
+        since_s = needed_since_s(self._snapshot(), self._clock.epoch_s())
+        return await self.store.used_since(since_s), await self.store.used_ever()
 
     async def close(self, snapshots: Snapshots) -> None:
         """Move what waits into the store if it takes it; the rest stays in the journal for the next start."""
         if self._housekeeping is not None:
             await self._housekeeping.stop()
-            await snapshots.save()
-        if not await self.recorder.drain(self._drain_s):
+            await self._save(snapshots)
+        if not await self.recorder.drain(_DRAIN_S):
             self._report("the store did not take all rows; the rest is in the journal for the next start", _STORE)
         self.journal.close()
         for leftover in self._leftovers:
             leftover.close()
         await self.reader.close()
+        await self._apart.aclose()
         await self.database.close()
 
     def journal_check(self) -> Check:
@@ -150,17 +170,53 @@ class Keeping:
             return Check("store", ok=True, detail=f"{self.recorder.counts().rows_written} rows written")
         return Check("store", ok=True, detail=f"{trouble.why}, since {rfc3339(trouble.since_s)}", degraded=True)
 
-    def _chores(self, snapshots: Snapshots) -> tuple[Chore, ...]:
-        """What is done now and then; deleting is done by one worker of an instance."""
-        chores = (
-            Chore("saving what was found out", SAVE_EVERY_S, snapshots.save, first_s=SAVE_EVERY_S),
-            Chore("noting which keys there are", _DAY_S, self._note_keys),
+    def _chores(self, snapshots: Snapshots, known_late: Callable[[], Awaitable[None]]) -> tuple[Chore, ...]:
+        """What is done now and then; some of it by one worker of an instance alone."""
+        chores: tuple[Chore, ...] = (
+            Chore("saving what was found out", SAVE_EVERY_S, lambda: self._save(snapshots), first_s=SAVE_EVERY_S),
+            Chore("noting which keys there are", _NOTE_EVERY_S, self._note_keys),
         )
-        purge = Chore("deleting old rows", _PURGE_EVERY_S, lambda: self.store.purge(self._retention), first_s=_RETRY_S)
-        return (*chores, purge) if self._chief else chores
+        if not self._reached:
+            chores = (*chores, Chore("reaching the store", _REACH_EVERY_S, lambda: self._reach_late(known_late)))
+        if not self._chief:
+            return chores
+        return (
+            *chores,
+            Chore("deleting old rows", _PURGE_EVERY_S, lambda: self.store.purge(self._retention), first_s=_RETRY_S),
+            Chore("taking over journals", _TAKE_OVER_EVERY_S, self._take_over, first_s=_TAKE_OVER_EVERY_S),
+        )
+
+    async def _save(self, snapshots: Snapshots) -> None:
+        """Save what was found out, unless what was found out before has not been read yet: it would be lost."""
+        if self._reached:
+            await snapshots.save()
+
+    async def _reach_late(self, known_late: Callable[[], Awaitable[None]]) -> None:
+        """Look again for a store that did not answer at the start."""
+        if not self._reached:
+            await ensure_schema(self.database)
+            await self.recorder.flush(_STORE_AT_START_S)
+            await known_late()
+            self._reached = True
+
+    async def _take_over(self) -> None:
+        """Move into the store what workers have left that ended while it was away."""
+        for leftover in await asyncio.to_thread(recover, self._directory):
+            self._leftovers = (*self._leftovers, leftover)
+            self.recorder.add(leftover)
+
+    def _left_over(self) -> list[Used]:
+        """What the journals of earlier processes say was used, and the store need not know."""
+        sums: dict[tuple[str, str, str, int], Used] = {}
+        for leftover in self._leftovers:
+            for record in leftover.records():
+                for used in used_by(record):
+                    place = used.provider, used.key, used.model, int(used.at_s)
+                    sums[place] = used if place not in sums else together(sums[place], used)
+        return list(sums.values())
 
     async def _note_keys(self) -> None:
-        keys = self._snapshot.keys
+        keys = self._snapshot().keys
         await self.store.note_keys(
             SeenKey(key.provider_id, key.label, key.secret.fingerprint) for key in keys if key.secret is not None
         )

@@ -22,6 +22,11 @@ _READY_S = 5.0
 """How long a start waits for the shared counts; a worker that has them not yet refuses what has a limit."""
 
 
+_CACHE_PATIENCE = 0.3
+"""The part of `redis_timeout_s` that a call of the cache may take: a request that Redis leaves without an answer waits
+for the cache first and for the ledger after it, and together for no more than one and a half times that long."""
+
+
 class Shared:
     """One worker's connections to Redis. Raise StoreError when `redis_url` is none.
 
@@ -54,7 +59,7 @@ class Shared:
         self._client = open_client(url, timeout_s=timeout_s)
         self._breaker = Breaker(
             self._client,
-            timeout_s=timeout_s,
+            timeout_s=timeout_s * _CACHE_PATIENCE,
             random=random.random,
             report=lambda text: report(text, "keyrelay.cache"),
         )

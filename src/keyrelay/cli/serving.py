@@ -30,6 +30,7 @@ from keyrelay.core.identity import WorkerIdentity, instance_name
 from keyrelay.settings import Settings
 
 _COLLECT_EVERY_S = 10.0
+_LAST_WORDS_S = 1.0
 _SOURCE = "keyrelay.configuration"
 
 
@@ -64,8 +65,17 @@ class GatewayServer(uvicorn.Server):
             await self.application.start()
             await self.serve(sockets=[bound])
         finally:
+            await self._end_requests()
             await self.application.stop()
         return Exit.FINE if self.started else Exit.FAILED
+
+    async def _end_requests(self) -> None:
+        """End what a second signal did not wait for, so that it is written down all the same."""
+        running = tuple(self.server_state.tasks)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_LAST_WORDS_S)
 
 
 def run(configuration: Configuration, overrides: Overrides) -> int:

@@ -79,6 +79,11 @@ class AnswerCache:
         self.counts = counts
         self.flights = Flights(most_bytes=settings.most_answer_bytes, most_held_bytes=settings.most_bytes)
 
+    def configure(self, settings: CacheSettings) -> None:
+        """Go on with other settings; how much is kept at most takes a new start."""
+        self._settings = settings
+        self._shelf.configure(settings)
+
     def asked(
         self, request: CallRequest, record: RequestRecord, wishes: Wishes, wanted: CacheWishes = AS_CONFIGURED
     ) -> Asked | None:
@@ -213,7 +218,7 @@ class AnswerCache:
         flight = self.flights.begin(asked.flight, asked.scope, made, shared=asked.leads)
         passenger = flight.board(ride.sink)
         flight.task = asyncio.create_task(self._fly(flight, asked, ride))
-        flight.task.add_done_callback(_look_at)
+        flight.task.add_done_callback(lambda task: self._over(task, flight, ride.origin))
         try:
             await flight.begun(passenger)
             told = _MISS if self._settings.answer_headers else b""
@@ -238,9 +243,10 @@ class AnswerCache:
             origin.finish(record)
             flight.land(error=error)
         except asyncio.CancelledError:
-            record.category = record.category or ("caller_gone" if flight.gone else "shutdown")
-            record.status = record.status or (0 if flight.gone else _SHUT_DOWN)
-            origin.finish(record)
+            if record.started_at:  # else it has been written down
+                record.category = record.category or ("caller_gone" if flight.gone else "shutdown")
+                record.status = record.status or (0 if flight.gone else _SHUT_DOWN)
+                origin.finish(record)
             flight.land(error=_cut_off())
             raise
         except Exception as error:
@@ -249,6 +255,16 @@ class AnswerCache:
             flight.land(error=error)
             raise
         finally:
+            self.flights.landed(flight)
+
+    def _over(self, task: asyncio.Task[None], flight: Flight, origin: Origin) -> None:
+        """Take note of how a call ended: whoever waited has been told, unless it ended before its first step."""
+        if not task.cancelled():
+            task.exception()
+        elif not flight.ended:
+            flight.record.status, flight.record.category = _SHUT_DOWN, "shutdown"
+            origin.finish(flight.record)
+            flight.land(error=_cut_off())
             self.flights.landed(flight)
 
     def _keep(self, flight: Flight, asked: Asked, request: CallRequest, body: bytes) -> None:
@@ -308,10 +324,10 @@ class AnswerCache:
         if not self._settings.answer_headers:
             return f"x-request-id: {record.id}\r\n{rest}".encode("ascii")
         own_ms = self._since_start(record) - record.upstream_ms
+        named = served_by(record.provider, record.model, record.key) if record.provider else ""
         age = "" if age_s is None else f"age: {age_s}\r\n"
         return (
-            f"x-request-id: {record.id}\r\n{served_by(record.provider, record.model, record.key)}"
-            "x-keyrelay-cost-usd: 0.00000000\r\nx-keyrelay-attempts: 0\r\n"
+            f"x-request-id: {record.id}\r\n{named}x-keyrelay-cost-usd: 0.00000000\r\nx-keyrelay-attempts: 0\r\n"
             f"x-keyrelay-overhead-ms: {max(0, own_ms):.3f}\r\nx-keyrelay-cache: {record.cached}\r\n{age}{rest}"
         ).encode("ascii")
 
@@ -363,9 +379,3 @@ def _cut_off() -> CallerError:
     headers = (("retry-after", "1"), ("x-should-retry", "true"))
     message = "The call that this answer was to come from was cut off; ask again."
     return CallerError(503, message, kind="service_unavailable_error", code="shutting_down", headers=headers)
-
-
-def _look_at(task: asyncio.Task[None]) -> None:
-    """Take note of how a call ended: whoever waited for it has been told."""
-    if not task.cancelled():
-        task.exception()

@@ -1,6 +1,6 @@
 """What is done now and then beside the requests: old rows deleted, what was learned saved.
 
-A store that cannot be reached is no reason to stop: the work is done when it is back.
+A store that cannot be reached is no reason to stop, nor is anything else: the work is done when it can be.
 """
 
 import asyncio
@@ -46,10 +46,11 @@ class Housekeeping:
         """Do a chore once."""
         try:
             await chore.work()
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - a supervisor: a chore that ended for good would fill a disk, or lose what was learned
             if chore.name not in self._failing:
                 self._failing.add(chore.name)
-                self._report(f"{chore.name}: {error}; tried again every {chore.every_s:g} s")
+                words = error if isinstance(error, StoreError) else type(error).__name__
+                self._report(f"{chore.name}: {words}; tried again every {chore.every_s:g} s")
         else:
             self._failing.discard(chore.name)
 

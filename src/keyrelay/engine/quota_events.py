@@ -30,13 +30,14 @@ class QuotaEvent(msgspec.Struct, frozen=True):
 class QuotaEvents:
     """Notices when counts reach a threshold; each speaks once in its period (`quota.thresholds`)."""
 
-    __slots__ = ("_candidates", "_ledger", "_pool", "_thresholds")
+    __slots__ = ("_candidates", "_ledger", "_pool", "_snapshot", "_thresholds")
 
     def __init__(self, pool: Pool, ledger: Ledger, thresholds: Thresholds | None = None) -> None:
         self._pool = pool
         self._ledger = ledger
         self._thresholds = thresholds or Thresholds()
         self._candidates: dict[tuple[str, str, str], Candidate] = {}
+        self._snapshot = pool.snapshot
 
     def check(self, records: Iterable[RequestRecord], now_s: float) -> list[QuotaEvent]:
         """What the requests that have ended since the last check have brought about."""
@@ -59,8 +60,9 @@ class QuotaEvents:
 
     def _candidate(self, name: tuple[str, str, str]) -> Candidate | None:
         """The candidate of that provider, key and model; None when the pool has let go of it."""
-        found = self._candidates.get(name)
+        found = self._candidates.get(name) if self._snapshot is self._pool.snapshot else None
         if found is None:
+            self._snapshot = self._pool.snapshot
             present = self._pool.candidates()
             self._candidates = {(each.provider_id, each.key.label, each.model): each for each in present}
             found = self._candidates.get(name)

@@ -52,10 +52,25 @@ def used_by(record: RequestRecord) -> list[Used]:
     ]
 
 
+def together(one: Used, other: Used) -> Used:
+    """What two groups of calls of one key with one model used, as of the later one."""
+    return Used(
+        one.provider,
+        one.key,
+        one.model,
+        max(one.at_s, other.at_s),
+        one.requests + other.requests,
+        one.input_tokens + other.input_tokens,
+        one.output_tokens + other.output_tokens,
+        one.usd_micros + other.usd_micros,
+        one.units + other.units,
+    )
+
+
 class Rebuilding:
     """Tells a fresh ledger what was used before."""
 
-    __slots__ = ("_book", "_ledger", "_now_s", "_pool", "unknown")
+    __slots__ = ("_book", "_ledger", "_now_s", "_pool", "limits", "unknown")
 
     def __init__(self, pool: Pool, ledger: Ledger, book: LearnedBook, now_s: float) -> None:
         self._pool = pool
@@ -63,6 +78,7 @@ class Rebuilding:
         self._book = book
         self._now_s = now_s
         self.unknown = 0
+        self.limits: set[LimitKey] = set()
 
     def count(self, used: Iterable[Used], *, once: bool = False) -> int:
         """Count what was used, in any order, and return how many were counted; the others are of keys now gone.
@@ -70,9 +86,20 @@ class Rebuilding:
         With `once`, what is told is all that was ever used, and counts for quotas without a reset alone.
         """
         spent = self.spent(used)
+        self.limits.update(key for path, _, _ in spent for key in path)
         for path, amounts, at_s in spent:
-            self._ledger.restore(path, amounts, at_s, once=once)
+            # Time must not run back: what is told of all time was told in order before, and counts whenever it was.
+            self._ledger.restore(path, amounts, self._now_s if once else at_s, once=once)
         return len(spent)
+
+    def raise_counts_of(self, ledger: Ledger) -> None:
+        """Let a ledger that counts already know what was used before it began: none of its counts is below these.
+
+        What is missing there counts as used now, which is later than it was.
+        """
+        for key in self.limits:
+            (known,), (there,) = self._ledger.peek((key,), self._now_s), ledger.peek((key,), self._now_s)
+            ledger.follow(key, self._now_s, used=known.used + there.reserved)
 
     def spent(self, used: Iterable[Used]) -> list[Spent]:
         """From which limits it was taken, in order of time."""

@@ -118,6 +118,10 @@ class Shelf:
         self._report = report
         self._reported_at: float | None = None
 
+    def configure(self, settings: CacheSettings) -> None:
+        """Go on with other settings."""
+        self._settings = settings
+
     @property
     def waits(self) -> bool:
         """Whether `look_up` may find what `look` does not."""

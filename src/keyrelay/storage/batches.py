@@ -37,6 +37,7 @@ class LineError(StoreError):
 
     def __init__(self, place: int | None, problem: str) -> None:
         self.place = place
+        self.problem = problem
         which = "a line" if place is None else f"line {place}"
         super().__init__(f"{which} of the batch is no record of a request: {problem}", lasting=True)
 

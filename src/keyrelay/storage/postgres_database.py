@@ -92,18 +92,22 @@ class PostgresDatabase(Database):
     async def connect(self, timeout_s: float) -> asyncpg.Connection:
         """A connection of the driver on which no statement takes longer than this. The caller maps its errors."""
         limit_ms = str(int(timeout_s * 1000))
-        connection: asyncpg.Connection = await asyncpg.connect(
-            self._url,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=timeout_s,
-            server_settings={
-                "application_name": "keyrelay",
-                "statement_timeout": limit_ms,
-                "lock_timeout": limit_ms,
-                "idle_in_transaction_session_timeout": limit_ms,
-                "timezone": "UTC",
-            },
-        )
+        try:
+            connection: asyncpg.Connection = await asyncpg.connect(
+                self._url,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=timeout_s,
+                server_settings={
+                    "application_name": "keyrelay",
+                    "statement_timeout": limit_ms,
+                    "lock_timeout": limit_ms,
+                    "idle_in_transaction_session_timeout": limit_ms,
+                    "timezone": "UTC",
+                },
+            )
+        except ValueError:  # which may quote a part of the password
+            words = "cannot be read: percent-encode what is special in its user and password"
+            raise StoreError(f"the database's address {words}", lasting=True) from None
         return connection
 
     async def read(self, work: Callable[[sa.Connection], _Result]) -> _Result:

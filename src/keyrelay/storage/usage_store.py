@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from keyrelay.core.records import Used
+from keyrelay.storage.apart import WriterApart
 from keyrelay.storage.database import Database
 from keyrelay.storage.retention import Purged, Retention, purge
 from keyrelay.storage.rollups import MINUTE_S, QUARTER_S
@@ -42,21 +43,24 @@ class SeenKey(msgspec.Struct, frozen=True, order=True):
 class SqlUsageStore:
     """Implements `ports.UsageStore`. Every method raises StoreError when the database cannot do it now.
 
-    `epoch_s` is the present time.
+    `epoch_s` is the present time. Rows that come in numbers are written by `apart`, if there is one.
     """
 
-    __slots__ = ("_database", "_epoch_s")
+    __slots__ = ("_apart", "_database", "_epoch_s")
 
-    def __init__(self, database: Database, epoch_s: Callable[[], float]) -> None:
+    def __init__(self, database: Database, epoch_s: Callable[[], float], apart: WriterApart | None = None) -> None:
         self._database = database
         self._epoch_s = epoch_s
+        self._apart = apart
 
     async def write(self, lines: Sequence[bytes]) -> None:
         """Keep rows, each a `RequestRecord` in JSON, all or none; a row that is there already changes nothing.
 
         A line that can never be kept raises `batches.LineError`, which says which one.
         """
-        if lines:
+        if self._apart is not None and self._apart.takes(lines):
+            await self._apart.write(lines)
+        elif lines:
             await self._database.write(lines)
 
     async def used_since(self, since_s: float) -> list[Used]:

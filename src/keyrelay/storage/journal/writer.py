@@ -37,6 +37,9 @@ from keyrelay.storage.journal.segments import (
 )
 from keyrelay.storage.journal.syncing import GroupSync
 
+_CLOSED = -1
+"""No descriptor: what is written after the end must not reach another file that has got the number."""
+
 LARGEST_SEGMENT_BYTES = 16 * 1024 * 1024
 SMALLEST_SEGMENT_BYTES = 64 * 1024
 
@@ -72,6 +75,7 @@ class FileJournal:
         self.syncs = fsync
         self._numbers = itertools.count(1)
         self._offset = 0
+        self._fd = _CLOSED
         self._begin(self._create(self._segment_bytes))
         self._spare: Segment | None = None
         self._sealed: dict[int, int] = {}
@@ -186,6 +190,7 @@ class FileJournal:
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, self._offset)
         self._retire(self._fd)
+        self._fd = _CLOSED
         self._sync.close()
         self._drain.close()
         if drained:

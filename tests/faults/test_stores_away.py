@@ -1,0 +1,57 @@
+"""The short forms of `scripts/outage`: PostgreSQL and Redis are taken away under load."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from keyrelay.simulator import Latency
+from tests.e2e.harness import embedded, environment, simulated
+from tests.faults.crash import DATA
+from tests.faults.frozen_redis import MOST_OPEN_S, MOST_S, frozen_redis
+from tests.faults.outage import Look, look, phases, postgres_away, until_ready
+from tests.faults.traffic import KEYS, PAID, Traffic, books, scenario
+
+NOISE_S = 0.05
+"""What a busy machine adds to the slowest request, whatever Redis does."""
+
+
+async def test_callers_notice_nothing_of_a_postgresql_that_is_killed_frozen_and_restarted(tmp_path: Path) -> None:
+    outcome = await postgres_away(tmp_path, phases(1.5, between_s=0.7), rate=80.0, workers=1)
+    assert len(outcome.tally.acknowledged) > 100
+    assert outcome.good, str(outcome)
+
+
+async def test_a_frozen_redis_delays_nobody_for_long(tmp_path: Path) -> None:
+    delays = await frozen_redis(tmp_path, 3.0, rate=40.0, workers=2)
+    assert not (delays.tally.errors or delays.tally.cut), str(delays)
+    assert delays.most_s <= MOST_S + max(NOISE_S, delays.before.longest_s - delays.before.middle_s), str(delays)
+    assert delays.open_s <= MOST_OPEN_S + NOISE_S / 10, str(delays)
+
+
+async def test_a_full_journal_refuses_before_it_loses_and_goes_on_when_the_store_is_back(tmp_path: Path) -> None:
+    async with simulated(scenario(Latency())) as simulator:
+        async with embedded(environment(simulator, KEYS, **PAID), tmp_path, journal_max_bytes=1 << 20) as gateway:
+            traffic = Traffic(lambda: gateway.port, expected=frozenset({"journal_full"}))
+            assert await traffic.ask()
+            with locked(tmp_path / DATA):
+                await traffic.press(at_once=16, in_a_row=3)
+                assert len(traffic.tally.acknowledged) > 100
+                full = await look(gateway.port)
+                assert (full.live, full.ready) == (200, 503)
+            assert await until_ready(gateway.port) == Look(200, 200, "ready")
+            assert all([await traffic.ask() for _ in range(5)])
+        assert not (traffic.tally.errors or traffic.tally.cut), str(traffic.tally)
+        found = await books("", tmp_path / DATA, traffic.tally, simulator)
+        assert found.right, str(found)
+        assert found.unknown == 0
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Nobody else can write to the SQLite file meanwhile."""
+    (file,) = directory.glob("*.db")
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
