@@ -8,7 +8,7 @@ from keyrelay.api.metrics import MAX_SERIES, Metrics
 from keyrelay.api.observer import FLUSH_S, Watchers
 from keyrelay.api.request_log import RequestLog
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
-from keyrelay.core.records import Attempt, RequestRecord
+from keyrelay.core.records import Attempt, RequestRecord, Reserved
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
 from keyrelay.engine.pool import Pool
@@ -141,3 +141,38 @@ async def test_what_is_counted_adds_up() -> None:
     assert 'keyrelay_tokens_total{kind="output",model="m",provider="acme"} 12.0' in exposition
     assert 'keyrelay_request_duration_seconds_bucket{le="0.025",model="m",provider="acme"} 3.0' in exposition
     assert 'keyrelay_request_duration_seconds_bucket{le="0.01",model="m",provider="acme"} 0.0' in exposition
+
+
+class Filling:
+    """A journal that may be full."""
+
+    def __init__(self) -> None:
+        self.full = self.syncs = False
+        self.lines: list[bytes] = []
+
+    def reserved(self, entry: Reserved) -> None:
+        raise AssertionError("attempts are told by whoever sends them")
+
+    def ended(self, line: bytes) -> None:
+        self.lines.append(line)
+
+    async def synced(self) -> None:
+        raise AssertionError("nobody waits here")
+
+
+async def test_a_full_journal_is_filled_by_what_was_sent_and_not_by_what_was_refused() -> None:
+    journal, watched = Filling(), Watched()
+    watchers = Watchers(watched.metrics, watched.watchers.log, lambda: 1_800_000_000.25, journal)
+    refused, unknown = answered(1), answered(2)
+    refused.attempts, unknown.client = [], ""
+    watchers.finished(refused)
+    watchers.finished(unknown)
+    assert [json.loads(line)["request_id"] for line in journal.lines] == ["req_1"], "strangers get no row"
+    journal.full = True
+    again = answered(3)
+    again.attempts = []
+    watchers.finished(again)
+    watchers.finished(answered(4))
+    assert [json.loads(line)["request_id"] for line in journal.lines] == ["req_1", "req_4"]
+    watchers.flush()
+    assert len(watched.lines) == 4, "the log has them all"

@@ -42,3 +42,19 @@ async def test_a_store_that_fails_is_reported_once_until_it_has_worked_again() -
         "deleting old rows: no connection; tried again every 60 s",
         "deleting old rows: disk full; tried again every 60 s",
     ]
+
+
+async def test_a_chore_that_fails_in_whatever_way_is_done_again() -> None:
+    said: list[str] = []
+    done = 0
+
+    async def work() -> None:
+        nonlocal done
+        done += 1
+        raise KeyError("sk-test-not-to-be-told")
+
+    keeping = Housekeeping((Chore("deleting old rows", 0.01, work),), said.append)
+    keeping.start()
+    await until(lambda: done >= 3, "it is done again and again")
+    await keeping.stop()
+    assert said == ["deleting old rows: KeyError; tried again every 0.01 s"]

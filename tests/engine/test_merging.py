@@ -1,3 +1,7 @@
+from pathlib import Path
+
+from keyrelay.bootstrap.engine import reconfigure
+from keyrelay.configuration import load_configuration
 from keyrelay.engine.merging import merge_accounts
 from keyrelay.quota.learning import Merge
 from tests.engine.rig import FakeAnswer, Rig, error, providers
@@ -54,3 +58,17 @@ async def test_a_key_whose_account_merges_stays_as_dead_as_it_was() -> None:
     for _ in range(4):
         await rig.ask()
     assert rig.upstream.calls.count("acme-01") == 1
+
+
+async def test_accounts_that_have_merged_stay_one_when_the_configuration_changes() -> None:
+    words = "Rate limit reached for m in organization org-acme on requests per min (RPM): Limit 3, Used 3, Requested 1."
+    environ = providers("acme", keys=2)
+    rig = Rig(lambda *_: error(429, words), environ)
+    for _ in range(3):
+        await rig.refusal()
+    changed = load_configuration(
+        environ | {"ACME_PRIORITY": "3"}, directory=Path("/nowhere"), overrides={"data_dir": "/nowhere"}
+    )
+    reconfigure(rig.gateway, changed)
+    assert rig.pool.snapshot.providers["acme"].priority == 3
+    assert {key.account for key in rig.pool.snapshot.keys} == {"k00"}

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from keyrelay.core.errors import CallerError
-from keyrelay.core.records import Attempt, RequestRecord
-from keyrelay.engine.rebuilding import Rebuilding, needed_since_s, used_by
+from keyrelay.core.records import Attempt, RequestRecord, Used
+from keyrelay.engine.rebuilding import Rebuilding, needed_since_s, together, used_by
 from keyrelay.ports import Fault, UpstreamCall
 from keyrelay.quota.learning import LearnedBook
 from keyrelay.quota.rolling import TRANSIT_SKEW_S
-from keyrelay.quota.values import Standing
+from keyrelay.quota.values import Amounts, Standing
 from tests.engine.rig import (
     START_S,
     FakeAnswer,
@@ -117,3 +117,32 @@ def test_an_attempt_whose_end_nobody_saw_counts_as_late_as_it_can_have_arrived()
 def test_how_far_back_usage_still_counts(limits: str, back_s: float) -> None:
     snapshot = snapshot_of(**providers("acme", ACME_LIMITS=limits))
     assert needed_since_s(snapshot, START_S) == START_S - back_s - TRANSIT_SKEW_S
+
+
+def test_what_was_ever_used_leaves_the_windows_as_they_are() -> None:
+    limits = "500 requests per 24h; 9 requests once for key"
+    rig = Rig(lambda *_: FakeAnswer(), providers("acme", keys=2, ACME_LIMITS=limits))
+    used = [Used("acme", "k01", "m", START_S - 7200.0, 4), Used("acme", "k00", "m", START_S - 5.0, 3)]
+    rebuilding = Rebuilding(rig.pool, rig.ledger, LearnedBook(), START_S)
+    rebuilding.count(used)
+    rebuilding.count([*used, Used("acme", "k01", "m", START_S - 40 * DAY_S, 2)], once=True)
+    assert [standing.used for standing in standings(rig, START_S)] == [3, 3, 4, 6]
+    assert [standing.used for standing in standings(rig, START_S + DAY_S - 7000.0)] == [3, 3, 0, 6]
+
+
+def test_a_ledger_that_counts_already_is_raised_to_what_was_used_before_and_never_lowered() -> None:
+    environ = providers("acme", keys=2, ACME_LIMITS="500 requests per day@UTC")
+    rig, known = Rig(lambda *_: FakeAnswer(), environ), Rig(lambda *_: FakeAnswer(), environ)
+    for label, count in (("k00", 7), ("k01", 2)):
+        candidate = rig.pool.candidate_of("acme", label, "m")
+        assert candidate is not None
+        rig.ledger.restore(candidate.own_path, Amounts(count), START_S)
+    rebuilding = Rebuilding(rig.pool, known.ledger, LearnedBook(), START_S + 1)
+    rebuilding.count([Used("acme", "k00", "m", START_S - 9, 5), Used("acme", "k01", "m", START_S - 9, 5)])
+    rebuilding.raise_counts_of(rig.ledger)
+    assert [standing.used for standing in standings(rig, START_S + 2)] == [7, 5]
+
+
+def test_groups_of_calls_add_up() -> None:
+    one, other = Used("acme", "k", "m", 5.0, 1, 2, 3, 4, 5), Used("acme", "k", "m", 9.0, 10, 20, 30, 40, 50)
+    assert together(one, other) == Used("acme", "k", "m", 9.0, 11, 22, 33, 44, 55)

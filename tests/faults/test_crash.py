@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crash import Plan, crash, peers_of
+from tests.faults.crash import Plan, crash
 from tests.faults.permits import PERMITS, permits
 
 PLANS = {
