@@ -31,6 +31,7 @@ from keyrelay.settings import Settings
 
 _COLLECT_EVERY_S = 10.0
 _LAST_WORDS_S = 1.0
+_LOOK_S = 0.1
 _SOURCE = "keyrelay.configuration"
 
 
@@ -62,12 +63,30 @@ class GatewayServer(uvicorn.Server):
         """Start the application, serve on this socket, stop the application; the exit code."""
         _calm_collector(asyncio.get_running_loop())
         try:
-            await self.application.start()
+            if not await self._start_application():
+                return Exit.FINE
             await self.serve(sockets=[bound])
         finally:
             await self._end_requests()
             await self.application.stop()
         return Exit.FINE if self.started else Exit.FAILED
+
+    async def _start_application(self) -> bool:
+        """Start the application; False when it was told to end before it had started, which does not wait for that."""
+        starting = asyncio.ensure_future(self.application.start())
+        try:
+            while not starting.done() and not self.should_exit:
+                await asyncio.wait((starting,), timeout=_LOOK_S)
+        finally:
+            if not starting.done():
+                starting.cancel()
+        try:
+            await starting
+        except asyncio.CancelledError:
+            if not self.should_exit:
+                raise
+            return False
+        return True
 
     async def _end_requests(self) -> None:
         """End what a second signal did not wait for, so that it is written down all the same."""
