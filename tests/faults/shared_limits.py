@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -121,6 +121,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     by_phase: Mapping[str, int]
     used: float
     statuses: Mapping[int, int]
+    crossings: tuple[str, ...]
 
     def wrong(self, plan: Sequence[Phase]) -> list[str]:
         """What does not hold."""
@@ -129,6 +130,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
             for most, each in zip(self.most, self.provider.rows, strict=True)
             if most > each.amount
         ]
+        found += self.crossings
         if self.provider.name != MIXED and self.provider.rows[0].amount >= SHARED_FROM:
             if self.used < LEAST_SHARE:
                 found.append(f"{self.used:.1%} used while Redis was up")
@@ -236,7 +238,7 @@ async def press(gateways: Sequence[Process], provider: Provider, statuses: Count
             while (left_s := until_at - time.monotonic()) > 0:
                 deadline = {"x-keyrelay-deadline-ms": str(max(1, math.ceil(min(left_s, 20.0) * 1000)))}
                 reply = await caller.post("/v1/chat/completions", body, headers=deadline)
-                statuses[str(reply.status)] += 1
+                statuses["good" if reply.is_good() else f"{reply.status} {reply.error['code']}"] += 1
                 if reply.status != 200:
                     await asyncio.sleep(_PAUSE_S)
 
@@ -270,7 +272,23 @@ def _seen(simulator: Simulator, provider: Provider, spans: Mapping[str, tuple[fl
         },
         used=sum(first_s <= at_s < last_s for at_s in arrivals) / allowed if allowed else math.nan,
         statuses=Counter(call.status for call in calls),
+        crossings=tuple(_crossings(provider.rows[0], [call.arrived_s for call in calls], spans)),
     )
+
+
+def _crossings(limit: LimitRow, arrivals: Sequence[float], spans: Mapping[str, tuple[float, float]]) -> Iterator[str]:
+    """When more came than a rolling limit of requests takes, and how much too early that was."""
+    length_s = parse_window(limit.window).length_s
+    for first_s, last_s in zip(arrivals, arrivals[limit.amount :], strict=False):
+        if last_s - first_s < length_s:
+            early_ms = (length_s - (last_s - first_s)) * 1000
+            name, began_s = max(((name, span[0]) for name, span in spans.items() if span[0] <= last_s), key=_second)
+            when = f"{first_s - began_s:.3f} and {last_s - began_s:.3f} s after: {name}"
+            yield f"one more, {early_ms:.1f} ms too early, {when}"
+
+
+def _second(pair: tuple[str, float]) -> float:
+    return pair[1]
 
 
 def _most(simulator: Simulator, provider: str, each: LimitRow, calls: Sequence[Call]) -> int:

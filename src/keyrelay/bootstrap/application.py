@@ -13,6 +13,7 @@ from keyrelay.api.dataplane import DataPlane
 from keyrelay.api.exports import ExportsView
 from keyrelay.api.exposition import Exposition
 from keyrelay.api.health import Health as HealthView
+from keyrelay.api.keeping_metrics import KeepingCollector, SharingCollector
 from keyrelay.api.metrics import Metrics
 from keyrelay.api.observer import Watchers
 from keyrelay.api.quota import QuotaRoutes
@@ -112,7 +113,9 @@ class _Composition:
         )
         self.watchers.quota, self.watchers.decisions = self.quota_watch, self.gateway.decisions
         self.gateway.decisions.refresh = self.watchers.flush
-        collectors = (self.metrics, self.quota_watch, CacheCollector(self.answers))
+        keeping = KeepingCollector(self.keeping.recorder, self.keeping.journal, self.clock.epoch_s)
+        sharing = () if self.shared is None else (SharingCollector(self.shared.ledger.status),)
+        collectors = (self.metrics, self.quota_watch, CacheCollector(self.answers), keeping, *sharing)
         self.exposition = Exposition(collectors, siblings, self.watchers.flush)
 
     def application(self) -> Application:

@@ -109,6 +109,7 @@ class Executor:
             job.beliefs.append(candidate)
         job.beyond_belief = False
         self._check_deadline(job)
+        await asyncio.sleep(0)  # whatever the others say, the next try is not made in the same breath
         return False
 
     def _choose(self, job: Job) -> tuple[Candidate, Reservation] | None:

@@ -49,6 +49,9 @@ SILENT_S = 3.0
 MOST_BLOCKED_S = 1.0
 """A limit that Redis refused is asked for again after so long at the latest: others may have given something back."""
 
+LEAST_BLOCKED_S = 0.05
+"""And at least so long: whoever is refused does not ask again in the same moment."""
+
 SHOWN_S = 5.0
 """What Redis said of a window's use is shown for so long."""
 
@@ -66,11 +69,15 @@ class RedisStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Block(msgspec.Struct, frozen=True):
-    """A limit that Redis refused: until when it is not asked for so much again (epoch)."""
+    """A limit that was refused, and until when (epoch) nobody asks for so much of it again.
+
+    `probed`: it was asked for beyond a belief, so that nobody does that again either.
+    """
 
     until_s: float
     amount: int
     refusal: Refusal
+    probed: bool
 
 
 class SharedLedger(LedgerBook):
@@ -191,7 +198,8 @@ class SharedLedger(LedgerBook):
         if self._blocks:
             blocked = self._blocked(path, amounts, now_s)
             probing = tuple(self._count(block.refusal.limit) for block in blocked)
-            if blocked and not (beyond_belief and all(count.may_probe(now_s) for count in probing)):
+            asked = any(block.probed for block in blocked)
+            if blocked and (asked or not (beyond_belief and all(count.may_probe(now_s) for count in probing))):
                 return max((block.refusal for block in blocked), key=_freed_last)
         outcome = super().reserve(path, amounts, now_s, beyond_belief=beyond_belief)
         if path and type(outcome) is Reservation:
@@ -332,9 +340,10 @@ class SharedLedger(LedgerBook):
         refusal = Refusal(
             limit=count.key, used=used, amount=count.amount, until_s=until_s, firm=now_s < count.firm_until_s
         )
-        blocked_s = now_s + MOST_BLOCKED_S if until_s is None else min(until_s, now_s + MOST_BLOCKED_S)
-        if blocked_s > now_s:
-            self._blocks[count.key] = _Block(blocked_s, entry.amounts.of(count.key.limit.unit), refusal)
+        free_s = now_s + MOST_BLOCKED_S if until_s is None else until_s
+        blocked_s = min(max(free_s, now_s + LEAST_BLOCKED_S), now_s + MOST_BLOCKED_S)
+        amount = entry.amounts.of(count.key.limit.unit)
+        self._blocks[count.key] = _Block(blocked_s, amount, refusal, bool(entry.probes))
         return refusal
 
     # Plans
