@@ -52,6 +52,11 @@ class Setting(msgspec.Struct, frozen=True):
         return (PREFIX + self.name.upper(), *self.extra_names)
 
     @property
+    def file_names(self) -> tuple[str, ...]:
+        """Names under which the environment may say which file holds it; none but for a secret."""
+        return tuple(f"{name}_FILE" for name in self.environment_names if self.secret and name.isupper())
+
+    @property
     def expected(self) -> str:
         """What would be right, as the end of a sentence."""
         if self.choices:

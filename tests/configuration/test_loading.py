@@ -179,3 +179,11 @@ def test_the_shipped_catalogue_takes_every_provider(tmp_path: Path) -> None:
     assert configuration.warnings == ()
     auto = [target.provider_id for target in configuration.snapshot.routes["auto"].targets]
     assert auto[:6] == ["cohere", "ai21", "groq", "huggingface", "openai", "gemini"]
+
+
+@pytest.mark.parametrize(("variable", "setting"), [("DATABASE_URL", "database_url"), ("REDIS_URL", "redis_url")])
+def test_the_usual_names_of_secrets_may_name_files_too(tmp_path: Path, variable: str, setting: str) -> None:
+    (tmp_path / "secret").write_text("postgresql://keyrelay:sk-test@127.0.0.1/kr\n")
+    environ = {f"{variable}_FILE": "secret", "HOME": str(tmp_path)}
+    settings = load_configuration(environ, directory=tmp_path, overrides={}).settings
+    assert getattr(settings, setting).reveal() == "postgresql://keyrelay:sk-test@127.0.0.1/kr"

@@ -147,7 +147,7 @@ class Keeping:
         if self._housekeeping is not None:
             await self._housekeeping.stop()
             await self._save(snapshots)
-        if not await self.recorder.drain(_DRAIN_S):
+        if not await self.recorder.drain(_DRAIN_S) and self.journal.rows_waiting:
             self._report("the store did not take all rows; the rest is in the journal for the next start", _STORE)
         self.journal.close()
         for leftover in self._leftovers:

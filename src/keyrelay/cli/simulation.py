@@ -47,7 +47,9 @@ async def _demo(configuration: Configuration) -> int:
     simulator = Simulator(demo_scenario(), _rows(DEMO_PROVIDERS))
     port = await simulator.start()
     secret, traffic_secret = new_secret(), new_secret()
-    demo = _demo_configuration(configuration, port, {"demo": secret, "demo-traffic": traffic_secret})
+    kept = tempfile.TemporaryDirectory(prefix="keyrelay-demo-")
+    clients = {"demo": secret, "demo-traffic": traffic_secret}
+    demo = _demo_configuration(configuration, port, clients, Path(kept.name))
     traffic: list[asyncio.Task[None]] = []
 
     def greet(base_url: str) -> None:
@@ -61,6 +63,7 @@ async def _demo(configuration: Configuration) -> int:
             task.cancel()
         await asyncio.gather(*traffic, return_exceptions=True)
         await simulator.stop()
+        kept.cleanup()
 
 
 async def _send_traffic(base_url: str, secret: Secret) -> None:
@@ -73,11 +76,18 @@ async def _send_traffic(base_url: str, secret: Secret) -> None:
     await send_traffic(base_url, secret.reveal(), plan=plan, on_result=lambda _: None)
 
 
-def _demo_configuration(configuration: Configuration, port: int, clients: dict[str, Secret]) -> Configuration:
-    """The demo's providers under the operator's settings; no file of the working directory is read."""
+def _demo_configuration(
+    configuration: Configuration, port: int, clients: dict[str, Secret], data_dir: Path
+) -> Configuration:
+    """The demo's providers under the operator's settings; no file of the working directory is read.
+
+    What it keeps goes into a directory of its own: simulated requests are nothing to remember.
+    """
     with tempfile.TemporaryDirectory() as empty:
         demo = load_configuration(demo_environment(port), directory=Path(empty), overrides={"data_dir": empty})
-    settings = configuration.settings
+    settings = msgspec.structs.replace(
+        configuration.settings, data_dir=data_dir, database_url=Secret(""), redis_url=Secret(""), workers=1
+    )
     if settings.log_level == "info":  # the traffic's lines would carry the secret away that was shown at the start
         settings = msgspec.structs.replace(settings, log_level="warning")
     demo = msgspec.structs.replace(demo, settings=settings)

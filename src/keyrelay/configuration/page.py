@@ -50,10 +50,7 @@ def _replaced(text: str, name: str, *, table: str) -> str:
 
 
 def _names(setting: Setting) -> str:
-    names = [*setting.environment_names]
-    if setting.secret:
-        names.insert(1, f"{names[0]}_FILE")
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(f"`{name}`" for name in (*setting.environment_names, *setting.file_names))
 
 
 def _default(setting: Setting) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from keyrelay.configuration.environment import FILE_SUFFIX, Environment, Found
+from keyrelay.configuration.environment import Environment, Found
 from keyrelay.configuration.findings import Findings, nearest
 from keyrelay.configuration.values import COMMAND_LINE, DEFAULT, EffectiveValue
 from keyrelay.core.configuration import PolicyName
@@ -56,7 +56,7 @@ def _is_link(name: str, text: str) -> bool:
 def known_names() -> frozenset[str]:
     """Every environment name that begins with KEYRELAY_ and means something."""
     names = {name for setting in SETTINGS for name in setting.environment_names}
-    names |= {PREFIX + setting.name.upper() + FILE_SUFFIX for setting in SETTINGS if setting.secret}
+    names |= {name for setting in SETTINGS for name in setting.file_names}
     return frozenset(name for name in names if name.startswith(PREFIX))
 
 
@@ -94,10 +94,10 @@ def choose(
 
 
 def _find(setting: Setting, environment: Environment) -> Found | None:
-    own, *extra = setting.environment_names
     if setting.secret:
-        return environment.find_secret(own) or environment.find(*extra)
-    return environment.find(own, *extra)
+        found = (environment.find_secret(name) for name in setting.environment_names)
+        return next((each for each in found if each is not None), None)
+    return environment.find(*setting.environment_names)
 
 
 def read_choice(choice: Choice, *, directory: Path, home: Path | None, findings: Findings) -> Any:
