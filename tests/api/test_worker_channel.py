@@ -26,6 +26,7 @@ from keyrelay.api.worker_channel import (
     encode,
     receive_first,
 )
+from tests.e2e.harness import until
 
 MESSAGES: list[AnyMessage] = [
     Orders({"port": "9000"}, (("app", b"\x00" * 32),), 7, 8, "web1-8787", 2),
@@ -78,6 +79,19 @@ def test_the_first_message_is_waited_for() -> None:
         ours.close()
         with pytest.raises(BrokenChannel, match="gone"):
             receive_first(theirs)
+
+
+async def test_what_was_said_behind_the_first_message_is_heard() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(encode(MESSAGES[0]) + encode(Drain(handing_over=False)) + encode(Stop()))
+        assert receive_first(theirs) == MESSAGES[0]
+        end = End()
+        channel = await Channel.over(theirs, end.got.append, end.over.set)
+        await until(lambda: len(end.got) == 2, "the rest has come")
+        assert end.got == [Drain(handing_over=False), Stop()]
+        channel.close()
+        await asyncio.wait_for(end.over.wait(), 5)
 
 
 class End:

@@ -117,13 +117,18 @@ class Watch:
         self._port = port
         self.looks: dict[str, list[Look]] = {}
         self._phase = ""
+        self._ended = False
 
     def enter(self, phase: str) -> None:
         self._phase = phase
         self.looks[phase] = []
 
+    def end(self) -> None:
+        self._ended = True
+
     async def run(self) -> None:
-        while True:
+        """Ask until the end."""
+        while not self._ended:
             self.looks[self._phase].append(await look(self._port))
             await asyncio.sleep(_LOOK_EVERY_S)
 
@@ -149,7 +154,8 @@ async def postgres_away(directory: Path, plan: Sequence[Phase], *, rate: float, 
             wrong = [text for phase in plan if (text := await _through(phase, backing.postgres, watch))]
             traffic.stop()
             await load
-            watching.cancel()
+            watch.end()
+            await watching
             caught_up_s = await until_right(backing, directory, traffic.tally, simulator)
             assert await gateway.stop() == 0
             found = await books(backing.database_url, directory / DATA, traffic.tally, simulator)

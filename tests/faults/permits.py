@@ -51,11 +51,12 @@ class Callers:
         self._gateway = gateway
         self._simulator = simulator
         self.most_at_once = 0
+        self._leaving = False
         self._tasks = [asyncio.create_task(self._insist()) for _ in range(count)]
 
     async def _insist(self) -> None:
         body = chat_bytes(f"mistral/{_MODEL}", stream=True, max_tokens=5000)
-        while True:
+        while not self._leaving:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
                 async with Caller(self._gateway.port) as caller:
                     await caller.post("/v1/chat/completions", body, headers={"x-keyrelay-deadline-ms": "600000"})
@@ -75,6 +76,8 @@ class Callers:
         return time.monotonic() - began_at
 
     async def leave(self) -> None:
+        """Hang up. A cancellation alone may be lost in `asyncio.wait_for`, at the end of a connection."""
+        self._leaving = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

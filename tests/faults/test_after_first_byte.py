@@ -9,6 +9,8 @@ from tests.e2e.harness import Caller, calls_of, chat, embedded, environment, loa
 from tests.e2e.harness import chat_bytes as body_of
 from tests.faults.matrix import AFTER, FAST, TIMEOUT_S, faulty
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("fault", AFTER)
 async def test_the_stream_ends_in_an_error_event(tmp_path: Path, fault: str) -> None:

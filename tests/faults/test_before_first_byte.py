@@ -8,6 +8,8 @@ from keyrelay.simulator import FAULTS
 from tests.e2e.harness import calls_of, chat
 from tests.faults.matrix import BEFORE, CALLERS_FAULT, DEADLINE_S, HARMLESS, NOTHING_LEARNED, Where, faulty, run_row
 
+pytestmark = pytest.mark.alone
+
 REQUESTS = 80
 
 

@@ -8,9 +8,8 @@ from tests.faults.crash import Plan, crash
 from tests.faults.permits import PERMITS, permits
 
 PLANS = {
-    "one worker and SQLite": Plan(seconds=3.0, rate=100.0, kill_every_s=1.2),
-    "a worker of two with Redis and PostgreSQL": Plan(seconds=3.0, rate=60.0, kill_every_s=1.0, workers=2),
-    "all at once": Plan(seconds=3.0, rate=60.0, kill_every_s=1.5, workers=2, all_at_once=True),
+    "one worker and SQLite": Plan(seconds=2.4, rate=100.0, kill_every_s=1.0),
+    "a worker of two with Redis and PostgreSQL": Plan(seconds=2.0, rate=60.0, kill_every_s=0.8, workers=2),
 }
 
 

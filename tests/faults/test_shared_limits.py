@@ -8,11 +8,11 @@ from tests.servers.redis_server import RedisServer
 
 SETTING = Setting(window_s=2, workers=2)
 PLAN = (
-    Phase("up", 4.5, serves=False),
-    Phase("killed", 0.7, RedisServer.kill, serves=False),
-    Phase("back", 2.0, RedisServer.start),
-    Phase("frozen", 0.7, RedisServer.freeze, serves=False),
-    Phase("thawed", 1.5, RedisServer.thaw, serves=False),
+    Phase("up", 4.2, serves=False),
+    Phase("killed", 0.5, RedisServer.kill, serves=False),
+    Phase("back", 1.6, RedisServer.start, serves=False),
+    Phase("frozen", 0.5, RedisServer.freeze, serves=False),
+    Phase("thawed", 0.5, RedisServer.thaw, serves=False),
     Phase("flushed", 1.5, RedisServer.flush, serves=False),
 )
 AMOUNT_OF_A_DAY = 50
@@ -28,7 +28,7 @@ async def test_no_limit_is_crossed_by_several_gateways_whatever_happens_to_their
             assert most <= row.amount, str(outcome)
         if seen.provider.name != MIXED:
             assert seen.used >= LEAST_USED, str(outcome)
-            assert seen.by_phase["thawed"] + seen.by_phase["flushed"] > 0, str(outcome)
+            assert any(seen.by_phase[name] for name in ("back", "thawed", "flushed")), str(outcome)
     assert {status for seen in outcome.seen for status in seen.statuses} == {200}, str(outcome)
 
 

@@ -17,13 +17,13 @@ NOISE_S = 0.05
 
 
 async def test_callers_notice_nothing_of_a_postgresql_that_is_killed_frozen_and_restarted(tmp_path: Path) -> None:
-    outcome = await postgres_away(tmp_path, phases(1.5, between_s=0.7), rate=80.0, workers=1)
+    outcome = await postgres_away(tmp_path, phases(1.2, between_s=0.4), rate=80.0, workers=1)
     assert len(outcome.tally.acknowledged) > 100
     assert outcome.good, str(outcome)
 
 
 async def test_a_frozen_redis_delays_nobody_for_long(tmp_path: Path) -> None:
-    delays = await frozen_redis(tmp_path, 2.0, rate=60.0, workers=2)
+    delays = await frozen_redis(tmp_path, 1.8, rate=60.0, workers=2)
     assert (delays.tally.errors, delays.tally.cut) == ({}, []), str(delays)
     assert delays.most_s <= MOST_S + max(NOISE_S, delays.before.longest_s - delays.before.middle_s), str(delays)
     assert delays.open_s <= MOST_OPEN_S + NOISE_S / 10, str(delays)

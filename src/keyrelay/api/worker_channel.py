@@ -15,7 +15,6 @@ import msgspec
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _LENGTH_BYTES = 4
-_PIECE_BYTES = 65_536
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -132,6 +131,14 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def missing(self) -> int:
+        """How many bytes the next message lacks, as far as is known: at least one, and none of the one behind it."""
+        buffer = self._buffer
+        if len(buffer) < _LENGTH_BYTES:
+            return _LENGTH_BYTES - len(buffer)
+        return int.from_bytes(buffer[:_LENGTH_BYTES], "big") + _LENGTH_BYTES - len(buffer)
+
     def feed(self, data: bytes) -> list[AnyMessage]:
         """The messages that are complete now. Raise BrokenChannel."""
         buffer = self._buffer
@@ -155,10 +162,13 @@ class Frames:
 
 
 def receive_first(end: socket.socket) -> AnyMessage:
-    """Wait for the first message, of which there is nothing behind it yet. Raise BrokenChannel."""
+    """Wait for the first message, and leave what is behind it to the channel. Raise BrokenChannel.
+
+    A worker that starts is told to end, or of a change, before it has read its orders.
+    """
     frames = Frames()
     while True:
-        data = end.recv(_PIECE_BYTES)
+        data = end.recv(frames.missing)
         if not data:
             raise BrokenChannel("the supervisor has gone")
         messages = frames.feed(data)

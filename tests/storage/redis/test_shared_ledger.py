@@ -14,6 +14,7 @@ from keyrelay.storage.redis.own_word import share_of
 from keyrelay.storage.redis.scripts import NAMES, read_scripts
 from keyrelay.storage.redis.shared_ledger import SharedLedger
 from keyrelay.storage.redis.terms import Spent
+from tests.faults.shared_exactness import most_in_any
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.guarded import free_port
 from tests.servers.redis_server import RedisServer
@@ -295,6 +296,44 @@ async def test_whoever_is_silent_keeps_its_share_until_it_counts_as_dead(ledgers
     await asyncio.sleep(0.7)
     assert len(await use_up(alive, limits)) == 5
     assert len(await use_up(alive, limits, patience_s=1.2)) == 5
+
+
+async def test_a_share_that_has_grown_may_be_used_when_what_others_had_of_it_counts_no_more(
+    ledgers: Open, own_redis_server: RedisServer
+) -> None:
+    """The one who comes back first is the last in a new roster, so its share goes to the next one."""
+    limits, back = path(1, "2s"), asyncio.Event()
+
+    async def rebuild(_: str) -> Iterable[Spent]:
+        await asyncio.sleep(2.5 if back.is_set() else 0.0)  # for so long all go by their own word
+        return ()
+
+    async with FaultProxy(own_redis_server.port) as proxy:
+        urls = (own_redis_server.url, proxy.url(own_redis_server.url))
+        terms = {"silent_s": 0.1, "rebuild": rebuild}
+        first, *_ = workers = [await started(ledgers(url, f"host/{slot}", **terms)) for slot, url in enumerate(urls)]
+        await until(lambda: all(worker._partitions["p"].workers == 2 for worker in workers))
+        await proxy.set("refuse")
+        own_redis_server.kill()
+        back.set()
+        await asyncio.sleep(4.0)  # until each may use its share
+        arrivals: list[float] = []
+
+        async def insist(ledger: SharedLedger, until_at: float) -> None:
+            while time.monotonic() < until_at:
+                outcome = await attempt(ledger, limits)
+                if not isinstance(outcome, Refusal):
+                    arrivals.append(time.time())
+                    ledger.settle(outcome, Amounts(), time.time(), arrived=True)
+                await asyncio.sleep(0.01)
+
+        insisting = asyncio.gather(*(insist(worker, time.monotonic() + 4.0) for worker in workers))
+        own_redis_server.start()
+        await until(lambda: first.status().connected)
+        await proxy.set("pass")
+        await insisting
+        assert len(arrivals) > 1
+        assert most_in_any(arrivals, 2.0) == 1
 
 
 async def test_a_cancelled_confirm_gives_back_what_it_may_have_taken(ledgers: Open, redis_url: str) -> None:

@@ -19,6 +19,8 @@ from keyrelay.storage.redis.window_hold import (
     six,
 )
 
+LEASE_US = int(LEASE_S * MICROS)
+
 SWEEP_S = 1.0
 """Redis notices a silent worker later by so much at most: no admission goes by an older look at the roster."""
 
@@ -51,7 +53,7 @@ def admit_by_own_word(partition: Partition, entry: Entry) -> OwnRefusal | None:
                 continue
             allowed = hold.set_aside[unit]
             if sharing:
-                allowed = max(allowed, share_of(limit, partition.workers, partition.rank))
+                allowed = max(allowed, _share(partition, hold, limit, now_us))
             if hold.kind == ONCE and 0 < hold.expires_us <= now_us:
                 allowed = 0
             used = amount_at(in_use, PLACES[UNIT_ORDER[unit]])
@@ -64,6 +66,20 @@ def admit_by_own_word(partition: Partition, entry: Entry) -> OwnRefusal | None:
 def share_of(limit: int, workers: int, rank: int) -> int:
     """The share of one worker, ranks counted from 0: over all ranks they make the whole. 0 workers: it has none."""
     return max(0, -((rank - limit) // workers)) if workers else 0
+
+
+def _share(partition: Partition, hold: WindowHold, limit: int, now_us: int) -> int:
+    """The least share that this worker has had of the limit since a window ago.
+
+    Somebody else had the difference to a larger one, and what they used of it may still count.
+    """
+    least = share_of(limit, partition.workers, partition.rank)
+    since_us = now_us - LEASE_US if hold.kind == CONCURRENT else hold.since_us(now_us)
+    for workers, rank, until_us in reversed(partition.former):
+        if until_us + partition.terms.skew_us <= since_us:
+            break
+        least = min(least, share_of(limit, workers, rank))
+    return least
 
 
 def _may_share(partition: Partition, hold: WindowHold, now_us: int) -> bool:

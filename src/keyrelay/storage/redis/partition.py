@@ -22,6 +22,7 @@ Redis admits nobody, and holds everybody's share.
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -51,6 +52,7 @@ ASK_MORE_S = 5.0
 """Where nothing is set aside, it is asked for again after so long."""
 
 RENEW_LEASES_S = 10.0
+FORMER_KEPT = 1000
 _OF_THE_SERVER = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOAUTH", "NOSCRIPT", "READONLY"})
 
 
@@ -79,6 +81,8 @@ class Partition(Admissions):
         super().__init__(provider, terms, link)
         self.workers = self.rank = 0
         self.members: list[Member] = []
+        self.former: deque[tuple[int, int, int]] = deque(maxlen=FORMER_KEPT)
+        """Shares that this worker had, each as workers, rank, and until when at the latest by Redis's clock."""
         self.alone_since_us: int | None = None
         """Since when, at the latest, Redis has had no sign that this worker goes by its word; None: it never did."""
         self.opening = False
@@ -327,6 +331,7 @@ class Partition(Admissions):
         now_at = self.now_at()
         self.link.told_time(beat.time_us, sign.sent_at, now_at)
         if (self.workers, self.rank) != (beat.workers, beat.rank):
+            self.former.append((self.workers, self.rank, self.latest_us()))
             for hold in self.holds.values():
                 hold.listed_at = -math.inf  # more or less of it may be set aside
         self.workers, self.rank, self.members = beat.workers, beat.rank, beat.members
