@@ -5,11 +5,10 @@ import msgspec
 import pytest
 
 from keyrelay.configuration.setting_values import default_settings
-from keyrelay.core.configuration import PolicyName
+from keyrelay.core.configuration import CacheMode, PolicyName
 from keyrelay.core.secrets import Secret
 from keyrelay.settings import (
     SETTINGS,
-    CacheMode,
     CacheScope,
     Kind,
     LogFormat,
