@@ -20,6 +20,8 @@ from tests.faults.shared_exactness import (
 )
 from tests.servers.redis_server import RedisServer
 
+pytestmark = pytest.mark.alone
+
 PHASES = (
     Phase("up", 1.6),
     Phase("killed", 0.5, RedisServer.kill),

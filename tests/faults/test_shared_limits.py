@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from keyrelay.simulator import Call
 from tests.faults.shared_limits import MIXED, Phase, Setting, mixed, most_at_once, shared_limits, single
 from tests.servers.redis_server import RedisServer
+
+pytestmark = pytest.mark.alone
 
 SETTING = Setting(window_s=2, workers=2)
 PLAN = (

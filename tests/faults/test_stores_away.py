@@ -5,12 +5,16 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from keyrelay.simulator import Latency
 from tests.e2e.harness import embedded, environment, simulated
 from tests.faults.crash import DATA
 from tests.faults.frozen_redis import MOST_OPEN_S, MOST_S, frozen_redis
 from tests.faults.outage import Look, look, phases, postgres_away, until_ready
 from tests.faults.traffic import KEYS, PAID, Traffic, books, scenario
+
+pytestmark = pytest.mark.alone
 
 NOISE_S = 0.05
 """What a busy machine adds to the slowest request, whatever Redis does."""
