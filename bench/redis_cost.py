@@ -72,9 +72,9 @@ async def cost_us(ledger: MemoryLedger | SharedLedger, *, callers: int, stream: 
     return best
 
 
-async def measure(url: str) -> None:
-    """Print the table."""
-    shared = SharedLedger(
+async def opened(url: str, provider: str) -> SharedLedger:
+    """The ledger of the only worker there is, once it serves; to be stopped."""
+    ledger = SharedLedger(
         url,
         prefix="bench",
         worker="bench/0",
@@ -84,10 +84,17 @@ async def measure(url: str) -> None:
         timeout_s=5.0,
         barrier_s=0.0,
     )
-    await shared.start([PROVIDER])
+    await ledger.start([provider])
+    if not await ledger.serving(provider):
+        await ledger.stop()
+        raise SystemExit("Redis does not serve")
+    return ledger
+
+
+async def measure(url: str) -> None:
+    """Print the table."""
+    shared = await opened(url, PROVIDER)
     try:
-        if not await shared.serving(PROVIDER):
-            raise SystemExit("Redis does not serve")
         for stream in (False, True):
             for callers in (4, 16, 64):
                 alone = await cost_us(MemoryLedger(), callers=callers, stream=stream)

@@ -8,7 +8,6 @@ is measured. Prints CPU time of the server, and bytes, per request.
 
 import asyncio
 import os
-import random
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from keyrelay.quota.ledger import Reservation
 from keyrelay.quota.values import Amounts, LimitKey
 from keyrelay.storage.database import open_database
 from keyrelay.storage.redis.shared_ledger import SharedLedger
+from redis_cost import opened
 from store_rows import lines
 
 REQUESTS = 20_000
@@ -54,20 +54,8 @@ async def _measure_redis(url: str) -> None:
         print("limits  admit µs  settle µs  all CPU µs  bytes in  bytes out")
         for count in (1, 2, 4):
             client.flushall()
-            ledger = SharedLedger(
-                url,
-                prefix="bench",
-                worker="bench/0",
-                epoch_s=time.time,
-                random=random.random,
-                report=print,
-                timeout_s=5.0,
-                barrier_s=0.0,
-            )
-            await ledger.start([PROVIDER])
+            ledger = await opened(url, PROVIDER)
             try:
-                if not await ledger.serving(PROVIDER):
-                    raise SystemExit("Redis does not serve")
                 await _ask(client, ledger, count)
             finally:
                 await ledger.stop()

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Operation
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
-from keyrelay.engine.decisions import Decisions
+from keyrelay.engine.decisions import Decision, Decisions
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.jobs import NO_WISHES, Wishes
 from keyrelay.engine.learner import Learner
@@ -134,6 +134,15 @@ class Notes:
         self.ended.append(record)
         if self.decisions is not None:
             self.decisions.remember(_encoder.encode_lines([record]), 1)
+
+
+def newest_first(decisions: Decisions) -> Iterator[Decision]:
+    """All decisions kept, from the newest on."""
+    decisions.refresh()
+    for page, _ in reversed(decisions._pages):
+        for line in reversed(page.splitlines()):
+            if line.startswith(b'{"event":"request"'):
+                yield decisions._decision(line)
 
 
 class ListSink:

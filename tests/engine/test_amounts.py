@@ -8,7 +8,7 @@ from keyrelay.configuration import load_configuration
 from keyrelay.core.errors import CallerError
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.usage import Usage
-from keyrelay.engine.amounts import cost_usd, expected_amounts, note_cost, used_amounts
+from keyrelay.engine.amounts import expected_amounts, note_cost, used_amounts
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.pool import Pool
 from keyrelay.quota.calibration import Calibrations
@@ -65,8 +65,8 @@ def test_money_is_taken_by_the_price_of_the_time(at_s: float | None, micros: int
         "deepseek-flash", pool_of(**DEEPSEEK, DEEPSEEK_LIMITS="5 usd per month@UTC of deepseek-flash")
     )
     assert used_amounts(candidate, Usage(1000, 1000), Amounts(), at_s).usd_micros == micros
-    cost = cost_usd(candidate, Usage(1000, 1000), at_s)
-    assert cost == pytest.approx(micros / 1e6)
+    assert candidate.price is not None
+    assert candidate.price.millionths(1000, 1000, at_s) == pytest.approx(micros)
 
 
 def test_nothing_is_reckoned_where_no_limit_asks_for_it() -> None:
@@ -84,7 +84,7 @@ def test_cost_and_version_are_noted_together_or_not_at_all() -> None:
     note_cost(without_usage, candidate_of("deepseek-flash", pool), NOON_S)
     unpriced, nvidia = RequestRecord("req", usage=Usage(1, 1)), candidate_of("nvidia/openai/gpt-oss-20b", pool)
     note_cost(unpriced, nvidia, NOON_S)
-    assert cost_usd(nvidia, Usage(1, 1)) is None
+    assert nvidia.price is None
     assert [(each.cost_usd, each.price_version) for each in (without_usage, unpriced)] == [(None, "")] * 2
 
 

@@ -18,7 +18,7 @@ from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate, Dropped, DropReason
 from keyrelay.routing.circuit import CircuitSettings
 from keyrelay.routing.health import Health
-from tests.engine.rig import providers, snapshot_of
+from tests.engine.rig import newest_first, providers, snapshot_of
 
 PLAN = Plan((), free_choice=False)
 DROPPED = Dropped(DropReason.LIMITED, "15 of 15 requests per 60s used", 7.0)
@@ -58,7 +58,7 @@ def end(decisions: Decisions, *jobs: Job, preferred: str = "") -> None:
 
 
 def ids(decisions: Decisions) -> list[str]:
-    return [decision.record.id for decision in decisions.newest_first()]
+    return [decision.record.id for decision in newest_first(decisions)]
 
 
 class TestTheRing:
@@ -145,7 +145,7 @@ class TestBounds:
         decisions = decisions_of(most)
         for number in range(3 * most):
             end(decisions, job_of(number, dropped=dropped))
-        kept = list(decisions.newest_first())
+        kept = list(newest_first(decisions))
         assert [decision.record.id for decision in kept] == [f"req_{3 * most - 1 - number}" for number in range(most)]
         assert sum(decision.reasons for decision in kept) <= most * REASONS_PER_REQUEST
         with_reasons = sum(decision.reasons > 0 for decision in kept)

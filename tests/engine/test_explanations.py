@@ -12,7 +12,18 @@ from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.pool import Plan
 from keyrelay.ports import UpstreamCall
 from keyrelay.routing.policies import Stage
-from tests.engine.rig import FakeAnswer, ListSink, Outcome, Rig, Script, delta, error, providers, stream_of
+from tests.engine.rig import (
+    FakeAnswer,
+    ListSink,
+    Outcome,
+    Rig,
+    Script,
+    delta,
+    error,
+    newest_first,
+    providers,
+    stream_of,
+)
 
 
 def good(_key: str, _call: UpstreamCall) -> Outcome:
@@ -29,7 +40,7 @@ class Kept:
         self.explainer = Explainer(self.rig.ledger, lambda text: text.replace("acme-00", "[redacted]"))
 
     def newest(self) -> Decision:
-        return next(self.decisions.newest_first())
+        return next(newest_first(self.decisions))
 
     def explain(self) -> Explanation:
         return self.explainer.explain(self.newest(), self.rig.clock.epoch_s())

@@ -11,6 +11,7 @@ from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.limits import Limit, LimitSource, Unit, parse_window
 from keyrelay.core.records import Used
 from keyrelay.engine import snapshots as module
+from keyrelay.engine.housekeeping import Chore, Housekeeping
 from keyrelay.engine.rebuilding import Rebuilding
 from keyrelay.engine.snapshots import NAME, Findings, RestingCell, Snapshots, pack, unpack
 from keyrelay.ports import UpstreamCall
@@ -184,12 +185,14 @@ async def test_a_store_that_is_away_fails_no_start_and_is_reported_once() -> Non
     assert drawer.writes == 1
 
 
-async def test_it_is_written_from_time_to_time_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_is_written_from_time_to_time_when_it_has_changed() -> None:
     assert module.SAVE_EVERY_S == 30.0
-    monkeypatch.setattr(module, "SAVE_EVERY_S", 0.01)
     drawer = Drawer()
     process = Process(drawer, refuse_two)
-    running = asyncio.create_task(process.snapshots.run())
+    keeping = Housekeeping(
+        (Chore("saving what was found out", 0.01, process.snapshots.save),), process.rig.reports.append
+    )
+    keeping.start()
     try:
         await asyncio.sleep(0.1)
         assert drawer.writes == 1
@@ -201,8 +204,7 @@ async def test_it_is_written_from_time_to_time_when_it_has_changed(monkeypatch: 
         await asyncio.sleep(0.05)
         assert drawer.writes == 2
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await keeping.stop()
 
 
 FAILURES = st.builds(

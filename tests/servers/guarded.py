@@ -145,3 +145,26 @@ class GuardedProcess:
         if self._process is not None:
             self._process.wait(_PATIENCE_S)
         self._watcher.wait(_PATIENCE_S)
+
+
+class Breakable:
+    """A server in a guarded process that a test may break; `_guarded` is there while it has been started."""
+
+    _guarded: GuardedProcess | None = None
+
+    def kill(self) -> None:
+        """End all its processes without warning; `start` brings it back on the same port."""
+        self._running.kill()
+
+    def freeze(self) -> None:
+        """From now on it accepts connections, in the kernel, and answers nothing."""
+        self._running.signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after a freeze."""
+        self._running.signal_all(signal.SIGCONT)
+
+    @property
+    def _running(self) -> GuardedProcess:
+        assert self._guarded is not None, "not started"
+        return self._guarded

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from tests.servers.guarded import GuardedProcess, free_port, wait_until
+from tests.servers.guarded import Breakable, GuardedProcess, free_port, wait_until
 
 _SUPERUSER = "keyrelay"
 
@@ -34,7 +34,7 @@ def postgres_flavours() -> tuple[str, ...]:
     return tuple(flavour for flavour in ("wheel", "debian") if postgres_binaries(flavour))
 
 
-class PostgresServer:
+class PostgresServer(Breakable):
     """A PostgreSQL, as a context manager, asynchronous or not, or by `start` and `stop`.
 
     Without `durable` it does not wait for the disk: a killed server still loses nothing committed, a machine that loses
@@ -46,7 +46,6 @@ class PostgresServer:
         assert binaries is not None, f"no PostgreSQL of flavour {flavour} here"
         self._binaries = binaries
         self._options = _OPTIONS | ({} if durable else _UNSAFE) | (options or {})
-        self._guarded: GuardedProcess | None = None
         self.port = free_port()
 
     def __repr__(self) -> str:
@@ -92,18 +91,6 @@ class PostgresServer:
         self._running.end(signal.SIGINT)
         self.start()
 
-    def kill(self) -> None:
-        """End all its processes without warning; `start` brings it back on the same port, recovering."""
-        self._running.kill()
-
-    def freeze(self) -> None:
-        """From now on it accepts connections, in the kernel, and answers nothing."""
-        self._running.signal_all(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Go on after a freeze."""
-        self._running.signal_all(signal.SIGCONT)
-
     def create_database(self) -> str:
         """Make an empty database with a name of its own and return its URL; it goes with the server."""
         name = f"test_{secrets.token_hex(6)}"
@@ -119,11 +106,6 @@ class PostgresServer:
         done = self._psql(database, statement)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
-
-    @property
-    def _running(self) -> GuardedProcess:
-        assert self._guarded is not None, "not started"
-        return self._guarded
 
     def _psql(self, database: str, statement: str) -> "subprocess.CompletedProcess[str]":
         arguments = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", statement]

@@ -14,7 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.servers.guarded import GuardedProcess, free_port, wait_until
+from tests.servers.guarded import Breakable, GuardedProcess, free_port, wait_until
 
 _SLOTS = 16_384
 NO_RETRY = Retry(NoBackoff(), 0)
@@ -36,7 +36,7 @@ def redis_flavours() -> tuple[str, ...]:
     return tuple(flavour for flavour in ("wheel", "debian") if redis_binary(flavour))
 
 
-class RedisServer:
+class RedisServer(Breakable):
     """A Redis on a free port of 127.0.0.1, as a context manager, asynchronous or not, or by `start` and `stop`.
 
     It keeps nothing over a restart unless `persistent`. With `cluster` it is a cluster of one node that owns all
@@ -49,7 +49,6 @@ class RedisServer:
         self._binary = binary
         self._cluster = cluster
         self._persistent = persistent
-        self._guarded: GuardedProcess | None = None
         self.port = free_port()
 
     def __repr__(self) -> str:
@@ -94,18 +93,6 @@ class RedisServer:
         self._running.end(signal.SIGTERM)
         self.start()
 
-    def kill(self) -> None:
-        """End it without warning; `start` brings it back on the same port."""
-        self._running.kill()
-
-    def freeze(self) -> None:
-        """From now on it accepts connections, in the kernel, and answers nothing."""
-        self._running.signal_all(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Go on after a freeze."""
-        self._running.signal_all(signal.SIGCONT)
-
     def flush(self) -> None:
         """Forget every key and every script."""
         self.command("flushall")
@@ -115,11 +102,6 @@ class RedisServer:
         """Execute one command, blocking, and return its answer with texts decoded."""
         with redis.Redis(port=self.port, decode_responses=True, socket_timeout=5.0, retry=NO_RETRY) as client:
             return client.execute_command(*arguments)
-
-    @property
-    def _running(self) -> GuardedProcess:
-        assert self._guarded is not None, "not started"
-        return self._guarded
 
     def _answers(self) -> bool:
         assert self._running.is_running, self._running.log

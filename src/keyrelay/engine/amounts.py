@@ -46,14 +46,6 @@ def failed_amounts(candidate: Candidate, failure: Failure, expected: Amounts) ->
     return Amounts(requests=1 if candidate.provider.row.refused_counts or not refused else 0)
 
 
-def cost_usd(candidate: Candidate, usage: Usage, sent_s: float | None = None) -> float | None:
-    """What an answer costs in US dollars by what was used; None when the model has no price."""
-    price = candidate.price
-    if price is None:
-        return None
-    return price.millionths(usage.input_tokens, usage.output_tokens, sent_s) / MILLION
-
-
 def note_cost(record: RequestRecord, candidate: Candidate, sent_s: float) -> None:
     """Write down what a request costs by its usage, and by which price; neither is known without both."""
     price, usage = candidate.price, record.usage

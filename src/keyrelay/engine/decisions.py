@@ -8,7 +8,7 @@ is kept has a prompt or a body in it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -115,14 +115,6 @@ class Decisions:
                     return self._decision(page[start:end])
                 at = page.find(words, end)
         return None
-
-    def newest_first(self) -> Iterator[Decision]:
-        """All decisions kept, from the newest on. Not to be held across an await."""
-        self.refresh()
-        for page, _ in reversed(self._pages):
-            for line in reversed(page.splitlines()):
-                if line.startswith(_REQUEST):
-                    yield self._decision(line)
 
     def clear(self) -> None:
         """Let go of everything: nobody will ask any more."""

@@ -19,6 +19,7 @@ from keyrelay.engine.refusals import all_drops, caller_fault, deadline_passed, n
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import Entry, Later, Unserved, WaitingRoom, earliest_slot
 from keyrelay.ports import Ports, Reservation
+from keyrelay.quota.values import Refusal
 from keyrelay.routing.budget import RetryBudget, backoff_s
 from keyrelay.routing.candidates import Candidate, DropReason, limited
 from keyrelay.routing.policies import note_use
@@ -81,8 +82,11 @@ class Executor:
         while True:
             candidate, reservation = taken or self._choose(job) or await self._choose_later(job)
             taken = None
-            if self._confirm is not None and not await self._confirmed(job, candidate, reservation):
-                continue
+            if self._confirm is not None:
+                refusal = await self._confirm(reservation, self._clock.epoch_s())
+                if refusal is not None:
+                    await self._pass_over(job, candidate, refusal)
+                    continue
             classifier = self._pool.classifier(candidate.provider_id)
             try:
                 outcome = await self._attempts.run(job, candidate, reservation, classifier)
@@ -97,20 +101,14 @@ class Executor:
             self._check_deadline(job)
             await self._recover(job, candidate, outcome)
 
-    async def _confirmed(self, job: Job, candidate: Candidate, reservation: Reservation) -> bool:
-        """Whether the others who share the limits leave room for a reservation; if not, it has been taken back."""
-        if self._confirm is None:
-            return True
-        refusal = await self._confirm(reservation, self._clock.epoch_s())
-        if refusal is None:
-            return True
+    async def _pass_over(self, job: Job, candidate: Candidate, refusal: Refusal) -> None:
+        """Go on without a candidate whose limits the others who share them have used; it has been taken back."""
         job.drops[candidate] = limited(refusal)
         if not refusal.firm:
             job.beliefs.append(candidate)
         job.beyond_belief = False
         self._check_deadline(job)
         await asyncio.sleep(0)  # whatever the others say, the next try is not made in the same breath
-        return False
 
     def _choose(self, job: Job) -> tuple[Candidate, Reservation] | None:
         now_s = self._clock.epoch_s()

@@ -8,7 +8,6 @@ A rest that only a person can end is not kept: to start anew is a person's act, 
 A key whose secret has changed since is not resting.
 """
 
-import asyncio
 import hashlib
 import math
 from collections.abc import Callable
@@ -188,12 +187,6 @@ class Snapshots:
             return
         self._digest = digest
         self._failing = False
-
-    async def run(self) -> None:
-        """Save from time to time, until cancelled; the last save is for whoever stops it."""
-        while True:
-            await asyncio.sleep(SAVE_EVERY_S)
-            await self.save()
 
     def _secrets(self) -> dict[str, str]:
         """The fingerprint of each key's secret by the name of its cell."""
