@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from keyrelay.bootstrap import compose_pool
+from keyrelay.bootstrap.engine import SystemClock
 from keyrelay.configuration import load_configuration
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.redaction import Redactor
@@ -24,6 +25,8 @@ from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.pool import Pool
+from keyrelay.engine.recall import recall_in_memory
+from keyrelay.engine.translation import Translator
 from keyrelay.ports import Reservation
 from keyrelay.quota.estimates import estimate_raw
 from keyrelay.quota.learning import LearnedBook, Organisations
@@ -31,6 +34,7 @@ from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate
 from keyrelay.storage.memory_ledger import MemoryLedger
 from keyrelay.wire.openai import decode_request
+from keyrelay.wire.registry import DIALECTS
 
 CALLS = 10_000
 RUNS = 5
@@ -76,7 +80,8 @@ class Rig:
             report=print,
             merged=lambda _: None,
         )
-        self.chooser = Chooser(self.ledger, random.random, self.learner)
+        translator = Translator(DIALECTS, recall_in_memory(0, 0.0), SystemClock())
+        self.chooser = Chooser(self.ledger, random.random, self.learner, translator)
         self.decisions = Decisions(self.pool)
         self.now_s = START_S
         self.request = decode_request("chat", BODY, max_depth=64)

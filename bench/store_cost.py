@@ -16,14 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from keyrelay.storage.batches import rows_of
+from keyrelay.storage.batches import Batch, Form, Rows
 from keyrelay.storage.database import Database, open_database
 from keyrelay.storage.migrating import ensure_schema
-from keyrelay.storage.rollups import sums_of
 from store_rows import lines
 
 ROWS = 20_000
 BATCHES = (100, 500, 2_000)
+PORTION = 64
+FORM = Form(bytearray.fromhex, yes=1, no=0, nothing=-1)
 RUNS = 3
 FROM_S = 1_790_000_000
 
@@ -36,9 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [list(lines(ROWS, from_s=FROM_S + run * 60, to_s=FROM_S + run * 60 + 20, seed=run)) for run in range(RUNS)]
     print(f"{ROWS:,} rows of {sum(map(len, rows[0])) // ROWS} bytes; CPU µs per row, best of {RUNS}")
-    print(f"  lines to rows                       {_best(lambda run: _decode(rows[run])):6.2f}")
-    decoded = [list(rows_of(each, bytes.fromhex)) for each in rows]
-    print(f"  rows to sums, batches of 500        {_best(lambda run: _sum(decoded[run])):6.2f}")
+    print(f"  lines to rows and sums, 500         {_best(lambda run: _make(rows[run])):6.2f}")
     asyncio.run(_stores(arguments.directory, arguments.postgres, rows))
 
 
@@ -51,16 +50,12 @@ def _best(work: Callable[[int], None]) -> float:
     return min(spent)
 
 
-def _decode(rows: list[bytes]) -> None:
+def _make(rows: list[bytes]) -> None:
     for start in range(0, ROWS, 500):
-        for _ in rows_of(rows[start : start + 500], bytes.fromhex):
-            pass
-
-
-def _sum(decoded: list[tuple[tuple[object, ...], list[tuple[object, ...]]]]) -> None:
-    for start in range(0, ROWS, 500):
-        portion = decoded[start : start + 500]
-        for _ in sums_of([row for row, _ in portion], [row for _, rows in portion for row in rows]):
+        batch = Batch(FORM)
+        for portion in range(start, start + 500, PORTION):
+            batch.add(rows[portion : min(portion + PORTION, start + 500)], Rows())
+        for _ in batch.sums():
             pass
 
 

@@ -60,6 +60,11 @@ class Server:
         self._process = process
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def _stats(self) -> dict[int, Stat]:
         """The process and all its descendants."""
         names = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]

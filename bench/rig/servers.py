@@ -43,7 +43,10 @@ class Amount(msgspec.Struct, frozen=True):
 
 
 class Rig:
-    """The servers and how they are loaded. `under_test` and `beside` are CPUs, None to leave that to the system."""
+    """The servers and how they are loaded. `under_test` and `beside` are CPUs, None to leave that to the system.
+
+    `gateway_settings` are put into the gateway's environment besides what it always gets.
+    """
 
     def __init__(self, directory: Path, *, pin: bool) -> None:
         self._directory = directory
@@ -57,6 +60,7 @@ class Rig:
         self.upstream: Server
         self.proxy: Server
         self._times_asked = 0
+        self.gateway_settings: Mapping[str, str] = {}
 
     @contextlib.contextmanager
     def surroundings(self) -> Iterator[None]:
@@ -95,7 +99,7 @@ class Rig:
             "up",
         ]
         with tempfile.TemporaryDirectory(prefix="data-", dir=self._directory) as data:
-            environ = self._gateway_environment(port, data)
+            environ = {**self._gateway_environment(port, data), **self.gateway_settings}
             began_at_s = time.monotonic()
             with self._run("gateway", command, port, self.under_test, environ) as server:
                 server.wait_ready("/livez", timeout_s=_READY_TIMEOUT_S)

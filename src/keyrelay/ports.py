@@ -19,7 +19,8 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
 
     `target` is path and query. `headers` hold no secret. Deadlines are readings of the event loop's clock
     (`loop.time()`), so that time spent elsewhere counts. `first_byte_at` bounds the wait for the answer's head
-    (of a whole answer: for its end), `total_at` everything. `max_body_bytes` bounds a whole answer.
+    (of a whole answer: for its end), `total_at` everything. `max_body_bytes` bounds a whole answer. `parts` follow
+    `body` and are never copied; `content_type` is that of a body whose type differs from call to call.
     """
 
     origin: Origin
@@ -31,6 +32,8 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "POST"
     headers: tuple[tuple[str, str], ...] = ()
     max_body_bytes: int = 16 * 1024 * 1024
+    parts: tuple[memoryview, ...] = ()
+    content_type: str = ""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

@@ -128,6 +128,10 @@ SETTINGS: tuple[Setting, ...] = (
     _seconds("drain_timeout_s", 60, (0, 3600), "Longest time for running requests to end when Keyrelay stops."),
     # Bounds on what is read.
     _number("max_body_bytes", 33_554_432, (1024, _GIB), "Largest request body that is accepted."),
+    _number("max_upload_bytes", 209_715_200, (1024, 64 * _GIB), "Largest form with files that is accepted."),
+    _number(
+        "max_spool_bytes", 2 * _GIB, (1024, 1024 * _GIB), "Bytes that forms under way may take in `data_dir` together."
+    ),
     _number("max_answer_bytes", 16_777_216, (1024, _GIB), "Largest answer that is taken from a provider in one piece."),
     _number("max_body_depth", 64, (4, 512), "Deepest nesting of a request's JSON."),
     _number("max_event_bytes", 4_194_304, (1024, _GIB), "Largest single event of a stream."),
@@ -222,6 +226,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("cache_tools", Kind.SWITCH, "false", "Whether answers with tool calls are kept too."),
     _seconds("cache_ttl_s", 3600, (1, 30 * _DAY_S), "Time for which an answer is kept, unless the request says less."),
     _number("cache_max_bytes", 67_108_864, (0, 64 * _GIB), "Bytes that kept answers may have together."),
+    _seconds(
+        "state_ttl_s", 86_400, (0, 30 * _DAY_S), "Time for which conversations are remembered (docs/dialects.md)."
+    ),
+    _number("state_max_bytes", 67_108_864, (0, 64 * _GIB), "Bytes that remembered conversations may have together."),
     _number("cache_max_answer_bytes", 1_048_576, (0, _GIB), "Bytes of the largest answer that is kept."),
     # Views of what is going on.
     _number("kept_requests", 10_000, (1, 1_000_000), "Requests, the newest ones, that can be explained afterwards."),
@@ -259,6 +267,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout_s: float
     drain_timeout_s: float
     max_body_bytes: int
+    max_upload_bytes: int
+    max_spool_bytes: int
     max_answer_bytes: int
     max_body_depth: int
     max_event_bytes: int
@@ -296,6 +306,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_scope: CacheScope
     cache_tools: bool
     cache_ttl_s: float
+    state_ttl_s: float
+    state_max_bytes: int
     cache_max_bytes: int
     cache_max_answer_bytes: int
     kept_requests: int

@@ -8,6 +8,7 @@ from keyrelay.core.providers import (
     OPERATIONS,
     AuthRow,
     FailureRow,
+    ModelQuirksRow,
     ModelRow,
     Operation,
     PathsRow,
@@ -82,3 +83,35 @@ def test_every_row_refuses_unknown_fields() -> None:
 )
 def test_a_model_says_what_it_takes_of_its_providers_measure(figures: dict[str, float], counted: bool) -> None:
     assert ModelRow(id="m", **figures).counts_units == counted  # type: ignore[arg-type]
+
+
+class TestQuirksOfAModel:
+    ROW = ProviderRow(
+        id="acme",
+        name="Acme",
+        base_url="https://acme.example/v1",
+        verified_at=dt.date(2026, 11, 21),
+        priority=1,
+        quirks=QuirksRow(rename={"a": "b"}, drop=("user",), model_prefix="acme/"),
+        model_quirks=(
+            ModelQuirksRow(models=("o3*", "o4-mini"), drop=("temperature",), clamp={"effort": ("low",)}),
+            ModelQuirksRow(models=("*-mini",), rename={"a": "c"}, defaults={"n": 1}, strip_tool_schema=("$id",)),
+        ),
+    )
+
+    def test_others_have_those_of_the_provider_alone(self) -> None:
+        assert self.ROW.quirks_of("gpt-4") is self.ROW.quirks
+
+    def test_names_and_patterns_whatever_their_case(self) -> None:
+        rules = self.ROW.quirks_of("O3-large")
+        assert (rules.drop, rules.clamp, rules.rename) == (("user", "temperature"), {"effort": ("low",)}, {"a": "b"})
+
+    def test_what_comes_later_decides(self) -> None:
+        assert self.ROW.quirks_of("o4-mini") == QuirksRow(
+            rename={"a": "c"},
+            drop=("user", "temperature"),
+            clamp={"effort": ("low",)},
+            defaults={"n": 1},
+            strip_tool_schema=("$id",),
+            model_prefix="acme/",
+        )

@@ -20,6 +20,7 @@ from keyrelay.engine.jobs import NO_WISHES, Wishes
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.merging import merge_accounts
 from keyrelay.engine.pool import Pool
+from keyrelay.engine.recall import recall_in_memory
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import WaitingSettings
 from keyrelay.ports import Confirm, Fault, Journal, Ports, UpstreamCall
@@ -28,6 +29,7 @@ from keyrelay.routing.circuit import CircuitSettings
 from keyrelay.routing.health import Health
 from keyrelay.storage.memory_ledger import MemoryLedger
 from keyrelay.wire.openai import decode_request
+from keyrelay.wire.registry import DIALECTS
 
 START_S = 1_800_000_000.0
 _encoder = msgspec.json.Encoder()
@@ -232,6 +234,8 @@ class Rig:
             ),
             settings=settings or EngineSettings(waiting=WaitingSettings(wait_s=0.0)),
             learner=self.learner,
+            dialects=DIALECTS,
+            recall=recall_in_memory(1_000_000, 3_600.0),
         )
         self.notes.decisions = self.gateway.decisions
         self.records: list[RequestRecord] = []

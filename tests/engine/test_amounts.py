@@ -105,7 +105,9 @@ def test_exact_counts_are_expected_of_the_models_that_they_are_for() -> None:
     assert plan.estimate(BODY).exact is None
     preferring = pool.plan("gpt-4o")
     assert preferring is not None
-    assert preferring.preferring("openai", lambda: 0.0).estimate(BODY).exact == {"o200k_base": 7}
+    assert preferring.preferring(lambda each: each.provider_id == "openai", lambda: 0.0).estimate(BODY).exact == {
+        "o200k_base": 7
+    }
 
 
 async def test_a_money_limit_keeps_out_a_model_whose_price_nobody_knows(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from keyrelay.storage.journal.rejects import RejectedRows
 from keyrelay.storage.journal.segments import segments_in
 from keyrelay.storage.journal.writer import FileJournal
 from tests.engine.rig import FakeClock
-from tests.storage.journal.entries import all_rows, id_of, kill, line, number_of, opened, recovered, reserved
+from tests.storage.journal.entries import all_rows, forget, id_of, kill, line, number_of, opened, recovered, reserved
 
 QUICK = RecorderSettings(
     interval_s=0.01,
@@ -437,6 +437,7 @@ async def test_damage_is_reported_once(rig: Rig) -> None:
     (path,) = segments_in(rig.journal._directory).values()
     data = bytearray(path.read_bytes())
     data[data.find(line(5))] ^= 1
+    forget(rig.journal)
     path.write_bytes(data)
     rig.recorder.start()
     assert await rig.recorder.flush(ENOUGH_S)

@@ -182,11 +182,12 @@ def _compare(connection: sa.Connection, tally: Tally, calls: int) -> Books:
     ids = [row.id for row in connection.execute(sa.select(REQUESTS.c.id))]
     summed = connection.execute(sa.select(sa.func.sum(USAGE_DAYS.c.requests))).scalar_one() or 0
     unknown = sa.select(sa.func.count()).select_from(REQUESTS).where(REQUESTS.c.category == "unknown")
-    attempts = connection.execute(sa.select(sa.func.count()).select_from(ATTEMPTS)).scalar_one()
+    with_rows = connection.execute(sa.select(sa.func.count()).select_from(ATTEMPTS)).scalar_one()
+    without = connection.execute(sa.select(sa.func.count(REQUESTS.c.sent_ms))).scalar_one()
     return Books(
         rows=len(ids),
         unknown=connection.execute(unknown).scalar_one(),
         lost=tally.acknowledged - set(ids),
         doubled=len(ids) - len(set(ids)) + abs(summed - len(ids)),
-        unaccounted=max(0, calls - attempts),
+        unaccounted=max(0, calls - with_rows - without),
     )

@@ -38,6 +38,7 @@ FORBIDDEN = {
 
 STATIC_DOCS = PACKAGE / "api" / "static_docs"
 LOCKS = ("runtime", "dev")
+CLIENT_LOCKS = ("clients", "clients-older")
 
 
 def text_of(path: Path) -> str:
@@ -147,7 +148,7 @@ def test_the_locks_agree() -> None:
     assert {package: dev.get(package) for package in runtime} == runtime, "run scripts/lock"
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, *CLIENT_LOCKS])
 def test_a_lock_holds_versions_and_hashes_only(name: str) -> None:
     path = ROOT / "requirements" / f"{name}.txt"
     allowed = re.compile(r"#.*|[A-Za-z0-9._-]+==[^\s;]+( ; [^\\]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")

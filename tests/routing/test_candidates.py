@@ -60,7 +60,9 @@ class TestMaking:
     def test_it_knows_what_the_transport_sends(self) -> None:
         of = provider("azure", auth=AuthRow(header="api-key", prefix=""))
         one = candidate("home", "gpt", of=of, secret="hunter2")
-        assert one.credential == Credential(Origin("https", "azure.example", 443), "api-key", "", Secret("hunter2"))
+        assert one.openai_ways["chat"].credential == Credential(
+            Origin("https", "azure.example", 443), "api-key", "", Secret("hunter2")
+        )
         assert (one.id, one.provider_id, repr(one)) == ("azure/home:gpt", "azure", "<Candidate azure/home:gpt>")
         assert (one.used, one.used_at_s, one.tracked, one.strikes) == (0.0, 0.0, False, 0)
 
@@ -75,7 +77,7 @@ class TestMaking:
 
     def test_without_a_key_there_is_nothing_to_send_and_nothing_to_prove(self) -> None:
         one = candidate(secret="")
-        assert one.credential is None
+        assert one.openai_ways["chat"].credential is None
         one.begin(NOW_S)
         assert may_serve(one)
         one.failed(failure(FailureKind.RATE, until_s=NOW_S), NOW_S, half)

@@ -72,7 +72,8 @@ async def test_input_counts_on_arrival_and_output_when_it_is_there() -> None:
     limits = (per(40, "60s", "tokens"),)
     async with Bench(row("openai", limits=limits)) as bench:
         first = await bench.ask("openai", chat(max_tokens=30))
-        assert first.json["usage"] == {"prompt_tokens": 6, "completion_tokens": 30, "total_tokens": 36}
+        told = {"prompt_tokens": 6, "completion_tokens": 30, "total_tokens": 36}
+        assert told.items() <= first.json["usage"].items()
         assert (await bench.ask("openai")).status == 429
         limit, scope = limit_of(limits[0]), Scope("openai")
         assert bench.judge.max_in_window(limit, scope, refused=False) == 36

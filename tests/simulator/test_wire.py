@@ -120,9 +120,12 @@ async def test_when_a_tool_is_called(bench: Bench, content: str, choice: Any, ca
 
 
 async def test_after_a_tools_result_the_model_answers(bench: Bench) -> None:
-    messages = [*HELLO, {"role": "tool", "tool_call_id": "x", "content": "get_weather says rain"}]
+    call = {"id": "x", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    asked = {"role": "assistant", "content": None, "tool_calls": [call]}
+    messages = [*HELLO, asked, {"role": "tool", "tool_call_id": "x", "content": "get_weather says rain"}]
     answer = await bench.ask("openai", {"model": "small", "messages": messages, "tools": [WEATHER]})
     assert answer.json["choices"][0]["finish_reason"] == "stop"
+    assert '"get_weather says rain"' in answer.json["choices"][0]["message"]["content"]
 
 
 async def test_tool_calls_come_in_fragments(client: openai.AsyncOpenAI) -> None:

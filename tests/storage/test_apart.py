@@ -18,8 +18,9 @@ from keyrelay.core.errors import StoreError
 from keyrelay.storage.apart import MAX_FAILURES, ApartSettings, WriterApart
 from keyrelay.storage.batches import LineError
 from keyrelay.storage.database import Database
-from keyrelay.storage.schema import ATTEMPTS, METADATA, REQUESTS, USAGE_DAYS, USED_TOTALS
+from keyrelay.storage.schema import METADATA, REQUESTS, USAGE_DAYS, USED_TOTALS
 from keyrelay.storage.usage_store import SqlUsageStore
+from tests.storage.usage_rows import CALLS
 
 MANY = ApartSettings().many_rows
 NOW_S = 1_800_003_600.0
@@ -31,19 +32,19 @@ def some_lines(count: int, seed: int = 0) -> list[bytes]:
 
 
 async def counts(database: Database) -> tuple[int, int]:
-    """How many requests there are as rows, and how many in the sums; attempts are as many in both."""
+    """How many requests there are as rows, and how many in the sums; calls are as many in both."""
 
     def count(connection: sa.Connection) -> list[int]:
         statements = (
             sa.select(sa.func.count()).select_from(REQUESTS),
             sa.select(sa.func.sum(USAGE_DAYS.c.requests)),
-            sa.select(sa.func.sum(ATTEMPTS.c.requests)),
+            CALLS,
             sa.select(sa.func.sum(USED_TOTALS.c.requests)),
         )
         return [int(connection.execute(each).scalar_one() or 0) for each in statements]
 
-    rows, counted, attempts, used = await database.read(count)
-    assert attempts == used
+    rows, counted, calls, used = await database.read(count)
+    assert calls == used
     return rows, counted
 
 

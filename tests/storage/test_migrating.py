@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -10,20 +11,28 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from keyrelay.core.errors import StoreError
+from keyrelay.core.records import Attempt
+from keyrelay.core.stored_requests import StoredRequest, came_ms
 from keyrelay.storage import migrations
 from keyrelay.storage.database import Database, open_database
 from keyrelay.storage.migrating import _migrate_apart, ensure_file, ensure_schema
 from keyrelay.storage.migrations.running import migrate
-from keyrelay.storage.schema import METADATA, VERSION_TABLE, VERSIONS
+from keyrelay.storage.reading import PromptReader
+from keyrelay.storage.request_queries import RequestQueries
+from keyrelay.storage.schema import ATTEMPTS, METADATA, REQUESTS, VERSION_TABLE, VERSIONS
 from keyrelay.storage.standing import standing_of
 from keyrelay.storage.versions import SchemaState, state_of, version_of
+from tests.storage.usage_rows import a_record
 
 _Result = TypeVar("_Result")
 
@@ -106,7 +115,8 @@ async def test_two_gateways_that_start_at_once_agree(tmp_path: Path) -> None:
 async def test_two_who_migrate_a_postgres_at_once_take_turns(postgres_url: str, tmp_path: Path) -> None:
     databases = [open_database(postgres_url, tmp_path) for _ in range(3)]
     done = await asyncio.gather(*map(migrate, databases))
-    assert sorted(done) == [("", "0001"), ("0001", "0001"), ("0001", "0001")]
+    present = VERSIONS[-1]
+    assert sorted(done) == [("", present), (present, present), (present, present)]
     for database in databases:
         await database.close()
 
@@ -194,6 +204,77 @@ def test_a_migration_killed_at_any_statement_has_done_nothing_and_can_be_repeate
         statement += 1
     assert statement > len(METADATA.tables)
     assert asyncio.run(_with_database(url, tmp_path, _tables)) == sorted([*METADATA.tables, VERSION_TABLE])
+
+
+def _to(version: str, connection: sa.Connection) -> None:
+    """Apply the steps up to a version."""
+    script = ScriptDirectory(str(Path(migrations.__file__ or "").parent))
+    with EnvironmentContext(Config(), script, fn=lambda heads, _: script._upgrade_revs(version, heads)) as environment:
+        environment.configure(connection=connection, version_table=VERSION_TABLE, transactional_ddl=True)
+        environment.run_migrations()
+
+
+OLD = a_record(1_795_219_200_250, random.Random(4), category="", attempts=[Attempt("groq", "work", "gpt-oss", ms=8.5)])
+
+
+def _keep_as_before(connection: sa.Connection) -> None:
+    """Write a request and its call as a Keyrelay of version 0001 has."""
+    old, (call,) = OLD, OLD.attempts
+    assert old.usage is not None
+    same = ("id", "client", "operation", "model_asked", "provider", "key", "model", "status", "category", "stream")
+    more = ("cached", "ms", "upstream_ms", "waited_ms", "first_token_ms", "price_version")
+    values = {name: getattr(old, name) for name in (*same, *more)}
+    values |= {"started_ms": came_ms(old.id), "ended_ms": came_ms(old.id) + int(old.ms), "attempts": 1}
+    values |= {"input_tokens": old.usage.input_tokens, "output_tokens": old.usage.output_tokens}
+    values |= {"estimated": old.usage.estimated, "cost_nanos": None}
+    connection.execute(sa.insert(REQUESTS).values(values))
+    attempt = {"request_id": old.id, "ordinal": 0, "sent_ms": came_ms(old.id), "ms": call.ms, "provider": call.provider}
+    attempt |= {"key": call.key, "model": call.model, "kind": "", "scope": "", "http_status": 0, "message": ""}
+    attempt |= dict.fromkeys(("requests", "input_tokens", "output_tokens", "usd_micros", "units"), 7)
+    connection.execute(sa.insert(ATTEMPTS).values(attempt))
+
+
+async def _prepare_as_before(database: Database) -> None:
+    await ensure_file(database)
+    await database.change(lambda connection: _to("0001", connection))
+    await database.change(_keep_as_before)
+
+
+async def _look_as_before(database: Database) -> tuple[str, int]:
+    counted = sa.select(sa.func.count()).select_from(ATTEMPTS)
+    return await database.read(lambda found: (version_of(found), found.execute(counted).scalar_one()))
+
+
+async def _look(database: Database) -> tuple[StoredRequest | None, StoredRequest | None]:
+    new = a_record(came_ms(OLD.id) + 1, random.Random(5), attempts=[], category="")
+    await database.write([msgspec.json.encode(new)])
+    queries = RequestQueries(PromptReader(database))
+    return await queries.find(OLD.id), await queries.find(new.id)
+
+
+@pytest.mark.parametrize(("kind", "work"), [("sqlite", migrate), ("sqlite", ensure_schema), ("postgresql", migrate)])
+def test_what_an_older_keyrelay_has_kept_is_kept_through_a_migration_that_is_killed(
+    kind: str, work: Callable[[Database], Awaitable[object]], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
+    asyncio.run(_with_database(url, tmp_path, _prepare_as_before))
+
+    def migrating() -> None:
+        asyncio.run(_with_database(url, tmp_path, work))
+
+    statement = 0
+    while work is migrate and _killed_at(statement, migrating):
+        assert asyncio.run(_with_database(url, tmp_path, _look_as_before)) == ("0001", 1)
+        statement += 1
+    assert statement > 2 or work is ensure_schema  # which does it in a process of its own
+    migrating()
+    assert asyncio.run(_with_database(url, tmp_path, _look_as_before)) == (VERSIONS[-1], 1)
+    old, new = asyncio.run(_with_database(url, tmp_path, _look))
+    assert old is not None
+    assert new is not None
+    (call,) = old.calls or ()
+    assert (call.key, call.ms, call.requests, call.units) == ("work", 8.5, 7, 7)
+    assert (old.client, old.upstream_ms, new.calls) == (OLD.client, OLD.upstream_ms, ())
 
 
 async def _with_database(url: str, directory: Path, work: Callable[[Database], Awaitable[_Result]]) -> _Result:

@@ -4,6 +4,7 @@ import random
 from functools import cache, partial
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -11,13 +12,15 @@ from hypothesis import strategies as st
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.records import Attempt, RequestRecord
-from keyrelay.core.stored_requests import RequestFilter, StoredRequest, came_ms
+from keyrelay.core.stored_requests import RequestFilter, StoredAttempt, StoredRequest, came_ms
+from keyrelay.core.usage import Usage
 from keyrelay.core.usage_views import CALLER_GONE, UsageFilter
+from keyrelay.storage.batches import MAX_TEXT
 from keyrelay.storage.database import Database
 from keyrelay.storage.reading import PromptReader
 from keyrelay.storage.request_queries import RequestQueries
 from keyrelay.storage.retention import Retention
-from keyrelay.storage.schema import USAGE_HOURS, USAGE_MINUTES
+from keyrelay.storage.schema import ATTEMPTS, USAGE_HOURS, USAGE_MINUTES
 from keyrelay.storage.usage_store import SqlUsageStore
 from tests.storage.usage_rows import CATEGORIES, CLIENTS, MODELS, PROVIDERS, a_record, keep
 
@@ -131,6 +134,83 @@ async def test_a_row_says_all_that_was_written(database: Database) -> None:
     assert (second.kind, second.requests, second.input_tokens, second.usd_micros, second.units) == ("", 1, 2, 7, 4)
     assert await queries_of(database).find(record.id) == row
     assert await queries_of(database).find("req_" + "0" * 32) is None
+
+
+ANSWERED = Attempt("groq", "work", "gpt-oss", ms=8.5, sent_s=DAY + 0.75, requests=1, input_tokens=20, output_tokens=5)
+CALL: dict[str, Any] = {
+    "provider": "groq", "key": "work", "model": "gpt-oss", "upstream_ms": 8.5, "ms": 9.0, "usage": Usage(20, 5),
+    "category": "", "cached": "", "status": 200,
+}  # fmt: skip
+"""What a request has whose row says everything about its only call."""
+
+
+CASES: list[tuple[bool, dict[str, Any], dict[str, Any]]] = [
+    (False, {}, {}),
+    (False, {"status": 502, "category": "caller_gone", "waited_ms": 3.0, "stream": True}, {}),
+    (False, {"usage": None}, {"input_tokens": 0, "output_tokens": 0}),
+    (False, {"usage": Usage(20, 5, estimated=True), "cost_usd": 0.5}, {}),
+    (False, {"status": 500}, {}),
+    (False, {}, {"usd_micros": 3}),
+    (False, {"stream": True, "cost_usd": 0.5}, {"usd_micros": 500_000}),
+    (False, {"cached": "shared"}, {}),
+    (True, {}, {"failure": Failure(kind=FailureKind.RATE, scope=FailureScope.PAIR, message="No", status=429)}),
+    (True, {}, {"units": 3}),
+    (True, {}, {"requests": 0}),
+    (True, {}, {"requests": 2}),
+    (True, {}, {"input_tokens": 21}),
+    (True, {}, {"output_tokens": 6}),
+    (True, {"usage": None}, {}),
+    (True, {}, {"ms": 8.25}),
+    (True, {"upstream_ms": 0.0}, {"ms": 0.0}),
+    (True, {}, {"provider": "other"}),
+    (True, {}, {"key": "other"}),
+    (True, {}, {"model": "other"}),
+    (True, {"model": "m" * (MAX_TEXT + 1)}, {"model": "m" * (MAX_TEXT + 1)}),
+]
+"""Whether the call has a row of its own, and how request and call differ from those that have none."""
+
+
+def told_of(call: Attempt) -> StoredAttempt:
+    failure = call.failure
+    return StoredAttempt(
+        provider=call.provider,
+        key=call.key,
+        model=call.model[:MAX_TEXT],
+        sent="2026-11-21T00:00:00.750Z",
+        ms=call.ms,
+        kind=failure.kind if failure else "",
+        scope=failure.scope if failure else "",
+        status=failure.status if failure else 0,
+        message=failure.message if failure else "",
+        requests=call.requests,
+        input_tokens=call.input_tokens,
+        output_tokens=call.output_tokens,
+        usd_micros=call.usd_micros,
+        units=call.units,
+    )
+
+
+async def test_a_call_is_told_as_it_was_whether_it_has_a_row_or_not(database: Database) -> None:
+    records = [
+        a_record(
+            DAY * 1000 + number,
+            random.Random(number),
+            attempts=[msgspec.structs.replace(ANSWERED, **call_fields)],
+            **CALL | request_fields,
+        )
+        for number, (_, request_fields, call_fields) in enumerate(CASES)
+    ]
+    await keep(database, records)
+    statement = sa.select(ATTEMPTS.c.request_id)
+    with_row = await database.read(lambda connection: set(connection.execute(statement).scalars()))
+    assert [record.id in with_row for record in records] == [has_row for has_row, _, _ in CASES]
+    page = await queries_of(database).page(RequestFilter(), None, len(records), attempts=True)
+    assert [row.calls for row in reversed(page)] == [tuple(map(told_of, record.attempts)) for record in records]
+    for record, row in zip(records, reversed(page), strict=True):
+        assert await queries_of(database).find(record.id) == row
+        assert (row.status, row.category, row.cached) == (record.status, record.category, record.cached)
+        assert (row.waited_ms, row.attempts, row.stream) == (record.waited_ms, 1, record.stream)
+        assert row.estimated == (record.usage is not None and record.usage.estimated)
 
 
 async def test_pages_neither_skip_nor_repeat_while_rows_come_in(database: Database, queries: RequestQueries) -> None:

@@ -18,10 +18,11 @@ from keyrelay.core.errors import StoreError
 from keyrelay.storage.database import Database, open_database
 from keyrelay.storage.migrating import ensure_file
 from keyrelay.storage.postgres_database import PostgresDatabase
-from keyrelay.storage.schema import ATTEMPTS, REQUESTS, USAGE_DAYS, USED_TOTALS
+from keyrelay.storage.schema import REQUESTS, USAGE_DAYS, USED_TOTALS
 from keyrelay.storage.sqlite_database import SqliteDatabase
 from keyrelay.storage.versions import make_tables
 from tests.servers.postgres_server import PostgresServer
+from tests.storage.usage_rows import CALLS
 
 NOBODY = 65_534
 
@@ -282,9 +283,8 @@ async def test_a_writer_that_is_killed_leaves_whole_batches_and_a_sound_file(tmp
     assert 0 < rows < 20_000
     await database.write(list(store_rows.lines(20_000, from_s=1_800_000_000, to_s=1_800_000_600)))
     assert await counts(database) == (20_000, 20_000)
-    attempts = sa.select(sa.func.sum(ATTEMPTS.c.requests))
     used = sa.select(sa.func.sum(USED_TOTALS.c.requests))
-    found = await database.read(lambda connection: [connection.execute(each).scalar() for each in (attempts, used)])
+    found = await database.read(lambda connection: [connection.execute(each).scalar() for each in (CALLS, used)])
     assert found[0] == found[1]
     await database.close()
 

@@ -34,10 +34,12 @@ from keyrelay.storage.schema import (
     USED_MINUTES,
     USED_QUARTERS,
     USED_SECONDS,
+    USED_SUMS,
     id_floor,
 )
 from keyrelay.storage.sqlite_database import SqliteDatabase
 from keyrelay.storage.usage_store import SeenKey, SqlUsageStore
+from tests.storage.usage_rows import CALLS
 
 NOW_S = 1_800_003_600.0
 DAY_S = 86_400
@@ -60,6 +62,10 @@ async def rows(database: Database, table: sa.Table) -> list[dict[str, Any]]:
     statement = sa.select(table).order_by(*table.primary_key.columns)
     found = await database.read(lambda connection: connection.execute(statement).mappings().all())
     return [dict(row) for row in found]
+
+
+async def calls(database: Database) -> int:
+    return int(await database.read(lambda connection: connection.execute(CALLS).scalar_one()))
 
 
 async def dump(database: Database) -> dict[str, list[dict[str, Any]]]:
@@ -128,6 +134,8 @@ async def test_a_request_is_kept_as_it_was_written_down(store: SqlUsageStore, da
             "estimated": True,
             "cost_nanos": 123_456,
             "price_version": "2026-11-01",
+            "sent_ms": None,
+            "usd_micros": None,
         }
     ]
     first, second = await rows(database, ATTEMPTS)
@@ -195,6 +203,28 @@ def sums_of_row(row: dict[str, Any]) -> dict[str, int]:
     }
 
 
+async def test_what_was_used_is_the_sum_of_what_calls_used(store: SqlUsageStore, database: Database) -> None:
+    written = list(store_rows.records(2000, from_s=NOW_S - 60, to_s=NOW_S, seed=5))
+    for start in range(0, len(written), 900):
+        await store.write([line(record) for record in written[start : start + 900]])
+    expected: dict[tuple[str, ...], list[float]] = {}
+    for call in (call for record in written for call in record.attempts):
+        sums = expected.setdefault((call.provider, call.key, call.model), [0.0] * (1 + len(USED_SUMS)))
+        sums[0] = max(sums[0], (int(call.sent_s * 1000) + int(call.ms) + 1) / 1000)
+        for place, name in enumerate(USED_SUMS, 1):
+            sums[place] += getattr(call, name)
+    found = {
+        (used.provider, used.key, used.model): list(msgspec.structs.astuple(used)[3:])
+        for used in await store.used_ever()
+    }
+    assert found == expected
+    for table in (USED_SECONDS, USED_MINUTES, USED_QUARTERS):
+        for name in USED_SUMS:
+            assert sum(row[name] for row in await rows(database, table)) == sum(
+                getattr(call, name) for record in written for call in record.attempts
+            )
+
+
 async def test_writing_again_changes_nothing(store: SqlUsageStore, database: Database) -> None:
     lines = some_lines(300)
     await store.write(lines)
@@ -213,8 +243,10 @@ async def test_old_and_new_rows_may_come_together_and_twice(store: SqlUsageStore
     assert sum(row["requests"] for row in await rows(database, USAGE_DAYS)) == 300
     once = await dump(database)
     assert len(once["requests"]) == 300
-    assert len(once["attempts"]) == sum(row["attempts"] for row in once["requests"])
-    assert sum(row["requests"] for row in once["used_totals"]) == sum(row["requests"] for row in once["attempts"])
+    plain = sum(row["sent_ms"] is not None for row in once["requests"])
+    assert plain > 30
+    assert len(once["attempts"]) == sum(row["attempts"] for row in once["requests"]) - plain
+    assert sum(row["requests"] for row in once["used_totals"]) == await calls(database)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +396,7 @@ async def test_sixteen_writers_neither_lose_nor_double_nor_deadlock(
     for table in ("usage_minutes", "usage_hours", "usage_days"):
         assert sum(row["requests"] for row in once[table]) == 2400
     for table in ("used_seconds", "used_minutes", "used_quarters", "used_totals"):
-        assert sum(row["requests"] for row in once[table]) == sum(row["requests"] for row in once["attempts"])
+        assert sum(row["requests"] for row in once[table]) == await calls(database)
 
 
 def same_as(database: Database, request: pytest.FixtureRequest) -> Database:

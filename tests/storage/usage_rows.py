@@ -5,12 +5,20 @@ import random
 from collections.abc import Iterable, Sequence
 
 import msgspec
+import sqlalchemy as sa
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.ids import request_id
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.usage import Usage
 from keyrelay.storage.database import Database
+from keyrelay.storage.schema import ATTEMPTS, REQUESTS
+
+CALLS = sa.select(
+    sa.select(sa.func.coalesce(sa.func.sum(ATTEMPTS.c.requests), 0)).scalar_subquery()
+    + sa.select(sa.func.count(REQUESTS.c.sent_ms)).scalar_subquery()
+)
+"""How many requests the ledger counted for calls, those that have no row of their own among them."""
 
 PROVIDERS = {"groq": ("work", "home"), "gemini": ("alice", "work"), "mistral": ("main",)}
 MODELS = {"groq": ("llama-3.3-70b", "gpt-oss"), "gemini": ("gemini-2.5-flash",), "mistral": ("small", "gpt-oss")}
@@ -49,6 +57,9 @@ def a_record(moment_ms: int, chance: random.Random, **changes: object) -> Reques
         cached=chance.choice(("", "", "", "hit", "shared")) if not category else "",
         attempts=attempts,
     )
+    if not nobody and chance.random() < 0.5:
+        call = attempts[-1]  # it did what calls do
+        call.ms, call.input_tokens, call.output_tokens = record.upstream_ms, tokens.input_tokens, tokens.output_tokens
     for name, value in changes.items():
         setattr(record, name, value)
     return record

@@ -35,6 +35,10 @@ def key(secret: str = "sk-canary-0123", *, header: str = "x-api-key", prefix: st
     return Credential(ORIGIN, header, prefix, Secret(secret))
 
 
+def parts(*contents: bytes) -> tuple[memoryview, ...]:
+    return tuple(map(memoryview, contents))
+
+
 @pytest.fixture
 def heads() -> RequestHeads:
     return RequestHeads(ORIGIN, 4)
@@ -122,3 +126,15 @@ def test_hosts_are_written_in_ascii() -> None:
 def test_what_the_transport_says_itself_is_refused(heads: RequestHeads, refused: UpstreamCall) -> None:
     with pytest.raises(ValueError, match=r"target|method|header"):
         heads.head_of(refused)
+
+
+def test_a_body_in_parts_has_one_length_and_a_type_of_its_own(heads: RequestHeads) -> None:
+    call = a_call(body=b"12")
+    for boundary in ("a", "b"):
+        content_type = f"multipart/form-data; boundary={boundary}"
+        head = heads.head_of(msgspec.structs.replace(call, parts=parts(b"345", b"", b"6"), content_type=content_type))
+        assert head.endswith(f"\r\ncontent-type: {content_type}\r\ncontent-length: 6\r\n\r\n".encode())
+    assert repr(heads) == f"<RequestHeads {ORIGIN} heads=1>"
+    with pytest.raises(ValueError, match="content-type"):
+        heads.head_of(msgspec.structs.replace(call, content_type="a\r\nb"))
+    assert b"content-length: 1\r\n" in heads.head_of(a_call(method="GET", body=b"1"))

@@ -3,6 +3,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from keyrelay.core.configuration import Credential
@@ -374,3 +375,28 @@ async def test_nothing_leaks(scheme: str) -> None:
             await asyncio.gather(*sends, return_exceptions=True)
             await transport.aclose()
     await soon(lambda: _sockets() == before and len(asyncio.all_tasks()) == tasks)
+
+
+class TestBodiesInParts:
+    PARTS = (b"a" * 300_000, b"", b"whisper-1", b"b" * 700_000)
+
+    @pytest.mark.parametrize("body", [b"", b"{1}", b"c" * 300_000])
+    async def test_they_arrive_as_one(self, transport: HttpTransport, body: bytes) -> None:
+        async with serving(answering(http(b"ok"))) as server:
+            for _ in range(2):
+                asked = call(server.origin, body=body)
+                asked = msgspec.structs.replace(asked, parts=tuple(map(memoryview, self.PARTS)))
+                assert answer_of(await transport.send(asked)).body == b"ok"
+            assert server.bodies == [body + b"".join(self.PARTS)] * 2
+            assert server.connections == 1
+
+    async def test_a_refusal_in_the_middle_ends_the_sending(self, transport: HttpTransport) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.head()
+            await peer.send(http(b"no", status="429 Too Many Requests"))
+            await peer.until_closed()
+
+        async with serving(script) as server:
+            asked = msgspec.structs.replace(call(server.origin), parts=(memoryview(bytes(50_000_000)),))
+            assert answer_of(await transport.send(asked)).status == 429
+            await soon(lambda: transport.counters().open == 0)

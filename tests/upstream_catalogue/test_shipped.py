@@ -191,10 +191,10 @@ def test_a_base_url_has_the_form_of_the_official_client(provider_id: str, base_u
     assert (CATALOGUE[provider_id].base_url, CATALOGUE[provider_id].paths.chat) == (base_url, chat)
 
 
-def test_native_dialects_are_noted_for_later() -> None:
+def test_providers_with_a_dialect_of_their_own() -> None:
     native = {row.id: row.native_dialect for row in CATALOGUE.values() if row.native_dialect != "openai"}
     assert native == {"anthropic": "anthropic", "cohere": "cohere", "gemini": "gemini", "ollama": "ollama"}
-    assert {row.dialect for row in CATALOGUE.values()} == {"openai"}
+    assert [row.id for row in CATALOGUE.values() if row.dialect != "openai"] == ["anthropic"]
 
 
 @pytest.mark.parametrize(
@@ -290,3 +290,9 @@ def test_servers_of_the_operators_own_have_no_quota() -> None:
     own = [row for row in CATALOGUE.values() if row.local]
     assert {row.id for row in own} == {"ollama", GENERIC_ID}
     assert all(row.limits == () and row.open_models for row in own)
+
+
+def test_thinking_models_of_openai_get_no_sampling_parameters() -> None:
+    row = CATALOGUE["openai"]
+    assert "temperature" in row.quirks_of("o4-mini").drop
+    assert row.quirks_of("gpt-4.1") is row.quirks

@@ -19,6 +19,7 @@ from keyrelay.wire.cache_keys import (
     may_answer,
     scope_of,
 )
+from keyrelay.wire.opaque import decode_opaque
 from keyrelay.wire.openai import decode_request
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -82,6 +83,12 @@ def test_embeddings_are_always_deterministic(more: dict[str, Any]) -> None:
     request = asked("embeddings", **more)
     assert may_answer(request, "deterministic")
     assert not may_answer(request, "off")
+
+
+@pytest.mark.parametrize("mode", ["deterministic", "all"])
+def test_what_only_goes_through_is_never_looked_up(mode: CacheMode) -> None:
+    request = decode_opaque("images", b'{"model": "m", "prompt": "a", "seed": 1}', max_depth=8)
+    assert not may_answer(request, mode)
 
 
 @pytest.mark.parametrize("operation", ["chat", "embeddings"])

@@ -17,6 +17,7 @@ from keyrelay.wire.openai import (
     asks_usage,
     decode_request,
     encode_request,
+    left_out_by,
     read_answer,
     read_usage,
 )
@@ -82,8 +83,8 @@ class TestDecodeRequest:
         body = b'{"model":"first","messages":[{}],"model":"last"}'
         request = decode_request("chat", body, max_depth=64)
         assert request.model == "last"
-        assert json.loads(encode_request(request, row(), "last", ask_usage=False))["model"] == "last"
-        sent = encode_request(request, row(), "other", ask_usage=False)
+        assert json.loads(encode_request(request, row().quirks, "last", ask_usage=False))["model"] == "last"
+        sent = encode_request(request, row().quirks, "other", ask_usage=False)
         assert sent == b'{"model":"other","messages":[{}]}'
 
     @pytest.mark.parametrize(
@@ -239,24 +240,24 @@ class TestEncodeRequest:
     REQUEST = decode_request("chat", BODY, max_depth=64)
 
     def test_nothing_to_change_nothing_changed(self) -> None:
-        assert encode_request(self.REQUEST, row(), "m", ask_usage=False) is self.BODY
+        assert encode_request(self.REQUEST, row().quirks, "m", ask_usage=False) is self.BODY
 
     def test_another_model_changes_the_model_alone(self) -> None:
         assert (
-            encode_request(self.REQUEST, row(), "org/é", ask_usage=False)
+            encode_request(self.REQUEST, row().quirks, "org/é", ask_usage=False)
             == '{"model":"org/é","messages":[ {"content":"\\u00e9"} ],"temperature":0.50,"x":1e400}'.encode()
         )
 
     def test_quirks_that_find_nothing_to_change_change_nothing(self) -> None:
         quirky = row(rename={"seed": "random_seed"}, drop=("n",), clamp={"tier": ("a",)}, strip_tool_schema=("$id",))
-        assert encode_request(self.REQUEST, quirky, "m", ask_usage=False) is self.BODY
-        assert encode_request(self.REQUEST, row(drop=("x",)), "m", ask_usage=False) is not self.BODY
+        assert encode_request(self.REQUEST, quirky.quirks, "m", ask_usage=False) is self.BODY
+        assert encode_request(self.REQUEST, row(drop=("x",)).quirks, "m", ask_usage=False) is not self.BODY
 
     @pytest.mark.parametrize(
         ("model", "sent"), [("gemini-2", "models/gemini-2"), ("models/gemini-2", "models/gemini-2")]
     )
     def test_a_prefix_is_put_before_a_name_that_lacks_it(self, model: str, sent: str) -> None:
-        body = encode_request(self.REQUEST, row(model_prefix="models/"), model, ask_usage=False)
+        body = encode_request(self.REQUEST, row(model_prefix="models/").quirks, model, ask_usage=False)
         assert json.loads(body)["model"] == sent
 
     @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ class TestEncodeRequest:
         assert asks_usage(chat(**members), row(usage=usage)) is asks
 
     def test_asking_for_usage_adds_the_option(self) -> None:
-        body = encode_request(chat(stream=True), row(), "m", ask_usage=True)
+        body = encode_request(chat(stream=True), row().quirks, "m", ask_usage=True)
         assert json.loads(body) == {
             "model": "m",
             "messages": HI,
@@ -295,7 +296,7 @@ class TestEncodeRequest:
     )
     def test_bug_asking_for_usage_lost_the_callers_other_options(self, options: object, sent: dict[str, Any]) -> None:
         request = chat(stream=True, stream_options=options)
-        assert json.loads(encode_request(request, row(), "m", ask_usage=True))["stream_options"] == sent
+        assert json.loads(encode_request(request, row().quirks, "m", ask_usage=True))["stream_options"] == sent
 
 
 def quirked(members: dict[str, Any], operation: Operation = "chat", **quirks: Any) -> dict[str, Any]:
@@ -543,3 +544,13 @@ class TestReadUsage:
     @pytest.mark.parametrize("usage", [b"{}", b'{"prompt_tokens":null}', b'{"tokens":5}'])
     def test_bug_usage_that_says_nothing_counted_as_nothing_used(self, usage: bytes) -> None:
         assert read_usage(msgspec.Raw(usage)) is None
+
+
+class TestLeftOut:
+    def test_what_rules_take_away_is_named_if_it_said_anything(self) -> None:
+        fields = chat(seed=1, user="", top_k=None, effort="xhigh", tier="auto", stream_options={}).fields
+        quirks = row(
+            drop=("seed", "user", "top_k", "absent", "stream_options"),
+            clamp={"effort": ("low", "high"), "tier": ("auto",), "gone": ("x",)},
+        ).quirks
+        assert left_out_by(quirks, fields) == ("seed", "effort")

@@ -10,6 +10,7 @@ from typing import Protocol
 from starlette.types import Scope, Send
 
 from keyrelay.core.errors import CallerError
+from keyrelay.wire.dialects import CallerCodec
 from keyrelay.wire.errors import encode_error
 
 DIRECT = "keyrelay.direct"
@@ -67,8 +68,11 @@ async def send_whole(direct: DirectAnswer | None, send: Send, status: int, head:
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(scope: Scope, send: Send, error: CallerError, request_id: str) -> None:
-    """Send an error in OpenAI's shape."""
+async def send_error(
+    scope: Scope, send: Send, error: CallerError, request_id: str, codec: CallerCodec | None = None
+) -> None:
+    """Send an error in the caller's dialect, OpenAI's where no other is known."""
+    status, body = (error.status, encode_error(error)) if codec is None else codec.error(error, request_id)
     fields = (
         ("content-type", "application/json"),
         ("cache-control", "no-store"),
@@ -76,4 +80,4 @@ async def send_error(scope: Scope, send: Send, error: CallerError, request_id: s
         *error.headers,
     )
     head = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1", "replace")
-    await send_whole(direct_answer(scope), send, error.status, head, encode_error(error))
+    await send_whole(direct_answer(scope), send, status, head, body)

@@ -21,6 +21,7 @@ _SPECIAL = frozenset(
     }
 )
 _LONGEST_SECRET = 512
+_PLAIN = frozenset({b"", b"identity"})
 _LONGEST_DEADLINE_MS = 3_600_000
 
 
@@ -54,6 +55,11 @@ class RequestHead:
         return self._fields.get(b"content-encoding", b"")
 
     @property
+    def content_type(self) -> str:
+        """What the body is said to be, empty when it is not."""
+        return self._fields.get(b"content-type", b"").decode("latin-1")
+
+    @property
     def prefer(self) -> bytes:
         """The provider to try first."""
         return self._fields.get(b"x-keyrelay-prefer", b"")
@@ -67,6 +73,11 @@ class RequestHead:
             message = f"x-keyrelay-deadline-ms must be a whole number from 1 to {_LONGEST_DEADLINE_MS}."
             raise CallerError(400, message, code="invalid_header", param="x-keyrelay-deadline-ms")
         return int(deadline_ms) / 1000
+
+    def forwarded(self, names: tuple[bytes, ...]) -> tuple[tuple[str, str], ...]:
+        """Those of these headers, named in lower case, that the caller sent."""
+        fields = self._fields
+        return tuple((name.decode(), fields[name].decode("latin-1")) for name in names if name in fields)
 
     def cache_wishes(self) -> CacheWishes:
         """What the caller wants of the response cache; raise CallerError (400) for a word that means nothing."""
@@ -88,6 +99,18 @@ class RequestHead:
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.content_length} bytes, secret {'given' if self.secret else 'missing'}>"
+
+
+def check_encoding(head: RequestHead) -> None:
+    """Raise CallerError (415) for a body that is compressed."""
+    if head.content_encoding not in _PLAIN:
+        raise CallerError(415, "Compressed request bodies are not taken: send it as it is.", code="encoding")
+
+
+def too_large(limit: int, setting: str) -> CallerError:
+    """The error for a body of more than `limit` bytes, which that setting bounds."""
+    message = f"The body is larger than {limit} bytes (KEYRELAY_{setting.upper()})."
+    return CallerError(413, message, code="body_too_large")
 
 
 def _secret_in_query(scope: Scope) -> bytes:

@@ -19,10 +19,12 @@ from keyrelay import __version__
 from keyrelay.api.dataplane import unknown_path
 from keyrelay.api.exposition import Exposition
 from keyrelay.api.health import Health
-from keyrelay.api.openapi import components, data_plane_paths
+from keyrelay.api.openapi import components
+from keyrelay.api.openapi_paths import data_plane_paths
 from keyrelay.api.views import View
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.errors import encode_error
+from keyrelay.wire.ollama.models import GREETING
 
 _NOT_FOUND = 404
 _FASTAPIS_OWN = "422"
@@ -86,9 +88,11 @@ def _add_docs(app: FastAPI) -> None:
     title = "Keyrelay"
     icon = _ASSET_PATH + "favicon.png"
 
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def root(request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("/docs")
+        return Response(GREETING, media_type="text/plain")  # Ollama's clients look for these words
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -1,7 +1,7 @@
 """The data plane: what callers' requests go through. Pure ASGI.
 
 (method, path) is looked up in a table; there is no middleware, no database and no lock. A request is read, decoded
-and handed to the engine's gateway; every error, whoever finds it, leaves in OpenAI's shape.
+and handed to the engine's gateway; every error, whoever finds it, leaves in the dialect of the door that it came in by.
 """
 
 import asyncio
@@ -13,31 +13,26 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from keyrelay.api.answering import direct_answer, send_error, send_whole
-from keyrelay.api.callers import RequestHead, authenticate
-from keyrelay.api.models import model_entry, model_list
+from keyrelay.api.callers import RequestHead, authenticate, check_encoding, too_large
+from keyrelay.api.doors import DOORS, Door, gemini_door
+from keyrelay.api.kept_responses import kept_response
+from keyrelay.api.lookups import Lookup, Lookups
+from keyrelay.api.uploads import Uploads, UploadSettings
 from keyrelay.api.visits import Ended, Visit, Visits
 from keyrelay.core.errors import CallerError
 from keyrelay.core.ids import request_id
-from keyrelay.core.providers import Operation
-from keyrelay.core.records import RequestRecord
+from keyrelay.core.records import WRITTEN_DOWN, RequestRecord
 from keyrelay.core.requests import CallRequest
-from keyrelay.engine.gateway import Gateway, unknown_model
-from keyrelay.engine.jobs import NO_WISHES, Wishes
+from keyrelay.engine.gateway import Gateway
+from keyrelay.engine.jobs import Wishes
 from keyrelay.ports import Clock
-from keyrelay.wire.errors import encode_error_event
-from keyrelay.wire.generate import GenerateStream, decode_request_generate, encode_answer_generate
-from keyrelay.wire.openai import decode_request
+from keyrelay.wire.dialects import CallerCodec
+from keyrelay.wire.generate import GenerateStream, encode_answer_generate
+from keyrelay.wire.registry import DIALECTS
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
-Decode = Callable[[bytes], CallRequest]
 
-_PREFIXES = ("/v1", "")
-_PLAIN = frozenset({b"", b"identity"})
-_OPERATION_PATHS: dict[str, Operation] = {
-    "/chat/completions": "chat",
-    "/completions": "completions",
-    "/embeddings": "embeddings",
-}
+_RESPONSES = ("/v1/responses/", "/responses/")
 
 
 class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +44,7 @@ class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout_s: float = 30.0
     reader_timeout_s: float = 60.0
     max_concurrent_requests: int = 10_000
+    uploads: UploadSettings = UploadSettings()
 
 
 class DataPlane:
@@ -59,19 +55,19 @@ class DataPlane:
         self._clock = clock
         self._settings = settings
         self.visits = Visits(body_timeout_s=settings.body_timeout_s, reader_timeout_s=settings.reader_timeout_s)
+        self._uploads = Uploads(settings.uploads)
         self.routes: dict[tuple[str, str], Handler] = {}
-        for prefix in _PREFIXES:
-            for path, operation in _OPERATION_PATHS.items():
-                decode = partial(decode_request, operation, max_depth=settings.max_body_depth)
-                self.routes["POST", prefix + path] = partial(self._call, decode=decode, generate=False)
-            self.routes["GET", prefix + "/models"] = self.routes["HEAD", prefix + "/models"] = self._models
-        decode = partial(decode_request_generate, max_depth=settings.max_body_depth)
-        self.routes["POST", "/v1/generate"] = partial(self._call, decode=decode, generate=True)
+        for path, door in DOORS.items():
+            self.routes["POST", path] = partial(self._call, door=door)
+        self._lookups = Lookups(gateway, clock)
+        for path, answer in self._lookups.paths.items():
+            self.routes["GET", path] = self.routes["HEAD", path] = partial(self._look_up, answer=answer)
 
     def configure(self, settings: DataPlaneSettings) -> None:
         """Go on with other settings; the depth of a body's JSON stays bounded as it was."""
         self._settings = settings
         self.visits.body_timeout_s = settings.body_timeout_s
+        self._uploads.configure(settings.uploads)
 
     def handler(self, method: str, path: str) -> Handler | None:
         """The handler of a request, found by its exact method and path, else by their tolerated spellings."""
@@ -82,42 +78,78 @@ class DataPlane:
         found = self.routes.get((method, bare))
         if found is not None:
             return found
-        for prefix in ("/v1/models/", "/models/"):
-            if bare.startswith(prefix):
-                return self._one_model if method in {"GET", "HEAD"} else partial(self._wrong_method, allow="GET, HEAD")
+        named = self._named(method, bare)
+        if named is not None:
+            return named
         methods = sorted(known for known, known_path in self.routes if known_path == bare)
         if methods:
             return partial(self._wrong_method, allow=", ".join(methods))
         return self._unknown_path if bare == "/v1" or bare.startswith("/v1/") else None
 
-    async def _call(self, scope: Scope, receive: Receive, send: Send, *, decode: Decode, generate: bool) -> None:
+    def _named(self, method: str, path: str) -> Handler | None:
+        """The handler of a path that holds a name."""
+        model, _, verb = path.partition("/models/")[2].rpartition(":")
+        if model and method == "POST":
+            return partial(self._gemini, model=model, verb=verb)
+        if path.startswith(_RESPONSES):
+            return self._kept_response
+        answer = self._lookups.one(path)
+        if answer is not None:
+            if method in {"GET", "HEAD"}:
+                return partial(self._look_up, answer=answer)
+            return partial(self._wrong_method, allow="GET, HEAD")
+        return None
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send, *, door: Door) -> None:
         record = self._record()
         visit = self.visits.enter(scope, receive, send, record.started_at)
         try:
             asked = self._admit(scope, record)
-            content = visit.take_body()
+            content = None if door.form else visit.take_body()
             if content is None or not asked.plain or len(content) > self._settings.max_body_bytes:
-                content = await self._read_body(visit, asked, content)
+                request = await self._read(visit, asked, door, content)
+            else:
+                request = self._decode(door, asked, content)
             visit.reading_since = 0.0
-            wishes = NO_WISHES if asked.plain and not generate else self._wishes(asked, generate=generate)
-            reply = await self._gateway.serve(decode(content), record, visit, wishes)
+            wishes = door.wishes if asked.plain and not door.generate else self._wishes(asked, door)
+            reply = None if door.local is None else self._answer_here(door, request, record)
+            if reply is None:
+                reply = await self._gateway.serve(request, record, visit, wishes)
             if reply is not None:
                 head, body = reply
                 if not visit.write_whole(head, body):
                     await visit.send_whole(head, body)
         except CallerError as error:
-            await self._refuse(scope, send, visit, error, record)
+            await self._refuse(scope, send, visit, error, record, codec=door.codec)
         except asyncio.CancelledError:
-            if not await self._cut_short(scope, send, visit, record):
+            if not await self._cut_short(scope, send, visit, record, door.codec):
                 raise
         except Exception:
             record.category = "internal"
-            await self._refuse(scope, send, visit, _internal_error(), record)
+            await self._refuse(scope, send, visit, _internal_error(), record, codec=door.codec)
             raise
         finally:
             self.visits.leave(visit)
             if record.started_at:
                 self._gateway.finish(record)
+
+    async def _read(self, visit: Visit, head: RequestHead, door: Door, content: bytes | None) -> CallRequest:
+        """The request, where its body is still to come or has to be looked at. Raise CallerError."""
+        if door.form:
+            return await self._uploads.read(visit, head, door.decode)
+        return self._decode(door, head, await self._read_body(visit, head, content))
+
+    def _decode(self, door: Door, head: RequestHead, body: bytes) -> CallRequest:
+        request = door.decode(body, max_depth=self._settings.max_body_depth)
+        return msgspec.structs.replace(request, headers=head.forwarded(door.forwards)) if door.forwards else request
+
+    def _answer_here(self, door: Door, request: CallRequest, record: RequestRecord) -> tuple[bytes, bytes] | None:
+        """Head and body of an answer that takes no provider; nothing is written down for it. Raise CallerError."""
+        body = None if door.local is None else door.local(self._gateway, request, self._clock.epoch_s())
+        if body is None:
+            return None
+        record.started_at = WRITTEN_DOWN
+        return f"content-type: {door.codec.whole_type}\r\nx-request-id: {record.id}\r\n".encode("ascii"), body
 
     def _admit(self, scope: Scope, record: RequestRecord) -> RequestHead:
         """Who calls, and whether one more may; raise CallerError."""
@@ -127,7 +159,8 @@ class DataPlane:
             raise _too_busy()
         return head
 
-    def _wishes(self, head: RequestHead, *, generate: bool) -> Wishes:
+    def _wishes(self, head: RequestHead, door: Door) -> Wishes:
+        generate = door.generate
         return Wishes(
             deadline_s=head.deadline_s(),
             prefer=head.prefer.decode("latin-1"),
@@ -135,14 +168,15 @@ class DataPlane:
             shape_whole=encode_answer_generate if generate else None,
             shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
             cache=head.cache_wishes(),
+            caller=door.wishes.caller,
+            passes=door.wishes.passes,
         )
 
     async def _read_body(self, visit: Visit, head: RequestHead, whole: bytes | None) -> bytes:
         """The body, if it is one that is taken: read when it comes in pieces, else as it is. Raise CallerError."""
-        if head.content_encoding not in _PLAIN:
-            raise CallerError(415, "Compressed request bodies are not taken: send it as it is.", code="encoding")
+        check_encoding(head)
         if max(head.content_length, len(whole or b"")) > self._settings.max_body_bytes:
-            raise _too_large(self._settings.max_body_bytes)
+            raise too_large(self._settings.max_body_bytes, "max_body_bytes")
         if whole is not None:
             return whole
         pieces: list[bytes] = []
@@ -156,22 +190,26 @@ class DataPlane:
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
             if size > self._settings.max_body_bytes:
-                raise _too_large(self._settings.max_body_bytes)
+                raise too_large(self._settings.max_body_bytes, "max_body_bytes")
             more = message.get("more_body", False)
         return b"".join(pieces)
 
-    async def _refuse(self, scope: Scope, send: Send, visit: Visit, error: CallerError, record: RequestRecord) -> None:
+    async def _refuse(
+        self, scope: Scope, send: Send, visit: Visit, error: CallerError, record: RequestRecord, *, codec: CallerCodec
+    ) -> None:
         if record.started_at:  # else it has been written down
             record.status = error.status
             record.category = record.category or error.code or error.kind
             self._gateway.finish(record)
         if visit.started:
             if not visit.finished:
-                await visit.end(encode_error_event(error))
+                await visit.end(codec.error_event(error, record.id))
             return
-        await send_error(scope, send, error, record.id)
+        await send_error(scope, send, error, record.id, codec)
 
-    async def _cut_short(self, scope: Scope, send: Send, visit: Visit, record: RequestRecord) -> bool:
+    async def _cut_short(
+        self, scope: Scope, send: Send, visit: Visit, record: RequestRecord, codec: CallerCodec
+    ) -> bool:
         """Deal with a cancelled request; False when it has to go on being cancelled."""
         if record.started_at:
             record.category = "shutdown" if visit.ended is None else _CATEGORIES[visit.ended]
@@ -179,37 +217,42 @@ class DataPlane:
             timeout = f"{self._settings.body_timeout_s:g} s"
             error = CallerError(408, f"The request's body did not arrive within {timeout}.", code="body_timeout")
             error.headers = (("connection", "close"),)  # what is still to come of the body is not worth reading
-            await self._refuse(scope, send, visit, error, record)
+            await self._refuse(scope, send, visit, error, record, codec=codec)
             return True
         if visit.ended is not None:
             return visit.ended is Ended.GONE
-        await self._refuse(scope, send, visit, _shutting_down(), record)
+        await self._refuse(scope, send, visit, _shutting_down(), record, codec=codec)
         return False
 
-    async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _gemini(self, scope: Scope, receive: Receive, send: Send, *, model: str, verb: str) -> None:
+        door = gemini_door(model, verb, events=b"alt=sse" in scope["query_string"].split(b"&"))
+        if door is None:
+            await self._unknown_path(scope, receive, send)
+        else:
+            await self._call(scope, receive, send, door=door)
+
+    async def _kept_response(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An answer of the Responses dialect that was kept: it, the items that it answered, or its end."""
         del receive
-        await self._look_up(scope, send, lambda: model_list(self._gateway.pool.snapshot))
-
-    async def _one_model(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del receive
-        name = scope["path"].rstrip("/").partition("/models/")[2]
-
-        def entry() -> bytes:
-            found = model_entry(self._gateway.pool, name)
-            if found is None:
-                raise unknown_model(self._gateway.pool, name)
-            return found
-
-        await self._look_up(scope, send, entry)
-
-    async def _look_up(self, scope: Scope, send: Send, answer: Callable[[], bytes]) -> None:
-        record = self._record()
+        record, asked = self._record(), RequestHead(scope)
         try:
-            authenticate(RequestHead(scope), self._gateway.pool.snapshot.clients)
+            client = authenticate(asked, self._gateway.pool.snapshot.clients).label
+            body = kept_response(scope, self._gateway.recall.responses, client, self._clock.epoch_s())
             head = f"content-type: application/json\r\nx-request-id: {record.id}\r\n".encode("ascii")
-            await send_whole(direct_answer(scope), send, 200, head, answer())
+            await send_whole(direct_answer(scope), send, 200, head, body)
         except CallerError as error:
             await send_error(scope, send, error, record.id)
+
+    async def _look_up(self, scope: Scope, receive: Receive, send: Send, *, answer: Lookup) -> None:
+        del receive
+        record, asked = self._record(), RequestHead(scope)
+        dialect = self._lookups.dialect(scope["path"], asked)
+        try:
+            authenticate(asked, self._gateway.pool.snapshot.clients)
+            head = f"content-type: application/json\r\nx-request-id: {record.id}\r\n".encode("ascii")
+            await send_whole(direct_answer(scope), send, 200, head, answer(dialect))
+        except CallerError as error:
+            await send_error(scope, send, error, record.id, DIALECTS.callers[dialect])
 
     async def _wrong_method(self, scope: Scope, receive: Receive, send: Send, *, allow: str) -> None:
         del receive
@@ -236,11 +279,6 @@ def unknown_path(scope: Scope) -> CallerError:
     """The error for a path that is not served."""
     message = f"There is no {scope['method']} {scope['path'][:200]!a} here; /docs lists what there is."
     return CallerError(404, message, code="unknown_path")
-
-
-def _too_large(limit: int) -> CallerError:
-    message = f"The body is larger than {limit} bytes (KEYRELAY_MAX_BODY_BYTES)."
-    return CallerError(413, message, code="body_too_large")
 
 
 def _too_busy() -> CallerError:

@@ -1,7 +1,7 @@
-"""The data plane in OpenAPI.
+"""The data plane in OpenAPI: what its operations have in common. `openapi_paths` has the operations themselves.
 
-Its operations are served outside FastAPI, so they are described here and merged into FastAPI's document; `/docs` and
-`/redoc` then list both planes.
+They are served outside FastAPI, so they are described here and merged into FastAPI's document; `/docs` and `/redoc`
+then list both planes.
 """
 
 from typing import Any
@@ -9,37 +9,9 @@ from typing import Any
 from keyrelay.quota.fairness import Priority
 
 _JSON = "application/json"
+ANY_JSON: dict[str, Any] = {_JSON: {"schema": {"type": "object"}}}
+"""Content that is a JSON object of a dialect's own."""
 _EVENTS = "text/event-stream"
-
-
-def data_plane_paths() -> dict[str, Any]:
-    """The paths of the data plane."""
-    return {
-        "/v1/chat/completions": _post(
-            "Chat completion",
-            "OpenAI's request, passed on as it is. `model` is a route (`auto`), `provider/model` or a model name.",
-            {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}], "stream": False},
-            streams=True,
-        ),
-        "/v1/completions": _post(
-            "Completion", "OpenAI's legacy completion.", {"model": "auto", "prompt": "Say hello."}, streams=True
-        ),
-        "/v1/embeddings": _post(
-            "Embeddings",
-            "OpenAI's embeddings.",
-            {"model": "text-embedding-3-small", "input": ["a sentence"]},
-            streams=False,
-        ),
-        "/v1/generate": _post(
-            "Generate",
-            "One prompt in, one text out: `{text, provider, model, usage, finish_reason}`; as a stream, events with "
-            "`text` and a last one with `done`.",
-            {"prompt": "Say hello.", "model": "auto", "system": "Be brief.", "max_tokens": 50, "stream": False},
-            streams=True,
-        ),
-        "/v1/models": _get("Models", "Every name that may be used as `model`, resting or not."),
-        "/v1/models/{id}": _get("Model", "One of them; the name may hold slashes.", ("id",)),
-    }
 
 
 def components() -> dict[str, Any]:
@@ -93,6 +65,7 @@ _ANSWER_HEADERS = {
     "x-keyrelay-model": "Model that answered.",
     "x-keyrelay-key": "Label of the key that was used.",
     "x-keyrelay-attempts": "Calls that it took.",
+    "x-keyrelay-left-out": "What of the request the provider could not be told: see docs/dialects.md.",
     "x-keyrelay-cost-usd": "Cost at list prices; on whole answers of priced models.",
     "x-keyrelay-overhead-ms": "Keyrelay's own share of the time so far.",
     "x-keyrelay-cache": "Where the cache had a say: `hit`, `shared` or `miss`.",
@@ -124,7 +97,8 @@ def _responses(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _operation(summary: str, description: str, content: dict[str, Any]) -> dict[str, Any]:
+def operation(summary: str, description: str, content: dict[str, Any]) -> dict[str, Any]:
+    """What every operation of the data plane has: who may call, what it answers."""
     return {
         "tags": ["data plane"],
         "summary": summary,
@@ -134,24 +108,44 @@ def _operation(summary: str, description: str, content: dict[str, Any]) -> dict[
     }
 
 
-def _post(summary: str, description: str, example: dict[str, Any], *, streams: bool) -> dict[str, Any]:
+def post(
+    summary: str, description: str, example: dict[str, Any], *, streams: bool, names: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """An endpoint that takes a JSON body; `names` are those in its path."""
     content: dict[str, Any] = {_JSON: {"schema": {"type": "object"}}}
     if streams:
         content[_EVENTS] = {"schema": {"type": "string"}}
-    operation = _operation(summary, description, content)
-    operation["parameters"] = [
+    described = operation(summary, description, content)
+    described["parameters"] = path_parameters(names) + [
         {"name": name, "in": "header", "description": text, "schema": schema} for name, text, schema in _REQUEST_HEADERS
     ]
-    operation["requestBody"] = {
+    described["requestBody"] = {
         "required": True,
         "content": {_JSON: {"schema": {"type": "object", "additionalProperties": True}, "example": example}},
     }
-    return {"post": operation}
+    return {"post": described}
 
 
-def _get(summary: str, description: str, parameters: tuple[str, ...] = ()) -> dict[str, Any]:
-    operation = _operation(summary, description, {_JSON: {"schema": {"type": "object"}}})
-    operation["parameters"] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters
-    ]
-    return {"get": operation}
+def upload(summary: str, description: str, fields: dict[str, str], *, streams: bool) -> dict[str, Any]:
+    """An endpoint that takes a form: `fields` are names and formats, the first of them a file."""
+    described = post(summary, description, {}, streams=streams)
+    schema = {
+        "type": "object",
+        "required": ["model", next(iter(fields))],
+        "properties": {name: {"type": "string", **({"format": form} if form else {})} for name, form in fields.items()},
+        "additionalProperties": True,
+    }
+    described["post"]["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    return described
+
+
+def get(summary: str, description: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """An endpoint that is only looked at."""
+    described = operation(summary, description, ANY_JSON)
+    described["parameters"] = path_parameters(names)
+    return {"get": described}
+
+
+def path_parameters(names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Parameters for the names in a path."""
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]

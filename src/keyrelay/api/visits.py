@@ -7,6 +7,7 @@ moment, for callers who have gone: then the request's task is cancelled, and wit
 
 import asyncio
 from enum import StrEnum
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -23,10 +24,19 @@ class Ended(StrEnum):
     SLOW_READER = "slow_reader"
 
 
+class Held(Protocol):
+    """What a visit takes up beyond memory."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
 class Visit:
     """One request at the front door, and the sink of its streamed answer. What is the same at first is in the class.
 
-    `reading_since` and `writing_since` are set while it waits for the caller (event-loop clock, else 0).
+    `reading_since` and `writing_since` are set while it waits for the caller (event-loop clock, else 0). `spool` is
+    what it uploads.
     """
 
     writing_since = 0.0
@@ -34,6 +44,7 @@ class Visit:
     finished = False
     ended: Ended | None = None
     watcher: asyncio.Task[None] | None = None
+    spool: Held | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, now: float) -> None:
         self.receive = receive
@@ -135,6 +146,8 @@ class Visits:
         self._present.discard(visit)
         if visit.watcher is not None:
             visit.watcher.cancel()
+        if visit.spool is not None:
+            visit.spool.close()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()

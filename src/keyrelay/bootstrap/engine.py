@@ -12,12 +12,14 @@ from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.merging import merge_accounts, regroup_keys
 from keyrelay.engine.pool import Pool
+from keyrelay.engine.recall import recall_in_memory
 from keyrelay.engine.shelf import Cache, Shelf
 from keyrelay.ports import Ports
 from keyrelay.quota.calibration import Calibrations
 from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.health import Health
 from keyrelay.upstream.tokenisers import open_tokenisers
+from keyrelay.wire.registry import DIALECTS
 
 
 class SystemClock:
@@ -66,7 +68,9 @@ def compose_gateway(
         started_s=clock.epoch_s(),
         margins=margins_of(configuration),
     )
-    return Gateway(pool, ports, settings=engine_settings(configuration.settings), learner=learner, answers=answers)
+    settings = engine_settings(configuration.settings)
+    recall = recall_in_memory(configuration.settings.state_max_bytes, configuration.settings.state_ttl_s)
+    return Gateway(pool, ports, settings=settings, learner=learner, dialects=DIALECTS, recall=recall, answers=answers)
 
 
 def compose_answers(

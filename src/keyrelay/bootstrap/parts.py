@@ -2,6 +2,7 @@
 
 from keyrelay.api.dataplane import DataPlaneSettings
 from keyrelay.api.request_log import RequestLog, logs_json
+from keyrelay.api.uploads import UploadSettings
 from keyrelay.configuration.values import Configuration
 from keyrelay.core.redaction import Redactor
 from keyrelay.engine.settings import EngineSettings
@@ -97,6 +98,12 @@ def data_plane_settings(settings: Settings) -> DataPlaneSettings:
         max_event_bytes=settings.max_event_bytes,
         body_timeout_s=settings.body_timeout_s,
         max_concurrent_requests=settings.max_concurrent_requests,
+        uploads=UploadSettings(
+            directory=settings.data_dir,
+            max_upload_bytes=settings.max_upload_bytes,
+            max_spool_bytes=settings.max_spool_bytes,
+            timeout_s=settings.total_timeout_s,
+        ),
     )
 
 

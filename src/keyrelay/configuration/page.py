@@ -17,6 +17,7 @@ SUFFIXES: Mapping[str, str] = {
     "ENABLED": "`false` leaves the provider out, `true` takes one in that is off or needs no key.",
     "PRIORITY": "Whole number from 0; the lowest is tried first.",
     "WEIGHT": "Number above 0, for each of its keys: their share of the requests under the policy `weighted`.",
+    "DIALECT": "The one wire format to speak to it: `openai`, `anthropic`, `gemini`, `cohere` or `ollama`.",
     "MARGIN": "Percent, 0 to 1, of the provider's own limits that are left unused because its clock is not trusted.",
     "TIER": "`free`, `paid` or `unknown`: whether the catalogue's free-tier limits hold.",
     "MODELS": "Comma list of models to add; the first becomes the default model.",
@@ -38,15 +39,16 @@ def variables_table() -> str:
 
 def renewed(text: str) -> str:
     """A page with what stands between its markers brought up to date. Raise ValueError when a marker is missing."""
-    return _replaced(_replaced(text, "settings", table=settings_table()), "variables", table=variables_table())
+    return replaced(replaced(text, "settings", settings_table()), "variables", variables_table())
 
 
-def _replaced(text: str, name: str, *, table: str) -> str:
+def replaced(text: str, name: str, part: str) -> str:
+    """A page with another text between the markers of this name. Raise ValueError when they are not there once each."""
     begin, end = f"<!-- {name}: generated -->\n", f"<!-- {name}: end -->"
     if (text.count(begin), text.count(end)) != (1, 1):
         raise ValueError(f"the page does not have the markers of {name} once each")
     before, _, rest = text.partition(begin)
-    return f"{before}{begin}{table}{end}{rest.partition(end)[2]}"
+    return f"{before}{begin}{part}{end}{rest.partition(end)[2]}"
 
 
 def _names(setting: Setting) -> str:

@@ -20,7 +20,7 @@ from keyrelay.configuration.provider_values import Sourced, effective_values
 from keyrelay.configuration.setting_values import read_switch, split_list
 from keyrelay.configuration.values import CATALOGUE, DEFAULT, EffectiveValue
 from keyrelay.core.configuration import Key, Provider, Tier
-from keyrelay.core.providers import ModelRow, ProviderRow
+from keyrelay.core.providers import PROVIDER_DIALECTS, ModelRow, ProviderDialect, ProviderRow, QuirksRow
 from keyrelay.quota.limits import effective_limits
 from keyrelay.settings import PREFIX
 from keyrelay.upstream.catalogue import GENERIC_ID, PriceFile, load_price_file, provider_row_for_generic
@@ -146,8 +146,9 @@ class _Reader:
         limits = read_limits(row, prefix, environment=self._environment, findings=self._findings)
         private = is_private(place.origin.host)
         prices, unit_prices = prices_of(row, self._price_file, self._overrides, private=private)
+        dialect = self._dialect(prefix)
         provider = Provider(
-            row=_placed(row, place),
+            row=_speaking(_placed(row, place), dialect.value),
             origin=place.origin,
             base_path=place.base_path,
             priority=priority.value,
@@ -161,10 +162,12 @@ class _Reader:
         )
         check_limits(provider, limits, self._findings)
         weight = self._weight(prefix)
+        spoken = " and ".join(dict.fromkeys((provider.row.native_dialect, provider.row.dialect)))
         values = (
             *effective_values(provider, place=place, tier=tier, priority=priority, default=default, limits=limits),
             EffectiveValue(f"providers.{row.id}.margin", f"{margin.value * 100:g}", margin.source),
             EffectiveValue(f"providers.{row.id}.weight", f"{weight.value:g}", weight.source),
+            EffectiveValue(f"providers.{row.id}.dialect", spoken, dialect.source),
             *(each.shown for each in keys),
         )
         weighted = tuple(msgspec.structs.replace(each.key, weight=weight.value) for each in keys)
@@ -179,6 +182,20 @@ class _Reader:
             return Sourced(Tier(found.text.lower()), found.source)
         self._findings.problem(found.source, f"is not one of {', '.join(names)}.", nearest(found.text.lower(), names))
         return Sourced(Tier.UNKNOWN, DEFAULT)
+
+    def _dialect(self, prefix: str) -> Sourced[ProviderDialect | None]:
+        """The one dialect that the operator wants spoken; None leaves that to the row."""
+        found = self._environment.find(f"{prefix}_DIALECT")
+        if found is None:
+            return Sourced(None, CATALOGUE)
+        name = found.text.lower()
+        for dialect in PROVIDER_DIALECTS:
+            if dialect == name:
+                return Sourced(dialect, found.source)
+        self._findings.problem(
+            found.source, f"is not one of {', '.join(PROVIDER_DIALECTS)}.", nearest(name, PROVIDER_DIALECTS)
+        )
+        return Sourced(None, CATALOGUE)
 
     def _priority(self, row: ProviderRow, prefix: str) -> Sourced[int]:
         found = self._environment.find(f"{prefix}_PRIORITY")
@@ -231,6 +248,16 @@ class _Reader:
         if not all(map(_MODEL.fullmatch, names)):
             self._findings.problem(found.source, "holds a model name with spaces in it.", "Separate names by commas.")
         return names
+
+
+def _speaking(row: ProviderRow, dialect: ProviderDialect | None) -> ProviderRow:
+    """The row of a provider that is spoken to in one dialect alone; rules for another one hold no longer."""
+    if dialect is None:
+        return row
+    if dialect != row.dialect:
+        quirks = QuirksRow(strip_tool_schema=row.quirks.strip_tool_schema)
+        row = msgspec.structs.replace(row, quirks=quirks, model_quirks=())
+    return msgspec.structs.replace(row, dialect=dialect, native_dialect=dialect)
 
 
 def _placed(row: ProviderRow, place: Place) -> ProviderRow:

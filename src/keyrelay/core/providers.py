@@ -5,6 +5,9 @@ wrong file with file, row and field. What a field means is said here, so that a 
 """
 
 import datetime as dt
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -12,12 +15,35 @@ import msgspec
 from keyrelay.core.failures import FailureKind, FailureScope
 from keyrelay.core.limits import ScopePart, Unit
 
-Operation = Literal["chat", "completions", "embeddings"]
+Operation = Literal[
+    "chat",
+    "completions",
+    "embeddings",
+    "images",
+    "speech",
+    "moderations",
+    "rerank",
+    "image_edits",
+    "image_variations",
+    "transcriptions",
+    "translations",
+]
 """What a caller wants done; each has its path at a provider."""
 
-OPERATIONS: tuple[Operation, ...] = ("chat", "completions", "embeddings")
+FORM_OPERATIONS: tuple[Operation, ...] = ("image_edits", "image_variations", "transcriptions", "translations")
+"""Those that are asked with a form that holds files."""
 
-Capability = Literal["chat", "completions", "embeddings", "tools", "json", "json_schema", "vision", "reasoning"]
+OPAQUE_OPERATIONS: tuple[Operation, ...] = ("images", "speech", "moderations", "rerank", *FORM_OPERATIONS)
+"""Those of OpenAI's dialect that go through as they are and have no counterpart in any other."""
+
+OPERATIONS: tuple[Operation, ...] = ("chat", "completions", "embeddings", *OPAQUE_OPERATIONS)
+
+ProviderDialect = Literal["openai", "anthropic", "gemini", "cohere", "ollama"]
+"""The wire formats that providers speak."""
+
+PROVIDER_DIALECTS: tuple[ProviderDialect, ...] = ("openai", "anthropic", "gemini", "cohere", "ollama")
+
+Capability = Operation | Literal["tools", "json", "json_schema", "vision", "reasoning"]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,11 +64,54 @@ class PathsRow(Row, frozen=True):
     chat: str = "/chat/completions"
     completions: str = ""
     embeddings: str = ""
+    images: str = ""
+    image_edits: str = ""
+    image_variations: str = ""
+    speech: str = ""
+    transcriptions: str = ""
+    translations: str = ""
+    moderations: str = ""
+    rerank: str = ""
     models: str = "/models"
 
 
+class NativeRow(Row, frozen=True):
+    """How a dialect that is not OpenAI's is spoken, wherever it is: paths below the base URL, key, headers.
+
+    Paths may hold `{model}`. `stream` is where streams go when that is another one.
+    """
+
+    chat: str
+    stream: str = ""
+    embeddings: str = ""
+    auth: AuthRow = AuthRow()
+    headers: dict[str, str] = {}
+
+
+NATIVE: Mapping[str, NativeRow] = MappingProxyType(
+    {
+        # The newer version 2026-10-21 refuses temperature, top_p and top_k.
+        "anthropic": NativeRow(
+            chat="/v1/messages",
+            auth=AuthRow(header="x-api-key", prefix=""),
+            headers={"anthropic-version": "2023-06-01"},
+        ),
+        # v1 does not have the previews.
+        "gemini": NativeRow(
+            chat="/v1beta/models/{model}:generateContent",
+            stream="/v1beta/models/{model}:streamGenerateContent?alt=sse",
+            embeddings="/v1beta/models/{model}:batchEmbedContents",
+            auth=AuthRow(header="x-goog-api-key", prefix=""),
+        ),
+        "cohere": NativeRow(chat="/v2/chat", embeddings="/v2/embed"),
+        "ollama": NativeRow(chat="/api/chat", embeddings="/api/embed"),
+    }
+)
+"""The dialects of `ProviderRow.dialect` besides OpenAI's."""
+
+
 class QuirksRow(Row, frozen=True):
-    """Parameter rules as data, applied to the top level of an OpenAI request body, in this order.
+    """Parameter rules as data, applied to the top level of a request body in the dialect that is spoken, in this order.
 
     `rename` old name → new name, `drop` names removed, `clamp` name → values allowed (anything else is
     removed), `defaults` name → value set when the caller gave none. `strip_tool_schema` lists JSON Schema
@@ -55,6 +124,12 @@ class QuirksRow(Row, frozen=True):
     defaults: dict[str, str | int | float | bool] = {}
     strip_tool_schema: tuple[str, ...] = ()
     model_prefix: str = ""
+
+
+class ModelQuirksRow(QuirksRow, frozen=True):
+    """Rules for some models, on top of their provider's: names, or patterns with `*` in them, in lower case."""
+
+    models: tuple[str, ...] = ()
 
 
 class StreamRow(Row, frozen=True):
@@ -187,13 +262,15 @@ class ProviderRow(Row, frozen=True):
 
     `base_url` has the form that the provider's official SDK takes and may hold `{name}` for each entry of
     `variables` (name → environment variable). `key_env` are environment names for a key besides
-    `<ID>_API_KEY` and `<ID>_API_KEYS`. `dialect` is what Keyrelay speaks to it now; `native_dialect` its own.
+    `<ID>_API_KEY` and `<ID>_API_KEYS`. `native_dialect` is its own; `dialect` is the one in which requests of OpenAI's
+    dialect go to it: OpenAI's where it has a compatible endpoint that is as good, whose paths are `paths`.
     `day_zone` is the IANA zone of its calendar day and month. Lower `priority` is tried first.
     `model_prefixes` lets unlisted names (`gemini-1.0-pro`) find this provider; `open_models` accepts any name.
     `local` marks a server of the operator's own: no quota, private addresses, slow first answer.
     `day_rolls` says that what the provider calls a day is the last 24 hours, not a calendar day. `refused_counts`:
     a call refused with 429 uses up a request all the same; true where nobody knows, since that is the safe side.
-    `organisation_headers` name, in lower case, the headers in which answers say whose key it was.
+    `insists`: it refuses a conversation in which a call of a tool comes back without the thoughts or the signature that
+    came with it. `organisation_headers` name, in lower case, the headers in which answers say whose key it was.
     """
 
     id: str
@@ -201,8 +278,8 @@ class ProviderRow(Row, frozen=True):
     base_url: str
     verified_at: dt.date
     priority: int
-    dialect: Literal["openai"] = "openai"
-    native_dialect: Literal["openai", "anthropic", "gemini", "cohere", "ollama"] = "openai"
+    dialect: ProviderDialect = "openai"
+    native_dialect: ProviderDialect = "openai"
     enabled: bool = True
     retired_on: dt.date | None = None
     variables: dict[str, str] = {}
@@ -213,6 +290,7 @@ class ProviderRow(Row, frozen=True):
     auth: AuthRow = AuthRow()
     paths: PathsRow = PathsRow()
     quirks: QuirksRow = QuirksRow()
+    model_quirks: tuple[ModelQuirksRow, ...] = ()
     stream: StreamRow = StreamRow()
     day_zone: str = "UTC"
     default_model: str = ""
@@ -222,6 +300,7 @@ class ProviderRow(Row, frozen=True):
     first_byte_timeout_s: float | None = None
     day_rolls: bool = False
     refused_counts: bool = True
+    insists: bool = False
     organisation_headers: tuple[str, ...] = ()
     limits: tuple[LimitRow, ...] = ()
     limit_headers: tuple[LimitHeadersRow, ...] = ()
@@ -231,3 +310,18 @@ class ProviderRow(Row, frozen=True):
     terms: TermsRow = TermsRow()
     price: PriceRow = PriceRow()
     docs_url: str = ""
+
+    def quirks_of(self, model: str) -> QuirksRow:
+        """The rules for a model: its provider's, and those for it alone, which come later and so decide."""
+        merged = self.quirks
+        for rules in self.model_quirks:
+            if any(fnmatchcase(model.lower(), pattern) for pattern in rules.models):
+                merged = QuirksRow(
+                    rename={**merged.rename, **rules.rename},
+                    drop=(*merged.drop, *rules.drop),
+                    clamp={**merged.clamp, **rules.clamp},
+                    defaults={**merged.defaults, **rules.defaults},
+                    strip_tool_schema=(*merged.strip_tool_schema, *rules.strip_tool_schema),
+                    model_prefix=rules.model_prefix or merged.model_prefix,
+                )
+        return merged

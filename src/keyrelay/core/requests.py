@@ -2,7 +2,21 @@
 
 import msgspec
 
+from keyrelay.core.conversation import Dialect
 from keyrelay.core.providers import Capability, Operation
+
+
+class Form(msgspec.Struct, frozen=True, eq=False):
+    """A form with files, as it came.
+
+    `content` is all of it; the name of the model is its bytes from `model_start` to `model_end`. `content_type` holds
+    the boundary.
+    """
+
+    content: memoryview
+    content_type: str
+    model_start: int
+    model_end: int
 
 
 class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -10,7 +24,9 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `fields` are the members of the body, values untouched. `needs` are the capabilities that a model must
     have. `wants_usage` says that the caller asked for usage in the stream. `max_output_tokens` is the caller's
-    own bound.
+    own bound. `dialect` is the one that the caller speaks; `headers` are those of the caller's that go on to a provider
+    that speaks it too. With a `form`, that is what goes out; `body` is then its texts in JSON, from which `fields` and
+    estimates are taken.
     """
 
     operation: Operation
@@ -21,3 +37,6 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[Capability, ...] = ()
     wants_usage: bool = False
     max_output_tokens: int | None = None
+    dialect: Dialect = "openai"
+    headers: tuple[tuple[str, str], ...] = ()
+    form: Form | None = None

@@ -10,19 +10,25 @@ from collections.abc import Mapping
 import msgspec
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope, ProviderError
+from keyrelay.core.providers import OPAQUE_OPERATIONS
 from keyrelay.core.records import Attempt, Reserved, milliseconds
 from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import failed_amounts, used_amounts
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.translation import Translator, WholeReading, is_plain
 from keyrelay.ports import Fault, Ports, Reservation, UpstreamAnswer, UpstreamCall
 from keyrelay.quota.values import Amounts
-from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.candidates import Candidate, Dropped
 from keyrelay.routing.classify import Classifier, Moment
+from keyrelay.routing.ways import Way
+from keyrelay.wire.dialects import Unreadable
 from keyrelay.wire.errors import embedded_status, read_error
-from keyrelay.wire.openai import asks_usage, encode_request, read_answer
+from keyrelay.wire.opaque import OpaqueStream, answer_type, encode_opaque, read_opaque
+from keyrelay.wire.openai import AnswerReading, asks_usage, encode_request, left_out_by, read_answer
 from keyrelay.wire.stream import StreamEnd, StreamReader
+from keyrelay.wire.translated import AnswerStream
 
 _OK = 200
 _USAGE_WORDS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
@@ -34,18 +40,19 @@ _FAULT_KINDS = {
 
 
 class WholeAnswer(msgspec.Struct, frozen=True):
-    """An answer in one piece."""
+    """An answer in one piece. `content_type` is the provider's own, where the caller gets that."""
 
     body: bytes
     usage: Usage | None
     answer: UpstreamAnswer
+    content_type: str = ""
 
 
 class OpenStream(msgspec.Struct, frozen=True):
     """A stream whose first content has come: `first` is what may go to the caller at once."""
 
     answer: UpstreamAnswer
-    reader: StreamReader
+    reader: AnswerStream
     first: bytes
 
 
@@ -59,13 +66,15 @@ class AttemptRunner:
         "_ledger",
         "_random",
         "_settings",
+        "_translator",
         "_upstream",
         "_without_usage",
         "redactor",
     )
 
-    def __init__(self, ports: Ports, *, settings: EngineSettings, learner: Learner) -> None:
+    def __init__(self, ports: Ports, *, settings: EngineSettings, learner: Learner, translator: Translator) -> None:
         self._learner = learner
+        self._translator = translator
         self._journal = ports.journal
         self._upstream = ports.upstream
         self._ledger = ports.ledger
@@ -92,10 +101,10 @@ class AttemptRunner:
             self._journal.reserved(_reserved(job, attempt))
         if candidate.clear_as_of != candidate.health.changes:
             candidate.begin(sent_s)
-        ask_usage = job.request.stream and self._asks_usage(job, candidate)
+        way = candidate.ways.of(job.request.dialect)[job.request.operation]
         outcome: WholeAnswer | OpenStream | Failure | ProviderError
         try:
-            call = self._call(job, candidate, started_at, ask_usage=ask_usage)
+            call = self._call(job, candidate, way, started_at)
             answer = await self._upstream.send(call)
             if isinstance(answer, Fault):
                 outcome = fault_failure(answer)
@@ -103,9 +112,9 @@ class AttemptRunner:
                 outcome = self._read_refusal(answer, reservation)
             elif answer.streaming:
                 self._ledger.answered(reservation, clock.epoch_s())
-                outcome = await self._begin_stream(job, answer, call.first_byte_at, hide_usage=ask_usage)
+                outcome = await self._begin_stream(job, candidate, way, answer, call.first_byte_at)
             else:
-                outcome = self._read_whole(job, answer)
+                outcome = self._read_whole(job, candidate, way, answer)
         except BaseException:
             candidate.released()
             self._settle(reservation, attempt, job.amounts, clock.epoch_s())
@@ -140,6 +149,8 @@ class AttemptRunner:
         error = problem if isinstance(problem, ProviderError) else None
         if isinstance(problem, ProviderError):
             problem = classifier.classify(problem, self._moment(candidate, now_s))
+            if problem.kind is FailureKind.MODEL and job.request.operation in OPAQUE_OPERATIONS:
+                problem = msgspec.structs.replace(problem, until_s=None)  # it may do all else that it is asked
         message, code = map(self.redactor.redact, (problem.message, problem.code))
         failure = msgspec.structs.replace(problem, message=message, code=code)
         self._settle(reservation, job.record.attempts[-1], failed_amounts(candidate, failure, job.amounts), now_s)
@@ -190,26 +201,49 @@ class AttemptRunner:
         self._without_usage.add(candidate.provider_id)
         return True
 
-    def _call(self, job: Job, candidate: Candidate, started_at: float, *, ask_usage: bool) -> UpstreamCall:
+    def _call(self, job: Job, candidate: Candidate, way: Way, started_at: float) -> UpstreamCall:
         request, provider, settings = job.request, candidate.provider, self._settings
-        row = provider.row
-        first_byte_s = settings.first_byte_s if request.stream else settings.answer_s
+        row, headers = provider.row, way.headers
+        parts: tuple[memoryview, ...] = ()
+        form = request.form
+        if request.operation in OPAQUE_OPERATIONS:
+            body, parts = encode_opaque(request, candidate.quirks.model_prefix, candidate.model)
+        elif is_plain(way, request):
+            quirks = candidate.quirks
+            body = encode_request(request, quirks, candidate.model, ask_usage=self._asks_usage(job, candidate))
+            if body is not request.body:
+                job.left_out = left_out_by(quirks, request.fields)
+        else:
+            body, headers = self._translated(job, candidate, way)
+        first_byte_s = settings.first_byte_s if request.stream and form is None else settings.answer_s
         if row.first_byte_timeout_s is not None:
             first_byte_s = max(first_byte_s, row.first_byte_timeout_s)
         first_byte_at, total_at = started_at + first_byte_s, job.total_at
         return UpstreamCall(
             origin=provider.origin,
-            target=candidate.operations[request.operation],
-            credential=candidate.credential,
-            headers=(*_HEADERS, *row.extra_headers.items()) if row.extra_headers else _HEADERS,
-            body=encode_request(request, row, candidate.model, ask_usage=ask_usage),
+            target=way.path_for(candidate.model, stream=request.stream),
+            credential=way.credential,
+            headers=headers,
+            body=body,
             first_byte_at=min(first_byte_at, total_at),
             total_at=total_at,
             max_body_bytes=settings.max_answer_bytes,
+            parts=parts,
+            content_type="" if form is None else form.content_type,
         )
 
+    def _translated(self, job: Job, candidate: Candidate, way: Way) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+        """Body and headers for a candidate that was chosen because it can be told what is asked."""
+        written = self._translator.written(job, candidate, way)
+        if isinstance(written, Dropped):
+            raise TypeError(written.text)
+        job.left_out = written.left_out
+        same = way.dialect == job.request.dialect
+        own = (*written.headers, *(job.request.headers if same else ()))
+        return written.body, tuple({**dict(way.headers), **dict(own)}.items()) if own else way.headers
+
     def _asks_usage(self, job: Job, candidate: Candidate) -> bool:
-        """Whether Keyrelay asks for the stream's usage on its own account."""
+        """Whether Keyrelay asks for the stream's usage on its own account, where OpenAI's dialect passes through."""
         return asks_usage(job.request, candidate.provider.row) and candidate.provider_id not in self._without_usage
 
     def _read_refusal(self, answer: UpstreamAnswer, reservation: Reservation) -> ProviderError:
@@ -219,25 +253,37 @@ class AttemptRunner:
         answer.close()
         return read_error(answer.status, body, answer.headers, now_s)
 
-    def _read_whole(self, job: Job, answer: UpstreamAnswer) -> WholeAnswer | Failure | ProviderError:
+    def _read_whole(
+        self, job: Job, candidate: Candidate, way: Way, answer: UpstreamAnswer
+    ) -> WholeAnswer | Failure | ProviderError:
         body = answer.body
         answer.close()
-        reading = read_answer(job.request.operation, body)
+        reading: AnswerReading | WholeReading | Unreadable
+        opaque, content_type = job.request.operation in OPAQUE_OPERATIONS, ""
+        if opaque:
+            content_type = answer_type(answer.headers.get("content-type", ""))
+            reading = read_opaque(job.request.operation, content_type, body)
+        elif is_plain(way, job.request):
+            reading = read_answer(job.request.operation, body)
+        else:
+            reading = self._translator.whole(job, candidate, way, body)
+        if isinstance(reading, WholeReading):
+            return WholeAnswer(reading.body, reading.usage, answer)
         if reading.is_error:
             return read_error(embedded_status(body), body, {}, self._clock.epoch_s())
-        if reading.problem:
+        if isinstance(reading, Unreadable) or reading.problem:
             return malformed(reading.problem)
-        if job.request.stream:
+        if job.request.stream and not opaque:  # some models take no notice of it
             return malformed("a stream was asked for and a whole answer came")
-        return WholeAnswer(body, reading.usage, answer)
+        return WholeAnswer(body, reading.usage, answer, content_type)
 
     async def _begin_stream(
-        self, job: Job, answer: UpstreamAnswer, first_at: float, *, hide_usage: bool
+        self, job: Job, candidate: Candidate, way: Way, answer: UpstreamAnswer, first_at: float
     ) -> OpenStream | Failure | ProviderError:
         if not job.request.stream:
             answer.close()
             return malformed("a whole answer was asked for and a stream came")
-        reader = StreamReader(hide_usage=hide_usage, max_event_bytes=self._settings.max_event_bytes)
+        reader = self._stream_reader(job, candidate, way)
         answer.deadline_at = first_at
         try:
             while True:
@@ -255,7 +301,15 @@ class AttemptRunner:
             if not reader.committed:
                 answer.close()
 
-    def _stream_failure(self, reader: StreamReader) -> Failure | ProviderError:
+    def _stream_reader(self, job: Job, candidate: Candidate, way: Way) -> AnswerStream:
+        max_event_bytes = self._settings.max_event_bytes
+        if job.request.operation in OPAQUE_OPERATIONS:
+            return OpaqueStream(max_event_bytes=self._settings.max_answer_bytes)  # an event may be a whole picture
+        if is_plain(way, job.request):
+            return StreamReader(hide_usage=self._asks_usage(job, candidate), max_event_bytes=max_event_bytes)
+        return self._translator.stream(job, candidate, way, max_event_bytes=max_event_bytes)
+
+    def _stream_failure(self, reader: AnswerStream) -> Failure | ProviderError:
         if reader.end is StreamEnd.ERROR:
             data = reader.error_data
             return read_error(embedded_status(data), data, {}, self._clock.epoch_s())
@@ -287,9 +341,6 @@ def _reserved(job: Job, attempt: Attempt) -> Reserved:
         amounts.usd_micros,
         amounts.units,
     )
-
-
-_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
 
 
 def fault_failure(fault: Fault) -> Failure:

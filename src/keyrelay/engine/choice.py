@@ -7,6 +7,7 @@ from keyrelay.core.providers import ModelRow
 from keyrelay.engine.amounts import expected_amounts
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
+from keyrelay.engine.translation import Translator, is_plain, way_of
 from keyrelay.ports import Ledger, Reservation
 from keyrelay.quota.learning import LearnedBook
 from keyrelay.quota.values import Refusal
@@ -20,12 +21,13 @@ _CONTEXT_SLACK = 1.25
 class Chooser:
     """Goes through a job's plan and reserves with the first candidate that can serve."""
 
-    __slots__ = ("_learner", "_ledger", "_random")
+    __slots__ = ("_learner", "_ledger", "_random", "_translator")
 
-    def __init__(self, ledger: Ledger, random: Callable[[], float], learner: Learner) -> None:
+    def __init__(self, ledger: Ledger, random: Callable[[], float], learner: Learner, translator: Translator) -> None:
         self._ledger = ledger
         self._random = random
         self._learner = learner
+        self._translator = translator
 
     def choose(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
         """The next candidate with its reservation; None, with the reasons in `job.drops`, when there is none."""
@@ -44,13 +46,15 @@ class Chooser:
     ) -> tuple[Candidate, Reservation] | None:
         """The first of a stage's candidates that can serve, with its reservation; those that will not are parked."""
         tried, avoided = job.tried, job.avoided
-        operation, any_fits = job.request.operation, not (job.plan.free_choice or job.small_models)
+        operation = job.request.operation
+        any_fits = job.request.dialect == "openai" and not (job.plan.free_choice or job.small_models)
         drops: dict[Candidate, Dropped] | None = None
         found = None
         for candidate in candidates:
             if candidate in tried or candidate.provider_id in avoided:
                 continue
-            dropped = None if any_fits and operation in candidate.operations else unfit(candidate, job)
+            way = candidate.openai_ways.get(operation) if any_fits else None
+            dropped = None if way is not None and not way.translated else self._unfit(candidate, job)
             if dropped is None and candidate.clear_as_of != candidate.health.changes:
                 dropped = gate(candidate, now_s)
             if dropped is None:
@@ -76,7 +80,7 @@ class Chooser:
             failure = job.tried.get(candidate)
             if (failure is not None and failure.kind not in FAULT_KINDS) or gate(candidate, now_s):
                 continue
-            if unfit(candidate, job):
+            if self._unfit(candidate, job):
                 continue
             taken = self._reserve(candidate, job, now_s)
             if not isinstance(taken, Refusal):
@@ -89,7 +93,9 @@ class Chooser:
             not any(circuit.suspect for circuit in candidate.circuits) and may_soon_serve(candidate, now_s)
             for stage in job.plan.stages
             for candidate in stage.candidates
-            if candidate not in job.tried and candidate.provider_id not in job.avoided and not unfit(candidate, job)
+            if candidate not in job.tried
+            and candidate.provider_id not in job.avoided
+            and not self._unfit(candidate, job)
         )
 
     def choose_beyond_belief(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
@@ -100,6 +106,21 @@ class Chooser:
             if not isinstance(taken, Refusal):
                 return candidate, taken
         return None
+
+    def _unfit(self, candidate: Candidate, job: Job) -> Dropped | None:
+        """Whether a candidate could not serve this request at any time, or cannot even be told what is asked.
+
+        Raise CallerError when the request is wrong in itself.
+        """
+        way = way_of(candidate, job.request)
+        if way is None:
+            text = f"{candidate.provider.row.name} has no {job.request.operation} endpoint"
+            return Dropped(DropReason.NO_OPERATION, text)
+        dropped = unfit(candidate, job)
+        if dropped is not None or is_plain(way, job.request):
+            return dropped
+        written = self._translator.written(job, candidate, way)
+        return written if isinstance(written, Dropped) else None
 
     def _reserve(
         self, candidate: Candidate, job: Job, now_s: float, *, beyond_belief: bool = False
@@ -129,14 +150,11 @@ def may_soon_serve(candidate: Candidate, now_s: float) -> bool:
 
 
 def unfit(candidate: Candidate, job: Job) -> Dropped | None:
-    """Whether a candidate could not serve this request at any time.
+    """Whether a candidate's model could not serve this request at any time.
 
     What the catalogue says of a model's abilities counts only where Keyrelay chooses the model; a caller who names
     one gets it, and the provider's own word.
     """
-    operation = job.request.operation
-    if operation not in candidate.operations:
-        return Dropped(DropReason.NO_OPERATION, f"{candidate.provider.row.name} has no {operation} endpoint")
     if candidate.model in job.small_models:
         return Dropped(DropReason.CONTEXT_TOO_SMALL, "the request is too large for this model")
     row = candidate.model_row if job.plan.free_choice else None

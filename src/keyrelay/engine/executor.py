@@ -17,6 +17,7 @@ from keyrelay.engine.pool import Pool
 from keyrelay.engine.proofs import Arrivals
 from keyrelay.engine.refusals import all_drops, caller_fault, deadline_passed, nothing_could_serve, still_crowded
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.translation import Translator
 from keyrelay.engine.waiting_room import Entry, Later, Unserved, WaitingRoom, earliest_slot
 from keyrelay.ports import Ports, Reservation
 from keyrelay.quota.values import Refusal
@@ -55,6 +56,7 @@ class Executor:
         *,
         settings: EngineSettings,
         learner: Learner,
+        translator: Translator,
     ) -> None:
         self._pool = pool
         self._attempts = attempts
@@ -64,7 +66,7 @@ class Executor:
         self._observer = ports.observer
         self._settings = settings
         self._random = ports.random
-        self._chooser = Chooser(ports.ledger, ports.random, learner)
+        self._chooser = Chooser(ports.ledger, ports.random, learner, translator)
         self._budget = RetryBudget(settings.retry)
         self._arrivals = Arrivals()
         self.room = WaitingRoom(settings.waiting, ports.clock, random=ports.random)

@@ -5,6 +5,7 @@ Everything that the answer says of itself (who gave it, after how many attempts,
 """
 
 from keyrelay.core.errors import CallerError
+from keyrelay.core.providers import OPAQUE_OPERATIONS
 from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
@@ -13,17 +14,20 @@ from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer
 from keyrelay.engine.cache import AnswerCache, Ride
 from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.executor import Executor
-from keyrelay.engine.heads import STREAM_HEAD, WHOLE_HEAD, served_by
+from keyrelay.engine.heads import STREAM_HEAD, WHOLE_HEAD, left_out, served_by, stream_head, whole_head
 from keyrelay.engine.jobs import NO_WISHES, Job, Wishes
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.patience import PatientSink
 from keyrelay.engine.pool import Plan, Pool
+from keyrelay.engine.recall import Recall
 from keyrelay.engine.relay import Relay
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.translation import Translator, account_of
 from keyrelay.engine.waiting_room import RoomView
 from keyrelay.ports import Ports, Reservation, Sink
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.resolve import near_matches
+from keyrelay.wire.dialects import Dialects
 
 _OK = 200
 
@@ -40,10 +44,12 @@ class Gateway:
         "_random",
         "_relay",
         "_settings",
+        "_translator",
         "answers",
         "decisions",
         "learner",
         "pool",
+        "recall",
     )
 
     def __init__(
@@ -53,6 +59,8 @@ class Gateway:
         *,
         settings: EngineSettings,
         learner: Learner,
+        dialects: Dialects,
+        recall: Recall,
         answers: AnswerCache | None = None,
     ) -> None:
         self.pool = pool
@@ -64,9 +72,13 @@ class Gateway:
         self._random = ports.random
         self.decisions = Decisions(pool, settings.kept_requests)
         self.learner = learner
-        self._attempts = AttemptRunner(ports, settings=settings, learner=learner)
-        self._executor = Executor(pool, self._attempts, ports, settings=settings, learner=learner)
-        self._relay = Relay(ports, settings=settings, redactor=learner.redactor)
+        self.recall = recall
+        self._translator = translator = Translator(dialects, recall, ports.clock)
+        self._attempts = AttemptRunner(ports, settings=settings, learner=learner, translator=translator)
+        self._executor = Executor(
+            pool, self._attempts, ports, settings=settings, learner=learner, translator=translator
+        )
+        self._relay = Relay(ports, settings=settings, redactor=learner.redactor, translator=translator)
 
     async def serve(
         self,
@@ -88,13 +100,16 @@ class Gateway:
         record.model_asked = request.model
         record.stream = request.stream
         plan = self._plan(request.model, wishes)
-        if self.answers is not None and not fresh:
+        if self.answers is not None and not fresh and request.dialect == "openai":
             asked = self.answers.asked(request, record, wishes, wishes.cache)
             if asked is not None:
                 return await self.answers.serve(asked, Ride(self, request, record, sink, wishes))
         total_s = self._settings.total_s if wishes.deadline_s is None else wishes.deadline_s
-        patient = PatientSink(sink, record.id) if request.stream else None
+        opaque = request.operation in OPAQUE_OPERATIONS  # asked for a stream, it may answer with something else
+        patient = PatientSink(sink, record.id) if request.stream and not opaque else None
         job = Job(request, record, plan, plan.estimate(request.body), record.started_at + total_s, wishes, patient)
+        if request.dialect != "openai" or "tools" in request.needs:
+            self._go_on_from(job)
         try:
             outcome, candidate, reservation = await self._executor.serve(job)
         except BaseException:
@@ -127,11 +142,25 @@ class Gateway:
             record.started_at = WRITTEN_DOWN
             self._observer.finished(record)
 
+    def _go_on_from(self, job: Job) -> None:
+        """Bring in what is remembered of the answers that a conversation goes on from. Raise CallerError."""
+        if job.request.dialect == "responses":
+            expanded = self.recall.responses.expand(job.request, job.record.client, now_s=self._clock.epoch_s())
+            if expanded is not job.request:
+                job.request = expanded
+                job.raw = job.plan.estimate(bytes(expanded.fields["input"]))
+        self._translator.find_account(job)
+        if job.account is not None:
+            account = job.account
+            job.plan = job.plan.preferring(lambda each: account_of(each) == account, self._random)
+
     def _plan(self, name: str, wishes: Wishes) -> Plan:
         plan = self.pool.plan(name)
         if plan is None:
             raise unknown_model(self.pool, name)
-        return plan.preferring(wishes.prefer, self._random) if wishes.prefer else plan
+        if not wishes.prefer:
+            return plan
+        return plan.preferring(lambda candidate: candidate.provider_id == wishes.prefer, self._random)
 
     def _whole(self, job: Job, answer: WholeAnswer, candidate: Candidate) -> tuple[bytes, bytes]:
         record, wishes = job.record, job.wishes
@@ -140,7 +169,8 @@ class Gateway:
         body = answer.body
         if wishes.shape_whole is not None:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
-        head = self._head(record, candidate, WHOLE_HEAD)
+        content_type = answer.content_type or (wishes.caller and wishes.caller.whole_type)
+        head = self._head(job, candidate, whole_head(content_type) if content_type else WHOLE_HEAD)
         self.decisions.keep(job, candidate, wishes.prefer)
         self.finish(record)
         return head, body
@@ -150,7 +180,8 @@ class Gateway:
     ) -> None:
         record, shape = job.record, job.wishes.shape_stream
         record.first_token_ms = milliseconds(self._clock.monotonic_s() - record.started_at)
-        head = self._head(record, candidate, STREAM_HEAD)
+        caller = job.wishes.caller
+        head = self._head(job, candidate, STREAM_HEAD if caller is None else stream_head(caller.stream_type))
 
         def settle() -> None:
             self._attempts.settle_stream(job, candidate, reservation)
@@ -161,8 +192,11 @@ class Gateway:
 
         await self._relay.run(job, stream, candidate, sink=sink, head=head, shape=shape, settle=settle)
 
-    def _head(self, record: RequestRecord, candidate: Candidate, rest: str) -> bytes:
+    def _head(self, job: Job, candidate: Candidate, rest: str) -> bytes:
         """The lines of an answer's head, each with its line end; none of the values can hold one."""
+        record = job.record
+        if job.left_out:
+            rest = left_out(job.left_out) + rest
         if not self._settings.answer_headers:
             return f"x-request-id: {record.id}\r\n{rest}".encode("ascii")
         own_ms = (self._clock.monotonic_s() - record.started_at) * 1000 - record.upstream_ms - record.waited_ms

@@ -1,10 +1,36 @@
 """The lines of answers' heads, each `name: value` with its line end."""
 
-STREAM_HEAD = "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
-WHOLE_HEAD = "content-type: application/json\r\n"
+from collections.abc import Iterable
+
+_LONGEST_LIST = 1_000
+
+
+def whole_head(content_type: str) -> str:
+    """What the head of an answer in one piece ends with."""
+    return f"content-type: {content_type}\r\n"
+
+
+def stream_head(content_type: str) -> str:
+    """What the head of a stream ends with: nobody on the way is to keep it or hold it back."""
+    return f"content-type: {content_type}\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
+
+
+STREAM_HEAD = stream_head("text/event-stream; charset=utf-8")
+WHOLE_HEAD = whole_head("application/json")
+
+
+def left_out(names: Iterable[str]) -> str:
+    """The line that names what of the request the provider could not be told."""
+    listed = ", ".join(dict.fromkeys(_printable(name) for name in names))
+    return f"x-keyrelay-left-out: {listed[:_LONGEST_LIST]}\r\n"
+
+
+def _printable(name: str) -> str:
+    """A name without whatever may not stand in a head."""
+    return "".join(sign if " " <= sign <= "~" else "?" for sign in name)
 
 
 def served_by(provider: str, model: str, key: str) -> str:
     """The lines that say who answered; none of the values can hold a line end."""
-    said = ("".join(sign if " " <= sign <= "~" else "?" for sign in name) for name in (provider, model, key))
+    said = map(_printable, (provider, model, key))
     return "x-keyrelay-provider: {}\r\nx-keyrelay-model: {}\r\nx-keyrelay-key: {}\r\n".format(*said)

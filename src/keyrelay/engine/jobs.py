@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping
 
 import msgspec
 
+from keyrelay.core.conversation import Conversation, EmbeddingsAsked
 from keyrelay.core.failures import Failure
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
@@ -15,12 +16,14 @@ from keyrelay.quota.fairness import Priority
 from keyrelay.quota.values import Amounts
 from keyrelay.routing.candidates import Candidate, Dropped
 from keyrelay.wire.cache_wishes import AS_CONFIGURED, CacheWishes
+from keyrelay.wire.dialects import CallerCodec, Written
 
 
 class Wishes(msgspec.Struct, frozen=True):
     """What a caller may ask for in headers: a deadline in seconds, a provider to try first, a class to wait in.
 
-    `cache` is what it wants of the response cache.
+    `cache` is what it wants of the response cache. `caller` writes its answer, where that is not the usual codec of its
+    dialect; unless `passes`, nothing goes through as it is, whatever the provider speaks.
     """
 
     deadline_s: float | None = None
@@ -29,6 +32,8 @@ class Wishes(msgspec.Struct, frozen=True):
     shape_whole: WholeShape | None = None
     shape_stream: StreamShape | None = None
     cache: CacheWishes = AS_CONFIGURED
+    caller: CallerCodec | None = None
+    passes: bool = True
 
 
 NO_WISHES = Wishes()
@@ -43,7 +48,10 @@ class Job(msgspec.Struct, eq=False):
     when that was sent. `tried` holds the last failure of each candidate that was called, `drops` why each was passed
     over, `parked` those that were left out because of what was found a moment ago, `avoided` the providers that failed
     it, `faults` how many calls failed because of a provider, `small_models` the models that it does not fit into,
-    `beyond_belief` that it has tested whether a believed limit is one.
+    `beyond_belief` that it has tested whether a believed limit is one. `conversation` and `asked` are the request in
+    the canonical form, once that has been needed; `written` is what it becomes for each dialect, provider, model and
+    account, or why it cannot. `account` is the one that signed parts of it, None when none did. `left_out` names what
+    the candidate that was called last could not be told.
     """
 
     request: CallRequest
@@ -62,6 +70,11 @@ class Job(msgspec.Struct, eq=False):
     beliefs: list[Candidate] = []
     small_models: set[str] = set()
     faults: int = 0
+    conversation: Conversation | None = None
+    asked: EmbeddingsAsked | None = None
+    written: dict[tuple[str, str, str, str], Written | Dropped] = {}
+    account: str | None = None
+    left_out: tuple[str, ...] = ()
     beyond_belief: bool = False
 
     @property

@@ -14,6 +14,7 @@ from keyrelay.routing.classify import Classifier
 from keyrelay.routing.health import Health
 from keyrelay.routing.policies import Stage
 from keyrelay.routing.resolve import StageTargets, resolve
+from keyrelay.routing.ways import KeyWays, ways_of
 
 MAX_PLANS = 10_000
 
@@ -43,15 +44,15 @@ class Plan:
         """All candidates in the order of the stages."""
         return (candidate for stage in self.stages for candidate in stage.candidates)
 
-    def preferring(self, provider_id: str, random: Callable[[], float]) -> "Plan":
-        """The same plan with one provider's candidates in front."""
+    def preferring(self, is_wanted: Callable[[Candidate], bool], random: Callable[[], float]) -> "Plan":
+        """The same plan with some candidates in front."""
         first = []
         rest = []
         for stage in self.stages:
-            wanted = [candidate for candidate in stage.candidates if candidate.provider.id == provider_id]
+            wanted = [candidate for candidate in stage.candidates if is_wanted(candidate)]
             if wanted:
                 first.append(stage.subset(wanted, random))
-                others = [candidate for candidate in stage.candidates if candidate.provider.id != provider_id]
+                others = [candidate for candidate in stage.candidates if not is_wanted(candidate)]
                 if others:
                     rest.append(stage.subset(others, random))
             else:
@@ -76,6 +77,7 @@ class Pool:
         "_keys",
         "_plans",
         "_vocabulary_of",
+        "_ways",
         "calibrations",
         "health",
         "snapshot",
@@ -109,6 +111,7 @@ class Pool:
         self._keys = keys
         self._plans: dict[str, Plan] = {}
         self._candidates: dict[str, Candidate] = {}
+        self._ways: dict[str, KeyWays] = {}
         self._classifiers = {provider.id: Classifier(provider.row.failures) for provider in snapshot.providers.values()}
 
     def plan(self, name: str) -> Plan | None:
@@ -153,7 +156,11 @@ class Pool:
                 del self._candidates[next(iter(self._candidates))]
             provider = self.snapshot.providers[target.provider_id]
             calibration = self.calibrations.of(provider.id, target.model)
-            candidate = self._candidates[name] = Candidate(provider, key, target.model, self.health, calibration)
+            ways = self._ways.get(key.id)
+            if ways is None:
+                ways = self._ways[key.id] = ways_of(provider, key)
+            candidate = Candidate(provider, key, target.model, self.health, calibration, ways=ways)
+            self._candidates[name] = candidate
             if self._vocabulary_of is not None:
                 candidate.tokeniser = self._vocabulary_of(target.model)
         return candidate

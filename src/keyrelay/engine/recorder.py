@@ -93,8 +93,8 @@ class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     interval_s: float = 0.5
-    max_rows: int = 2000
-    max_bytes: int = 1024 * 1024
+    max_rows: int = 4000
+    max_bytes: int = 2 * 1024 * 1024
     backoff_s: float = 0.5
     max_backoff_s: float = 5.0
     write_timeout_s: float = 60.0

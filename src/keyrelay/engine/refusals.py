@@ -14,7 +14,14 @@ MAX_LISTED = 100
 _LONGEST_SDK_WAIT_S = 120.0
 """The official SDKs do not retry when told to wait longer."""
 _DEFAULT_WAIT_S = 5.0
-_UNSERVABLE = frozenset({DropReason.NO_OPERATION, DropReason.NO_CAPABILITY, DropReason.CONTEXT_TOO_SMALL})
+_UNSERVABLE = frozenset(
+    {
+        DropReason.NO_OPERATION,
+        DropReason.NO_CAPABILITY,
+        DropReason.INEXPRESSIBLE,
+        DropReason.CONTEXT_TOO_SMALL,
+    }
+)
 _KIND_BY_STATUS = {
     400: "invalid_request_error",
     404: "invalid_request_error",

@@ -9,16 +9,19 @@ from collections.abc import Callable
 
 from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
+from keyrelay.core.providers import OPAQUE_OPERATIONS
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
 from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.shapes import StreamShape
+from keyrelay.engine.translation import Translator
 from keyrelay.ports import Ports, Sink
 from keyrelay.routing.candidates import Candidate
-from keyrelay.wire.errors import encode_error_event, read_error
-from keyrelay.wire.stream import StreamEnd, StreamReader
+from keyrelay.wire.errors import read_error
+from keyrelay.wire.stream import StreamEnd
+from keyrelay.wire.translated import AnswerStream
 
 _STATUS_OF_BREAK = 502
 
@@ -26,13 +29,14 @@ _STATUS_OF_BREAK = 502
 class Relay:
     """Relays one stream after another; holds no state of any."""
 
-    __slots__ = ("_clock", "_journal", "_random", "_settings", "redactor")
+    __slots__ = ("_clock", "_journal", "_random", "_settings", "_translator", "redactor")
 
-    def __init__(self, ports: Ports, *, settings: EngineSettings, redactor: Redactor) -> None:
+    def __init__(self, ports: Ports, *, settings: EngineSettings, redactor: Redactor, translator: Translator) -> None:
         self._clock = ports.clock
         self._journal = ports.journal
         self._settings = settings
         self._random = ports.random
+        self._translator = translator
         self.redactor = redactor
 
     def configure(self, settings: EngineSettings) -> None:
@@ -74,7 +78,7 @@ class Relay:
             record.usage = stream.reader.usage or _observed(stream.reader, job)
             settle()
         if failure is not None:
-            last += encode_error_event(_broken(failure, job))
+            last += self._translator.broken(job, stream.reader, _broken(failure, job))
         elif shape is not None:
             last += shape.end(provider=record.provider, model=record.model, usage=stream.reader.usage)
         if self._journal is not None and self._journal.syncs:
@@ -183,9 +187,10 @@ class _Tap:
         return f"<Tap {'stopped' if self.stopped else 'open'}, {len(self._left)} bytes left>"
 
 
-def _observed(reader: StreamReader, job: Job) -> Usage:
-    """Usage of a stream that reported none: the estimate of the prompt, and a token for each event seen."""
-    return Usage(job.amounts.input_tokens, reader.content_events, estimated=True)
+def _observed(reader: AnswerStream, job: Job) -> Usage:
+    """Usage of a stream that reported none: the estimate of the prompt, and a token for each event with words in it."""
+    spoken = 0 if job.request.operation in OPAQUE_OPERATIONS else reader.content_events
+    return Usage(job.amounts.input_tokens, spoken, estimated=True)
 
 
 def _broken(failure: Failure, job: Job) -> CallerError:

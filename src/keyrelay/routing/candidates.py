@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from keyrelay.core.configuration import Credential, Key, Provider
+from keyrelay.core.configuration import Key, Provider
 from keyrelay.core.failures import (
     CALLER_KINDS,
     FAULT_KINDS,
@@ -16,12 +16,13 @@ from keyrelay.core.failures import (
     FailureScope,
 )
 from keyrelay.core.limits import LimitSource, Unit, WindowKind
-from keyrelay.core.providers import OPERATIONS, ModelRow
+from keyrelay.core.providers import ModelRow
 from keyrelay.quota.calibration import Calibration
 from keyrelay.quota.limits import limits_on_path
 from keyrelay.quota.values import Refusal
 from keyrelay.routing.circuit import Circuit
 from keyrelay.routing.health import Health, Proof, cell_names
+from keyrelay.routing.ways import KeyWays, ways_of
 
 _UNPROVING_KINDS = frozenset(
     {FailureKind.AUTH, FailureKind.BILLING, FailureKind.QUOTA, FailureKind.RATE, FailureKind.PERMISSION}
@@ -44,6 +45,7 @@ class DropReason(StrEnum):
     UNPROVEN = "unproven"  # another request is finding out whether it works
     NO_OPERATION = "no_operation"  # the provider has no such endpoint
     NO_CAPABILITY = "no_capability"  # the model cannot do what is asked
+    INEXPRESSIBLE = "inexpressible"  # the provider's dialect has no words for what is asked
     CONTEXT_TOO_SMALL = "context_too_small"
     FAILED = "failed"  # tried for this request, and failed
 
@@ -89,10 +91,11 @@ class Candidate:
     None when nobody knows, and `unit_price` what it takes of the provider's own units. `counts_money` and
     `counts_units` say that one of its limits is about them, `counts_costs` that either does; `unpriced` says why such a
     limit of the operator's could not be kept. `says_limits` says that its answers' headers may tell of limits,
-    `tokeniser` names the vocabulary that counts its prompts, empty when none does. `credential` is its key as the
-    transport sends it, `operations` are those that its provider has, with their paths. `head_lines` is what an answer's
-    head says of it, made once by the engine. `used` is a count of uses that halves every minute, kept when `least_used`
-    has `tracked` it; `used_at_s` is when it was brought up to date.
+    `tokeniser` names the vocabulary that counts its prompts, empty when none does. `quirks` are the parameter rules of
+    its model, `ways` the operations that its provider has, and how they are called; `openai_ways` are those of requests
+    in OpenAI's dialect. `head_lines` is what an answer's head says of it, made once by the engine. `used` is a count of
+    uses that halves every minute, kept when `least_used` has `tracked` it; `used_at_s` is when it was brought up to
+    date.
     """
 
     __slots__ = (
@@ -104,13 +107,12 @@ class Candidate:
         "counts_costs",
         "counts_money",
         "counts_units",
-        "credential",
         "head_lines",
         "health",
         "id",
         "key",
         "model",
-        "operations",
+        "openai_ways",
         "own_path",
         "path",
         "path_as_of",
@@ -118,6 +120,7 @@ class Candidate:
         "proofs",
         "provider",
         "provider_id",
+        "quirks",
         "says_limits",
         "tokeniser",
         "tracked",
@@ -125,10 +128,18 @@ class Candidate:
         "unpriced",
         "used",
         "used_at_s",
+        "ways",
     )
 
     def __init__(
-        self, provider: Provider, key: Key, model: str, health: Health, calibration: Calibration | None = None
+        self,
+        provider: Provider,
+        key: Key,
+        model: str,
+        health: Health,
+        calibration: Calibration | None = None,
+        *,
+        ways: KeyWays | None = None,
     ) -> None:
         self.provider = provider
         self.key = key
@@ -142,17 +153,14 @@ class Candidate:
         self.tracked = False
         self.head_lines = ""
         self.says_limits = bool(provider.row.limit_headers or provider.row.organisation_headers)
-        paths = {operation: provider.path_of(operation) for operation in OPERATIONS}
-        self.operations = {operation: path for operation, path in paths.items() if path}
-        auth = provider.row.auth
-        self.credential = (
-            Credential(provider.origin, auth.header, auth.prefix, key.secret) if key.secret is not None else None
-        )
+        self.ways = ways or ways_of(provider, key)
+        self.openai_ways = self.ways.openai
         self.own_path = limits_on_path(
             provider.limits, provider_id=provider.id, account=key.account, key_label=key.label, model=model
         )
         self.path = self.own_path
         self.path_as_of = -1
+        self.quirks = provider.row.quirks_of(model)
         self.price = provider.prices.find(model)
         self.unit_price = provider.unit_prices.find(model)
         units = {limit.limit.unit for limit in self.path}

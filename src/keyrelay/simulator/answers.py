@@ -1,34 +1,46 @@
-"""What a simulated model answers: decided from the prompt alone, so that the same request gets the same answer."""
+"""What a simulated model answers: decided from the prompt alone, so that the same request gets the same answer.
+
+It does as the prompt says, whatever the dialect:
+
+    call NAME {"a": 1}     calls that tool with these arguments, one call for each such line
+    a tool's name          calls the tool with arguments that fit its schema
+    think                  thinks before it answers
+    anything else          an answer that begins with the user's words, or with what tools said, or with what was sent
+"""
 
 import hashlib
 import math
 import random
+import re
 from array import array
 from base64 import b64encode
 from typing import Any
 
 import msgspec
 
-from keyrelay.simulator.prompts import Prompt, embedding_inputs
+from keyrelay.simulator.asking import Prompt, Tool
 from keyrelay.simulator.schemas import instance_of
-from keyrelay.simulator.texts import Corpus, count_text, cut_characters
+from keyrelay.simulator.texts import Corpus, count_text, cut_characters, cut_words
 
 _DEFAULT_DIMENSIONS = 768
 _MAX_DIMENSIONS = 8192
 _REASONING_TOKENS = 16
-_JSON_OBJECT = {
-    "type": "object",
-    "properties": {"answer": {"type": "string"}, "confidence": {"type": "number", "minimum": 0, "maximum": 1}},
-    "required": ["answer", "confidence"],
-}
+_QUOTED_CHARACTERS = 80
+_QUOTED_RESULT_CHARACTERS = 400
+_CALL = re.compile(r"^[ \t]*call[ \t]+([\w.:-]+)[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_THINK = re.compile(r"\bthink\b", re.IGNORECASE)
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """A call of one of the caller's tools; `arguments` is JSON text."""
+    """A call of one of the caller's tools; `arguments` is JSON text, or free text of a `custom` one.
+
+    `id` is bare hexadecimal: each dialect gives its ids a form of its own.
+    """
 
     id: str
     name: str
     arguments: str
+    custom: bool = False
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -38,7 +50,20 @@ class Answer(msgspec.Struct, kw_only=True):
     reasoning: list[str] = []
     tool_calls: list[ToolCall] = []
     finish: str = "stop"
+    stop_sequence: str = ""
     input_tokens: int = 0
+    cached_tokens: int = 0
+    written_tokens: int = 0
+
+    @property
+    def text(self) -> str:
+        """All of the text."""
+        return "".join(self.tokens)
+
+    @property
+    def thoughts(self) -> str:
+        """All of the reasoning."""
+        return "".join(self.reasoning)
 
     @property
     def output_tokens(self) -> int:
@@ -56,22 +81,25 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answer(prompt: Prompt, corpus: Corpus, number: int, *, size: Size, reasons: bool = False) -> Answer:
-    """Answer a chat or completion prompt; `number` chooses among all answers that would do."""
-    result = Answer(input_tokens=prompt.input_tokens)
+    """Answer a chat or completion prompt; `number` chooses among all answers that would do.
+
+    `reasons` is whether the model thinks when neither the caller nor the prompt says so.
+    """
+    result = Answer(
+        input_tokens=prompt.input_tokens, cached_tokens=prompt.cached_tokens, written_tokens=prompt.written_tokens
+    )
     if prompt.blocked:
         result.finish = "content_filter"
         return result
     if size.exact_tokens:
         result.tokens = corpus.exactly(number, size.exact_tokens)
         return result
-    tools = chosen_tools(prompt)
-    if tools:
-        source = random.Random(number)  # noqa: S311 - arguments of a pretended call
-        result.tool_calls = [_call(tool, number + at, source) for at, tool in enumerate(tools)]
+    if prompt.thinks or (prompt.thinks is None and (reasons or _THINK.search(prompt.text))):
+        result.reasoning = corpus.exactly(number + 1, _REASONING_TOKENS)
+    result.tool_calls = _tool_calls(prompt, number)
+    if result.tool_calls:
         result.finish = "tool_calls"
         return result
-    if reasons and prompt.body.get("reasoning_effort") != "none":
-        result.reasoning = corpus.exactly(number + 1, _REASONING_TOKENS)
     result.tokens = _content(prompt, corpus, number, size)
     _stop_early(result, prompt.stop)
     _bound(result, prompt.max_tokens)
@@ -79,20 +107,37 @@ def answer(prompt: Prompt, corpus: Corpus, number: int, *, size: Size, reasons: 
 
 
 def _content(prompt: Prompt, corpus: Corpus, number: int, size: Size) -> list[str]:
-    schema = wanted_schema(prompt.body.get("response_format"))
-    if schema is not None:
+    if prompt.schema is not None:
         source = random.Random(number)  # noqa: S311 - a pretended answer
-        return cut_characters(msgspec.json.encode(instance_of(schema, source)).decode())
+        return cut_characters(msgspec.json.encode(instance_of(prompt.schema, source)).decode())
     span = max(size.most_tokens - size.least_tokens, 0) + 1
-    return corpus.sentences(number, size.least_tokens + number % span)
+    opening = cut_words(_opening(prompt))
+    tokens = corpus.sentences(number, max(size.least_tokens + number % span - len(opening), 1))
+    if opening:
+        opening[0] = opening[0].lstrip()
+        tokens[0] = f" {tokens[0]}"
+    return opening + tokens
+
+
+def _opening(prompt: Prompt) -> str:
+    """What shows that the request was understood."""
+    said = [f"The tool said {_quoted(result, _QUOTED_RESULT_CHARACTERS)}." for result in prompt.results]
+    if prompt.text and not said:
+        said.append(f"You said {_quoted(prompt.text, _QUOTED_CHARACTERS)}.")
+    said += [f"I got {media}." for media in prompt.media]
+    return " ".join(said)
+
+
+def _quoted(text: str, characters: int) -> str:
+    return f'"{" ".join(text.split())[:characters].rstrip()}"'
 
 
 def _stop_early(result: Answer, stops: tuple[str, ...]) -> None:
-    text = "".join(result.tokens)
-    ends = [at for at in (text.find(stop) for stop in stops if stop) if at >= 0]
+    text = result.text
+    ends = [(at, stop) for at, stop in ((text.find(stop), stop) for stop in stops if stop) if at >= 0]
     if not ends:
         return
-    room = min(ends)
+    room, result.stop_sequence = min(ends)
     kept: list[str] = []
     for token in result.tokens:
         if room <= 0:
@@ -108,52 +153,56 @@ def _bound(result: Answer, most: int | None) -> None:
         return
     result.reasoning = result.reasoning[:most]
     result.tokens = result.tokens[: max(most - len(result.reasoning), 0)]
-    result.finish = "length"
+    result.finish, result.stop_sequence = "length", ""
 
 
-def chosen_tools(prompt: Prompt) -> list[dict[str, Any]]:
-    """The functions that the model calls: the one named, the first if one is required, those the prompt names."""
-    choice = prompt.body.get("tool_choice")
-    listed = prompt.body.get("tools")
-    if not isinstance(listed, list) or choice == "none":
+def _tool_calls(prompt: Prompt, number: int) -> list[ToolCall]:
+    """The calls that the prompt spells out, else of the tools named in it, of one if one is required."""
+    tools = {tool.name: tool for tool in prompt.tools}
+    if prompt.callable_names:
+        tools = {name: tool for name, tool in tools.items() if name in prompt.callable_names}
+    if prompt.calling == "none" or not tools:
         return []
-    tools = [t["function"] for t in listed if isinstance(t, dict) and isinstance(t.get("function"), dict)]
-    if isinstance(choice, dict):
-        name = choice.get("function", {}).get("name")
-        return [tool for tool in tools if tool.get("name") == name]
-    mentioned = []
-    if prompt.last_role == "user":
-        mentioned = [tool for tool in tools if str(tool.get("name", "")) in prompt.text]
-    if not mentioned and choice in ("required", "any"):
-        return tools[:1]
-    return mentioned[:1] if prompt.body.get("parallel_tool_calls") is False else mentioned
+    wanted = [(tools[name], given) for name, given in _CALL.findall(prompt.text) if name in tools]
+    if not wanted and prompt.text and not prompt.results:
+        wanted = [(tool, "") for name, tool in tools.items() if name in prompt.text]
+    if not wanted and prompt.calling == "required":
+        wanted = [(next(iter(tools.values())), "")]
+    if not prompt.parallel:
+        wanted = wanted[:1]
+    source = random.Random(number)  # noqa: S311 - arguments of a pretended call
+    return [_call(tool, given, number + at, source) for at, (tool, given) in enumerate(wanted)]
 
 
-def _call(tool: dict[str, Any], number: int, source: random.Random) -> ToolCall:
-    arguments = instance_of(tool.get("parameters") or {"type": "object"}, source)
-    digest = hashlib.blake2b(f"{tool.get('name')}{number}".encode(), digest_size=12).hexdigest()
-    return ToolCall(f"call_{digest}", str(tool.get("name")), msgspec.json.encode(arguments).decode())
+def _call(tool: Tool, given: str, number: int, source: random.Random) -> ToolCall:
+    arguments = given if tool.custom or _is_object(given) else _arguments(tool, source)
+    digest = hashlib.blake2b(f"{tool.name}{number}".encode(), digest_size=12).hexdigest()
+    return ToolCall(digest, tool.name, arguments, tool.custom)
 
 
-def wanted_schema(response_format: Any) -> Any:
-    """The JSON schema that the answer has to satisfy, None for free text."""
-    if not isinstance(response_format, dict):
-        return None
-    if response_format.get("type") == "json_object":
-        return response_format.get("schema", _JSON_OBJECT)
-    if response_format.get("type") == "json_schema":
-        return response_format.get("json_schema", {}).get("schema", _JSON_OBJECT)
-    return None
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except msgspec.DecodeError:
+        return False
+
+
+def _arguments(tool: Tool, source: random.Random) -> str:
+    return msgspec.json.encode(instance_of(tool.schema or {"type": "object"}, source)).decode()
 
 
 def embeddings(prompt: Prompt) -> list[Any]:
     """One unit vector for each input, the same for the same text, as the caller wants it: floats or base64."""
-    wanted = prompt.body.get("dimensions")
-    dimensions = min(wanted, _MAX_DIMENSIONS) if isinstance(wanted, int) and wanted > 0 else _DEFAULT_DIMENSIONS
-    vectors = [_vector(item, dimensions) for item in embedding_inputs(prompt.body)]
-    if prompt.body.get("encoding_format") == "base64":
+    vectors = unit_vectors(prompt)
+    if prompt.encoding == "base64":
         return [b64encode(vector.tobytes()).decode() for vector in vectors]
     return [vector.tolist() for vector in vectors]
+
+
+def unit_vectors(prompt: Prompt) -> "list[array[float]]":
+    """The vectors as 32-bit floats."""
+    wanted = prompt.dimensions or _DEFAULT_DIMENSIONS
+    return [_vector(item, min(wanted, _MAX_DIMENSIONS)) for item in prompt.inputs]
 
 
 def _vector(item: str | list[int], dimensions: int) -> "array[float]":

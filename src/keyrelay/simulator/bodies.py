@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from keyrelay.simulator.answers import Answer
+from keyrelay.simulator.answers import Answer, ToolCall
+from keyrelay.simulator.signatures import seal
 from keyrelay.simulator.styles import Style
 
 _encode = msgspec.json.encode
@@ -17,7 +18,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What stands around an answer.
 
     `usage` says where a stream's usage goes: into an event of its own (`event`), onto the last one (`last`), or
-    nowhere. `forced_usage` replaces the true figures.
+    nowhere. `forced_usage` replaces the true figures. `shows_thoughts` is whether the caller wants to read them.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     style: Style
     usage: Literal["event", "last", "none"] = "none"
     forced_usage: Any = msgspec.UNSET
+    shows_thoughts: bool = True
 
 
 class Events(msgspec.Struct, kw_only=True):
@@ -53,8 +55,13 @@ def usage_of(answer: Answer, envelope: Envelope) -> Any:
         "completion_tokens": output,
         "total_tokens": answer.input_tokens + answer.output_tokens,
     }
-    if reasoning:
+    if reasoning or envelope.style.details:
         usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    if answer.cached_tokens or envelope.style.details:
+        usage["prompt_tokens_details"] = {"cached_tokens": answer.cached_tokens}
+    if envelope.style.cache_counts:
+        usage["prompt_cache_hit_tokens"] = answer.cached_tokens
+        usage["prompt_cache_miss_tokens"] = answer.input_tokens - answer.cached_tokens
     return usage
 
 
@@ -77,18 +84,34 @@ def whole(answer: Answer, envelope: Envelope, *, body_bytes: int = 0) -> dict[st
 
 
 def _choice(answer: Answer, envelope: Envelope) -> dict[str, Any]:
-    text = "".join(answer.tokens)
     if envelope.operation == "completions":
-        return {"index": 0, "text": text, "logprobs": None, "finish_reason": answer.finish}
-    message: dict[str, Any] = {"role": "assistant", "content": None if answer.tool_calls else text}
-    if answer.reasoning and envelope.style.reasoning_field:
-        message[envelope.style.reasoning_field] = "".join(answer.reasoning)
+        return {"index": 0, "text": answer.text, "logprobs": None, "finish_reason": answer.finish}
+    message: dict[str, Any] = {"role": "assistant", "content": None if answer.tool_calls else answer.text}
+    thoughts = answer.thoughts if envelope.shows_thoughts else ""
+    if thoughts and envelope.style.reasoning_field:
+        message[envelope.style.reasoning_field] = thoughts
+    if thoughts and envelope.style.thinking_parts:
+        text = [{"type": "text", "text": answer.text}] if answer.tokens else []
+        message["content"] = [thinking_part(thoughts), *text]
     if answer.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in answer.tool_calls
-        ]
+        message["tool_calls"] = [call_of(call, at, envelope) for at, call in enumerate(answer.tool_calls)]
     return {"index": 0, "message": message, "finish_reason": answer.finish}
+
+
+def thinking_part(text: str) -> dict[str, Any]:
+    """Thoughts as a part of a content (Mistral)."""
+    return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+
+
+def call_of(call: ToolCall, at: int, envelope: Envelope) -> dict[str, Any]:
+    """A whole call of a tool."""
+    made: dict[str, Any] = {"id": envelope.style.call_id.format(call.id)}
+    if call.custom:
+        return {**made, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    made |= {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    if envelope.style.signs_calls and not at:
+        made["extra_content"] = {"google": {"thought_signature": seal("gemini", call.id)}}
+    return made
 
 
 def _stretch(choice: dict[str, Any], missing: int) -> None:
@@ -106,7 +129,7 @@ def events(answer: Answer, envelope: Envelope) -> Events:
         last = frame.event(b'"text":""', finish=answer.finish, usage=_last_usage(answer, envelope))
     else:
         opening.append(frame.delta({"role": "assistant", "content": ""}))
-        content = _content_events(answer, frame, envelope.style)
+        content = _content_events(answer, frame, envelope)
         last = frame.event(b'"delta":{}', finish=answer.finish, usage=_last_usage(answer, envelope))
     closing = [last]
     if envelope.usage == "event":
@@ -123,17 +146,25 @@ def _last_usage(answer: Answer, envelope: Envelope) -> dict[str, Any] | None:
     return members or None
 
 
-def _content_events(answer: Answer, frame: "_Frame", style: Style) -> list[bytes]:
-    sent = [frame.delta({style.reasoning_field: token}) for token in answer.reasoning if style.reasoning_field]
+def _content_events(answer: Answer, frame: "_Frame", envelope: Envelope) -> list[bytes]:
+    style = envelope.style
+    thoughts = answer.reasoning if envelope.shows_thoughts else []
+    sent = [frame.delta({style.reasoning_field: token}) for token in thoughts if style.reasoning_field]
+    sent += [frame.delta({"content": [thinking_part(token)]}) for token in thoughts if style.thinking_parts]
     sent += [frame.event(b'"delta":{"content":%b}' % _encode(token)) for token in answer.tokens]
     for index, call in enumerate(answer.tool_calls):
-        function = {"name": call.name, "arguments": ""}
-        sent.append(
-            frame.delta({"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": function}]})
-        )
-        for at in range(0, len(call.arguments), _FRAGMENT_CHARACTERS):
-            part = {"arguments": call.arguments[at : at + _FRAGMENT_CHARACTERS]}
-            sent.append(frame.delta({"tool_calls": [{"index": index, "function": part}]}))
+        sent += _call_events(call_of(call, index, envelope), index, frame)
+    return sent
+
+
+def _call_events(call: dict[str, Any], index: int, frame: "_Frame") -> list[bytes]:
+    """A call piece by piece: first all but its arguments."""
+    kind, member = ("custom", "input") if call["type"] == "custom" else ("function", "arguments")
+    text = call[kind][member]
+    sent = [frame.delta({"tool_calls": [{"index": index, **call, kind: {**call[kind], member: ""}}]})]
+    for at in range(0, len(text), _FRAGMENT_CHARACTERS):
+        part = {member: text[at : at + _FRAGMENT_CHARACTERS]}
+        sent.append(frame.delta({"tool_calls": [{"index": index, kind: part}]}))
     return sent
 
 

@@ -1,13 +1,13 @@
 """Composing the answer to an admitted call: what its key, its body, the seed and the size headers make of it."""
 
 import zlib
-from typing import Any, Literal
+from typing import Literal
 
 from keyrelay.core.providers import ModelRow, ProviderRow
-from keyrelay.simulator.answers import Size, answer, embeddings
+from keyrelay.simulator.answers import Size, answer
 from keyrelay.simulator.bodies import Envelope
 from keyrelay.simulator.exchange import Exchange
-from keyrelay.simulator.prompts import Prompt
+from keyrelay.simulator.routes import GENERATED
 from keyrelay.simulator.styles import style_of
 from keyrelay.simulator.texts import Corpus
 
@@ -34,35 +34,26 @@ class Composer:
         prompt, call = exchange.prompt, exchange.call
         number = zlib.crc32(exchange.request.body, zlib.crc32(f"{self._seed}/{call.key}".encode()))
         exchange.body_bytes = _header_number(exchange, BODY_BYTES_HEADER, MAX_ANSWER_BYTES)
-        if call.operation == "embeddings":
-            exchange.ready = _embedded(prompt)
+        dialect = exchange.dialect
+        if call.operation not in GENERATED:
+            exchange.ready = dialect.ready(call.operation, prompt, number)
             return
-        reasons = "reasoning" in model.capabilities and bool(self._style.reasoning_field)
+        reasons = "reasoning" in model.capabilities and dialect.thinks_unasked(self._row.id)
         exchange.answer = answer(prompt, self._corpus, number, size=self._size(exchange), reasons=reasons)
-        prefix = "cmpl" if call.operation == "completions" else "chatcmpl"
         exchange.envelope = Envelope(
-            id=f"{prefix}-{number:08x}{self._composed:08x}",
+            id=dialect.answer_id(call.operation, f"{number:08x}{self._composed:08x}"),
             created=int(now_s),
             model=prompt.model,
             operation=call.operation,
             style=self._style,
             usage=_usage_place(self._row.stream.usage, asked=prompt.include_usage),
+            shows_thoughts=prompt.shows_thoughts,
         )
 
     def _size(self, exchange: Exchange) -> Size:
         least, most = self._answer_tokens
         exact = _header_number(exchange, EVENTS_HEADER, MAX_EVENTS)
         return Size(least_tokens=least, most_tokens=most, exact_tokens=exact)
-
-
-def _embedded(prompt: Prompt) -> dict[str, Any]:
-    tokens = prompt.input_tokens
-    return {
-        "object": "list",
-        "data": [{"object": "embedding", "index": at, "embedding": v} for at, v in enumerate(embeddings(prompt))],
-        "model": prompt.model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
 
 
 def _usage_place(habit: str, *, asked: bool) -> Literal["event", "last", "none"]:

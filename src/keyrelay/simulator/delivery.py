@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-from keyrelay.simulator.exchange import SSE, Exchange
+from keyrelay.simulator.exchange import Exchange
 from keyrelay.simulator.http import LAST_CHUNK, chunk, head
 from keyrelay.simulator.scenario import Latency
 
@@ -56,10 +56,10 @@ def deliver(exchange: Exchange, pace: Pace) -> None:
 
 
 def _send_whole(exchange: Exchange) -> None:
-    body = msgspec.json.encode(exchange.whole())
+    body = exchange.whole_body()
     exchange.sent_tokens = exchange.answer.output_tokens
     exchange.end(200)  # before the headers, so that what they say remains is what remains
-    exchange.connection.respond(200, exchange.headers(), body)
+    exchange.connection.respond(200, exchange.headers(exchange.whole_type), body)
 
 
 async def _send_later(exchange: Exchange, pace: Pace) -> None:
@@ -70,7 +70,11 @@ async def _send_later(exchange: Exchange, pace: Pace) -> None:
 def open_stream(exchange: Exchange) -> None:
     """Send the head of an event stream."""
     exchange.call.status = 200
-    headers = [*exchange.headers(SSE), ("cache-control", "no-cache"), ("transfer-encoding", "chunked")]
+    headers = [
+        *exchange.headers(exchange.dialect.stream_type),
+        ("cache-control", "no-cache"),
+        ("transfer-encoding", "chunked"),
+    ]
     exchange.connection.write(head(200, headers))
 
 
@@ -106,5 +110,6 @@ async def stream(exchange: Exchange, pace: Pace) -> None:
             await asyncio.sleep(max(due_s - loop.time(), 0))
     exchange.sent_tokens = exchange.answer.output_tokens
     for event in (*events.closing, events.done):
-        await send_event(exchange, event)
+        if event:
+            await send_event(exchange, event)
     close_stream(exchange)

@@ -7,18 +7,18 @@ from typing import Any
 import msgspec
 
 from keyrelay.simulator.answers import Answer
-from keyrelay.simulator.bodies import Envelope, Events, events, whole
+from keyrelay.simulator.asking import Prompt
+from keyrelay.simulator.bodies import Envelope, Events, whole
 from keyrelay.simulator.clock import Clock
+from keyrelay.simulator.dialects import OPENAI, Dialect
 from keyrelay.simulator.errors import Refusal, refusal
 from keyrelay.simulator.errors.reasons import JSON, ErrorCase
 from keyrelay.simulator.http import Connection, Headers, Request
 from keyrelay.simulator.judge import Call
 from keyrelay.simulator.keys import Key
 from keyrelay.simulator.limits import Enforcer, Scope
-from keyrelay.simulator.prompts import Prompt
 from keyrelay.simulator.rates import rate_headers
 
-SSE = "text/event-stream; charset=utf-8"
 _ORGANISATION = "org_simulated"
 _NO_LIMIT: dict[str, Any] = {
     "limit": 0, "used": 0, "needed": 0, "unit": "requests", "Unit": "Requests", "unit_one": "request",
@@ -32,8 +32,9 @@ _NO_LIMIT: dict[str, Any] = {
 class Exchange:
     """What faults and deliveries work with.
 
-    `answer` and `envelope` are set once the call has been admitted, `ready` for an answer that is no generated
-    text. Output is charged when the exchange ends: `sent_tokens` is what has been sent by then.
+    `dialect` is the one that the call is made in. `answer` and `envelope` are set once the call has been admitted,
+    `ready` for an answer that is no generated text. Output is charged when the exchange ends: `sent_tokens` is what has
+    been sent by then.
     """
 
     def __init__(self, connection: Connection, request: Request, call: Call, *, clock: Clock) -> None:
@@ -41,13 +42,14 @@ class Exchange:
         self.request = request
         self.call = call
         self.clock = clock
+        self.dialect: Dialect = OPENAI
         self.prompt = Prompt()
         self.key: Key | None = None
         self.caller = Scope(call.provider)
         self.enforcer: Enforcer | None = None
         self.answer = Answer()
         self.envelope: Envelope | None = None
-        self.ready: dict[str, Any] | None = None
+        self.ready: dict[str, Any] | bytes | None = None
         self.body_bytes = 0
         self.sent_tokens = 0
         connection.on_gone = self._gone
@@ -60,20 +62,36 @@ class Exchange:
     # what is sent
 
     def whole(self) -> dict[str, Any]:
-        """The whole answer's body."""
+        """The whole answer's body; empty where it is no JSON."""
         if self.ready is not None:
-            return self.ready
+            return self.ready if isinstance(self.ready, dict) else {}
         assert self.envelope is not None  # noqa: S101 - faults that need an answer strike admitted calls only
-        return whole(self.answer, self.envelope, body_bytes=self.body_bytes)
+        if self.dialect is OPENAI:
+            return whole(self.answer, self.envelope, body_bytes=self.body_bytes)
+        body = self.dialect.whole(self.answer, self.envelope)
+        missing = self.body_bytes - len(msgspec.json.encode(body)) if self.body_bytes else 0
+        if missing > 0 and self.answer.tokens:
+            self.answer.tokens[-1] += "." * missing
+            body = self.dialect.whole(self.answer, self.envelope)
+        return body
+
+    def whole_body(self) -> bytes:
+        """The same as bytes."""
+        return self.ready if isinstance(self.ready, bytes) else msgspec.json.encode(self.whole())
+
+    @property
+    def whole_type(self) -> str:
+        """The content type of a whole answer."""
+        return self.dialect.ready_type(self.call.operation, self.prompt) if self.ready is not None else JSON
 
     def events(self) -> Events:
         """The answer's events."""
         assert self.envelope is not None  # noqa: S101 - see whole
-        return events(self.answer, self.envelope)
+        return self.dialect.events(self.answer, self.envelope)
 
     def force_usage(self, values: Any) -> None:
         """Put these figures where the answer's usage would be, and see that a stream has any."""
-        if self.ready is not None:
+        if isinstance(self.ready, dict):
             self.ready["usage"] = values
         elif self.envelope is not None:
             place = "event" if self.envelope.usage == "none" else self.envelope.usage
@@ -82,8 +100,8 @@ class Exchange:
     def payload(self) -> tuple[str, bytes]:
         """Content type and bytes of the answer as the caller asked for it, stream or not."""
         if self.streaming:
-            return SSE, b"".join(self.events().all())
-        return JSON, msgspec.json.encode(self.whole())
+            return self.dialect.stream_type, b"".join(self.events().all())
+        return self.whole_type, self.whole_body()
 
     def headers(self, content_type: str = JSON) -> list[tuple[str, str]]:
         """The answer's headers, with the provider's rate headers if it sends any."""
@@ -95,7 +113,9 @@ class Exchange:
 
     def refusal(self, case: ErrorCase, facts: dict[str, Any] | None = None) -> Refusal:
         """The provider's own answer in this case."""
-        return refusal(self.call.provider, case, {**_NO_LIMIT, **self._facts(), **(facts or {})})
+        voice = self.dialect.voice or self.call.provider
+        own = self.prompt.wrong_reason if case == "malformed" else None
+        return refusal(voice, case, {**_NO_LIMIT, **self._facts(), **(facts or {})}, own=own)
 
     def refuse(self, case: ErrorCase, facts: dict[str, Any] | None = None) -> None:
         """Send the provider's own error."""

@@ -88,7 +88,7 @@ class Judge:
         self.total = 0
 
     def select(self, scope: Scope) -> Iterator[Call]:
-        """The calls of a scope, in order of arrival; model listings and probes are none."""
+        """The calls of a scope, in order of arrival; model listings, probes and counts of tokens are none."""
         for call in self.calls:
             if call.operation in COUNTED_OPERATIONS and _matches(call, scope):
                 yield call
@@ -137,7 +137,12 @@ class Judge:
         ]
 
 
-COUNTED_OPERATIONS = frozenset({"chat", "completions", "embeddings"})
+COUNTED_OPERATIONS = frozenset(
+    {
+        "chat", "completions", "embeddings", "images", "image_edits", "image_variations", "speech", "transcriptions",
+        "translations", "moderations", "rerank",
+    }
+)  # fmt: skip
 _OK = 200
 
 

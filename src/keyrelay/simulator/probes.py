@@ -1,34 +1,12 @@
-"""Model lists and the calls that prove a key at no cost, as a table of path endings."""
+"""The models that a simulated provider serves, and the calls that prove a key at no cost."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from keyrelay.core.providers import ModelRow, ProviderRow
 from keyrelay.simulator.keys import Key
-from keyrelay.simulator.styles import style_of
-
-_CREATED = 1_760_000_000
-
-
-def model_list(row: ProviderRow, models: Iterable[str], *, native: bool) -> Any:
-    """The provider's list of models, in its own format where `native`."""
-    style = style_of(row.id)
-    if native and row.native_dialect == "gemini":
-        return {"models": [{"name": f"models/{m}", "displayName": m} for m in models]}
-    if native and row.native_dialect == "cohere":
-        return {"models": [{"name": m, "endpoints": ["chat"]} for m in models]}
-    if row.native_dialect == "anthropic":
-        listed = [{"type": "model", "id": m, "display_name": m, "created_at": "2026-01-01T00:00:00Z"} for m in models]
-        return {"data": listed, "has_more": False, "first_id": None, "last_id": None}
-    listed = [model_object(f"{style.model_list_prefix}{m}", row.id) for m in models]
-    return listed if style.bare_model_list else {"object": "list", "data": listed}
-
-
-def model_object(model: str, owner: str) -> dict[str, Any]:
-    """One model as OpenAI lists it."""
-    return {"id": model, "object": "model", "created": _CREATED, "owned_by": owner}
 
 
 def _balance(_: Key) -> Any:
@@ -77,7 +55,7 @@ PROBES: tuple[tuple[str, Callable[[Key], Any]], ...] = (
     ("/v1/me", lambda key: {"uid": "simulated", "display_name": key.label}),
     ("/me/rate_limit", lambda _: {"rate_limit": 200}),
     ("/api/version", lambda _: {"version": "0.14.0"}),
-    ("/api/tags", lambda _: {"models": []}),
+    ("/api/ps", lambda _: {"models": []}),
     ("/api/usage", lambda _: {"limits": {"monthly": {"used": 0.1}}}),
     ("/health", lambda _: {"status": "ok"}),
     ("/key", _openrouter_key),
@@ -97,20 +75,24 @@ class Catalogue:
 
     def __init__(self, row: ProviderRow, served: tuple[str, ...] | None) -> None:
         self._prefix = row.quirks.model_prefix
-        self._open = served is None and (row.open_models or not row.models)
+        self._free = served is None
+        self._open = self._free and (row.open_models or not row.models)
         known = {name: model for model in row.models for name in (model.id, *model.aliases)}
         if served is None:
             self._models = known
         else:
             self._models = {name: known.get(name) or ModelRow(id=name) for name in served}
 
-    def find(self, name: str) -> ModelRow | None:
-        """The model that the caller names, with or without the provider's prefix; None if it is not served."""
+    def find(self, name: str, *, listed: bool = True) -> ModelRow | None:
+        """The model that the caller names, with or without the provider's prefix; None if it is not served.
+
+        Unless it has to be `listed`, any name is served where the scenario names no models.
+        """
         for candidate in (name, name.removeprefix("models/"), name.removeprefix(self._prefix), self._prefix + name):
             if candidate in self._models:
                 return self._models[candidate]
-        return ModelRow(id=name) if self._open else None
+        return ModelRow(id=name) if self._open or (self._free and not listed) else None
 
-    def names(self) -> list[str]:
-        """The ids of all models served, each once."""
-        return list(dict.fromkeys(model.id for model in self._models.values()))
+    def models(self) -> list[ModelRow]:
+        """All models served, each once."""
+        return list({model.id: model for model in self._models.values()}.values())

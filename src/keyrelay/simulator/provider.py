@@ -8,16 +8,19 @@ import msgspec
 
 from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, Window, WindowKind
 from keyrelay.core.providers import ModelRow, ProviderRow
+from keyrelay.simulator.asking import WrongRequestError
 from keyrelay.simulator.clock import Clock
 from keyrelay.simulator.composing import Composer
 from keyrelay.simulator.delivery import deliver, pace_of
+from keyrelay.simulator.dialects import dialect_of
 from keyrelay.simulator.errors.reasons import ErrorCase
 from keyrelay.simulator.exchange import Exchange
 from keyrelay.simulator.faults import FAULTS, Fault, check_faults, split_fault
 from keyrelay.simulator.keys import Key, KeyBook
 from keyrelay.simulator.limits import Enforcer, Excess, Scope
-from keyrelay.simulator.probes import Catalogue, model_list, model_object, probe
-from keyrelay.simulator.prompts import read_prompt
+from keyrelay.simulator.listings import model_list, model_object
+from keyrelay.simulator.probes import Catalogue, probe
+from keyrelay.simulator.routes import FREE, LISTED, LOOKED_UP, Route
 from keyrelay.simulator.scenario import Change, KeyPlan, KeyState, Latency, ProviderPlan, Scenario
 from keyrelay.simulator.spans import limit_facts, span_of
 from keyrelay.simulator.styles import style_of
@@ -27,12 +30,6 @@ FAULT_HEADER = "x-sim-fault"
 
 Refused = tuple[ErrorCase, dict[str, Any]]
 
-_OPERATIONS = (
-    ("/chat/completions", "chat"),
-    ("/completions", "completions"),
-    ("/embeddings", "embeddings"),
-    ("/models", "models"),
-)
 _DEAD_KEYS: dict[str, ErrorCase] = {"invalid": "invalid_key", "banned": "banned", "leaked": "leaked"}
 _WORTHLESS_KEYS: dict[str, ErrorCase] = {"no_credit": "no_credit", "no_permission": "no_permission"}
 _USED_UP: dict[str, tuple[ErrorCase, WindowKind, int]] = {
@@ -40,14 +37,6 @@ _USED_UP: dict[str, tuple[ErrorCase, WindowKind, int]] = {
     "exhausted_month": ("month", WindowKind.MONTH, 1000),
 }
 _CASE_OF_SPAN: dict[str, ErrorCase] = {"day": "day", "month": "month", "once": "month"}
-
-
-def operation_of(path: str) -> str:
-    """What a path asks for: an operation, `models`, `model` (one of them), or `probe` for anything else."""
-    for ending, operation in _OPERATIONS:
-        if path.endswith(ending):
-            return operation
-    return "model" if "/models/" in path else "probe"
 
 
 class Provider:
@@ -102,14 +91,20 @@ class Provider:
         exchange.call.key = key.label if key else "unknown"
         exchange.call.account = key.account if key else ""
 
-    def serve(self, exchange: Exchange, secret: str) -> None:
-        """Answer one call."""
+    def serve(self, exchange: Exchange, route: Route, secret: str) -> None:
+        """Answer one call of that route."""
         self.identify(exchange, secret)
-        operation = exchange.call.operation
-        if operation in ("models", "model", "probe"):
+        if route.dialect != "openai" and route.dialect not in (self._row.dialect, self._row.native_dialect):
+            exchange.refuse("not_found")
+            return
+        exchange.dialect = dialect_of(route.dialect, exchange.request.query)
+        if route.operation in LOOKED_UP:
             self._look_up(exchange, secret)
             return
-        self._read(exchange, operation)
+        self._read(exchange, route)
+        if route.operation in FREE:
+            self._count(exchange, secret)
+            return
         try:
             fault, argument = self._choose_fault(exchange)
         except ValueError as exc:
@@ -129,8 +124,8 @@ class Provider:
         else:
             deliver(exchange, pace_of(self._latency, self._random))
 
-    def _read(self, exchange: Exchange, operation: str) -> None:
-        prompt = read_prompt(operation, exchange.request.body)
+    def _read(self, exchange: Exchange, route: Route) -> None:
+        prompt = exchange.dialect.read(route.operation, exchange.request)
         exchange.prompt = prompt
         exchange.call.model = prompt.model
         exchange.call.stream = prompt.stream
@@ -142,7 +137,8 @@ class Provider:
             return None, ""
         check_faults((text,))
         name, argument = split_fault(text)
-        return (FAULTS[name], argument) if FAULTS[name].applies(stream=exchange.streaming) else (None, "")
+        strikes = FAULTS[name].applies(stream=exchange.streaming, sse=exchange.dialect.sse)
+        return (FAULTS[name], argument) if strikes else (None, "")
 
     def _named_fault(self, exchange: Exchange) -> str:
         text, at, provider = exchange.request.headers.get(FAULT_HEADER, "").rpartition("@")
@@ -174,18 +170,40 @@ class Provider:
         return (case, {}) if case else None
 
     def _check_request(self, exchange: Exchange) -> Refused | None:
-        if exchange.prompt.wrong is not None:
-            return "malformed", {}
-        model = self._catalogue.find(exchange.prompt.model)
-        if model is None:
-            return "unknown_model", {}
-        exchange.call.model = model.id
+        model = self._check_prompt(exchange)
+        if not isinstance(model, ModelRow):
+            return model
         return (
             self._check_rights(exchange, model)
             or self._check_content(exchange)
             or self._check_context(exchange, model)
             or self._admit(exchange, model)
         )
+
+    def _check_prompt(self, exchange: Exchange) -> ModelRow | Refused:
+        """The model that is asked, or what is wrong with the request."""
+        prompt = exchange.prompt
+        if prompt.wrong is not None:
+            return "malformed", {}
+        model = self._catalogue.find(prompt.model, listed=exchange.call.operation in LISTED)
+        if model is None:
+            return "unknown_model", {}
+        exchange.call.model = model.id
+        try:
+            exchange.dialect.refusal_of(prompt, self._row.id, model)
+        except WrongRequestError as error:
+            prompt.refuse(error)
+            return "malformed", {}
+        return model
+
+    def _count(self, exchange: Exchange, secret: str) -> None:
+        """Answer what costs nothing."""
+        model = self._check_key(exchange, secret) or self._check_prompt(exchange)
+        if not isinstance(model, ModelRow):
+            exchange.refuse(*model)
+            return
+        body = exchange.dialect.ready(exchange.call.operation, exchange.prompt, 0)
+        exchange.respond(200, exchange.headers(), msgspec.json.encode(body))
 
     def _check_rights(self, exchange: Exchange, model: ModelRow) -> Refused | None:
         key, now_s = exchange.key, self._clock.now()
@@ -253,12 +271,12 @@ class Provider:
         if exchange.key is None:
             return
         body: bytes | None
+        native = "/openai/" not in path and "/compatibility/" not in path
         if exchange.call.operation == "models":
-            native = not path.endswith("/openai/models") and "/compatibility/" not in path
-            body = msgspec.json.encode(model_list(self._row, self._catalogue.names(), native=native))
+            body = msgspec.json.encode(model_list(self._row, self._catalogue.models(), path, native=native))
         elif exchange.call.operation == "model":
             model = self._catalogue.find(path.partition("/models/")[2])
-            body = msgspec.json.encode(model_object(model.id, self._row.id)) if model else None
+            body = msgspec.json.encode(model_object(self._row, model, native=native)) if model else None
         else:
             body = probe(path, exchange.key)
         if body is None:

@@ -69,9 +69,9 @@ def _typed(schema: dict[str, Any], root: Any, source: random.Random, depth: int)
 def _kind(schema: dict[str, Any]) -> str:
     kind = schema.get("type")
     if isinstance(kind, list):
-        kind = next((k for k in kind if k != "null"), "null")
+        kind = next((k for k in kind if k.lower() != "null"), "null")
     if isinstance(kind, str):
-        return kind
+        return kind.lower()  # Gemini writes STRING
     if "properties" in schema:
         return "object"
     return "array" if "items" in schema else "string"

@@ -12,7 +12,8 @@ from keyrelay.simulator.clock import Clock, RealClock
 from keyrelay.simulator.exchange import Exchange
 from keyrelay.simulator.http import Connection, Request
 from keyrelay.simulator.judge import Call, Judge
-from keyrelay.simulator.provider import Provider, operation_of
+from keyrelay.simulator.provider import Provider
+from keyrelay.simulator.routes import route_of
 from keyrelay.simulator.scenario import Change, Scenario
 from keyrelay.simulator.texts import Corpus
 
@@ -109,17 +110,19 @@ class Simulator:
             status, headers, body = control.answer(self, name, rest, request)
             connection.respond(status, headers, body)
             return
+        request.path = unquote(request.path)
+        route = route_of(request.path)
         call = Call(
             number=self.judge.total,
             provider=name,
-            operation=operation_of(request.path),
+            operation=route.operation,
             arrived_s=self.clock.now(),
             arrived_mono_s=time.monotonic(),
             request_id=request.headers.get("x-request-id", ""),
         )
         self.judge.open(call)
-        request.path = unquote(request.path)
-        provider.serve(Exchange(connection, request, call, clock=self.clock), secret_of(request, self._rows[name]))
+        exchange = Exchange(connection, request, call, clock=self.clock)
+        provider.serve(exchange, route, secret_of(request, self._rows[name]))
 
 
 class _Refuser(asyncio.Protocol):

@@ -11,8 +11,8 @@ from typing import Any
 
 _SENTENCES = 700
 _CHARACTERS_PER_TOKEN = 4
-_TOKENS_PER_MESSAGE = 4
-_TOKENS_PER_IMAGE = 258
+TOKENS_PER_MESSAGE = 4
+TOKENS_PER_IMAGE = 258
 
 _OPENINGS = (
     "In practice,", "As a rule,", "First of all,", "On a second look,", "For most teams,", "Surprisingly,",
@@ -117,8 +117,8 @@ def count_messages(messages: list[Any]) -> int:
     tokens = 0
     for message in messages:
         content = message.get("content") if isinstance(message, dict) else None
-        tokens += _TOKENS_PER_MESSAGE + count_text(text_of(content))
+        tokens += TOKENS_PER_MESSAGE + count_text(text_of(content))
         if isinstance(content, list):
             images = sum(isinstance(part, dict) and part.get("type") == "image_url" for part in content)
-            tokens += images * _TOKENS_PER_IMAGE
+            tokens += images * TOKENS_PER_IMAGE
     return tokens

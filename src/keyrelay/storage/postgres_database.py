@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from keyrelay.core.errors import StoreError
-from keyrelay.storage.batches import LineError, rows_of
+from keyrelay.storage.batches import Batch, Form, LineError, Rows, by_id
 from keyrelay.storage.database import READ_TIMEOUT_S, WRITE_TIMEOUT_S, Database
-from keyrelay.storage.rollups import Row, sums_of
+from keyrelay.storage.rollups import Row
 from keyrelay.storage.schema import ATTEMPTS, REQUESTS
 from keyrelay.storage.statements import postgres_statement
 
@@ -24,6 +25,7 @@ CONNECT_TIMEOUT_S = 3.0
 
 _READERS = 4
 _LINES_AT_A_TIME = 64
+_FORM = Form(str, yes=True, no=False, nothing=None)
 _ROWS_AT_A_TIME = 250
 """As many as the event loop can encode in one go without anybody waiting for it."""
 
@@ -120,28 +122,21 @@ class PostgresDatabase(Database):
 
     async def write(self, lines: Sequence[bytes]) -> None:
         """Keep rows of ended requests."""
-        requests: list[Row] = []
-        attempts: list[Row] = []
-        for place in range(0, len(lines), _LINES_AT_A_TIME):
-            for row, tried in rows_of(lines[place : place + _LINES_AT_A_TIME], str, place):
-                requests.append(row)
-                attempts += tried
-            await asyncio.sleep(0)  # others on this event loop have their turn
-        requests.sort(key=_id_of)  # by id: writers of the same rows wait for each other, and never in a circle
+        made = await _made_of(lines)
         async with self._lock:
             try:
-                await self._insert(requests, attempts)
+                await self._insert(made)
             except _FOREIGN as error:
                 raise self._explained(error) from None  # its text may hold values
 
-    async def _insert(self, requests: list[Row], attempts: list[Row]) -> None:
+    async def _insert(self, made: "_Made") -> None:
         """Insert over the writing connection, and once more over a fresh one when that was gone already."""
         stale = self._connection is not None
         while True:
             connection = self._connection or await self.connect(self._write_timeout_s)
             self._connection = None
             try:
-                await _insert(connection, requests, attempts)
+                await _insert(connection, made)
             except _GONE:
                 connection.terminate()
                 if not stale:
@@ -186,21 +181,43 @@ class PostgresDatabase(Database):
         return StoreError(f"the database {self.place} {words}")
 
 
-async def _insert(connection: asyncpg.Connection, requests: list[Row], attempts: list[Row]) -> None:
+class _Made(msgspec.Struct, frozen=True):
+    """Lines and what has been made of them."""
+
+    lines: Sequence[bytes]
+    rows: Rows
+    batch: Batch
+
+
+async def _made_of(lines: Sequence[bytes]) -> _Made:
+    """Make rows. Raise LineError."""
+    made = _Made(lines, Rows(), Batch(_FORM))
+    for place in range(0, len(lines), _LINES_AT_A_TIME):
+        made.batch.add(lines[place : place + _LINES_AT_A_TIME], made.rows, place)
+        await asyncio.sleep(0)  # others on this event loop have their turn
+    for requests in (made.rows.usual, made.rows.requests):
+        requests.sort(key=_id_of)  # by id: writers of the same rows wait for each other, and never in a circle
+    return made
+
+
+async def _insert(connection: asyncpg.Connection, made: _Made) -> None:
     """Insert the rows that are not there yet, and add them to the sums, in one transaction."""
     async with connection.transaction():
-        inserted = await _insert_rows(connection, REQUESTS, requests)
-        if len(inserted) != len(requests):
-            new = {each["id"].hex for each in inserted}
-            requests = list({row[0]: row for row in reversed(requests) if row[0] in new}.values())
-            attempts = list({row[:2]: row for row in attempts if row[0] in new}.values())
-        await _insert_rows(connection, ATTEMPTS, attempts)
-        for table, rows in sums_of(requests, attempts):
-            await _insert_rows(connection, table, rows)
+        inserted: list[asyncpg.Record] = []
+        for requests, usual in ((made.rows.usual, True), (made.rows.requests, False)):
+            inserted += await _insert_rows(connection, REQUESTS, requests, usual=usual)
+        if len(inserted) != len(made.lines):
+            lines = by_id(made.lines)
+            made = await _made_of([lines[each["id"].hex] for each in inserted])
+        await _insert_rows(connection, ATTEMPTS, made.rows.attempts)
+        for table, sums in made.batch.sums():
+            await _insert_rows(connection, table, sums)
 
 
-async def _insert_rows(connection: asyncpg.Connection, table: sa.Table, rows: list[Row]) -> list[asyncpg.Record]:
-    statement = postgres_statement(table, _DIALECT)
+async def _insert_rows(
+    connection: asyncpg.Connection, table: sa.Table, rows: list[Row], *, usual: bool = False
+) -> list[asyncpg.Record]:
+    statement = postgres_statement(table, _DIALECT, usual=usual)
     inserted: list[asyncpg.Record] = []
     for start in range(0, len(rows), _ROWS_AT_A_TIME):
         columns = zip(*rows[start : start + _ROWS_AT_A_TIME], strict=True)

@@ -175,7 +175,7 @@ def _rows(connection: sa.Connection, ids: list[str], *, calls: bool) -> tuple[St
     statement = sa.select(ATTEMPTS).where(ATTEMPTS.c.request_id.in_(ids))
     attempts = connection.execute(statement.order_by(ATTEMPTS.c.request_id, ATTEMPTS.c.ordinal)).all()
     by_id = {name: tuple(map(_attempt, rows)) for name, rows in groupby(attempts, key=lambda row: row.request_id)}
-    return tuple(msgspec.structs.replace(_request(row), calls=by_id.get(row.id, ())) for row in found)
+    return tuple(msgspec.structs.replace(_request(row), calls=_calls(row) or by_id.get(row.id, ())) for row in found)
 
 
 def _request(row: sa.Row[Any]) -> StoredRequest:
@@ -203,6 +203,30 @@ def _request(row: sa.Row[Any]) -> StoredRequest:
         estimated=row.estimated,
         cost_usd=None if row.cost_nanos is None else row.cost_nanos / _NANOS,
         price_version=row.price_version,
+    )
+
+
+def _calls(row: sa.Row[Any]) -> tuple[StoredAttempt, ...]:
+    """The only call of a request whose row says everything about it (`schema.REQUESTS`); else none."""
+    if row.sent_ms is None:
+        return ()
+    return (
+        StoredAttempt(
+            provider=row.provider,
+            key=row.key,
+            model=row.model,
+            sent=moment_text(row.sent_ms),
+            ms=round(row.upstream_ms, 2),
+            kind="",
+            scope="",
+            status=0,
+            message="",
+            requests=1,
+            input_tokens=row.input_tokens,
+            output_tokens=row.output_tokens,
+            usd_micros=row.usd_micros or 0,
+            units=0,
+        ),
     )
 
 

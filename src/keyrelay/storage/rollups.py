@@ -1,17 +1,16 @@
-"""Sums over requests and over what attempts used, made of the rows of one batch.
+"""Sums over requests and over what attempts used, made of the requests of one batch.
 
-Minutes are summed row by row; hours and days are sums over the few minutes that came of it. Rows come out in the order
-of their keys: writers that add to the same sums at the same time then wait for each other, and never in a circle.
+They are summed by group and minute while they are read (`batches`); hours and days are sums over the few minutes that
+come of it. Rows come out in the order of their keys: writers that add to the same sums at the same time then wait for
+each other, and never in a circle.
 """
 
-from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
-from keyrelay.core.histograms import FIRST_TOKEN_MS, LATENCY_MS
-from keyrelay.quota.rolling import TRANSIT_SKEW_S
 from keyrelay.storage.schema import (
     FIRST_TOKEN_COLUMNS,
     LATENCY_COLUMNS,
@@ -22,6 +21,7 @@ from keyrelay.storage.schema import (
     USED_MINUTES,
     USED_QUARTERS,
     USED_SECONDS,
+    USED_SUMS,
     USED_TOTALS,
 )
 
@@ -39,73 +39,75 @@ UsageKey = tuple[int, str, str, str, str, str]
 UsedKey = tuple[int, str, str, str]
 """Start, provider, key, model."""
 
-_UNSEEN_MS = int(TRANSIT_SKEW_S * 1000)
-"""How long an attempt whose end nobody saw is taken to have been under way."""
+GroupKey = tuple[str, str, str, str, str]
+"""Provider, model, key, client, category: what requests of a batch are summed by."""
 
-_SUMS = len(USAGE_SUMS)
-_FIRST_TOKEN = _SUMS + len(LATENCY_COLUMNS)
-_WIDTH = _FIRST_TOKEN + len(FIRST_TOKEN_COLUMNS)
+_REQUESTS, _FAILED, CACHED, ESTIMATED, UNPRICED, STREAMS, MORE_ATTEMPTS, RETRIED = range(8)
+INPUT_TOKENS, OUTPUT_TOKENS, COST_NANOS, MS_SUM, FIRST_TOKEN_MS_SUM, FIRST_TOKENS = range(8, len(USAGE_SUMS))
+"""The places of `schema.USAGE_SUMS`. Of attempts a group counts those beyond a request's first."""
+
+LATENCY_AT = len(USAGE_SUMS)
+FIRST_TOKEN_AT = LATENCY_AT + len(LATENCY_COLUMNS)
+_WIDTH = FIRST_TOKEN_AT + len(FIRST_TOKEN_COLUMNS)
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 
-def usage_by_minute(requests: Iterable[Row]) -> dict[UsageKey, list[int]]:  # noqa: C901 - a call per row would cost more
-    """The sums of rows of `requests` per minute; columns as in the roll-ups behind their key."""
-    sums: dict[UsageKey, list[int]] = {}
-    for (
-        _,
-        started_ms,
-        _,
-        client,
-        _,
-        _,
-        provider,
-        label,
-        model,
-        _,
-        category,
-        stream,
-        cached,
-        ms,
-        _,
-        _,
-        first_token_ms,
-        attempts,
-        input_tokens,
-        output_tokens,
-        estimated,
-        cost_nanos,
-        _,
-    ) in requests:
-        key = (started_ms // 60_000 * MINUTE_S, provider, model, label, client, category)
-        row = sums.get(key)
-        if row is None:
-            row = sums[key] = [0] * _WIDTH
-        row[0] += 1
-        if category:
-            row[1] += 1
-        if cached:
-            row[2] += 1
-        if estimated:
-            row[3] += 1
-        if cost_nanos is not None:
-            row[10] += cost_nanos
-        elif (input_tokens or output_tokens) and not cached:
-            row[4] += 1
-        if stream:
-            row[5] += 1
-        row[6] += attempts
-        if attempts > 1:
-            row[7] += 1
-        row[8] += input_tokens
-        row[9] += output_tokens
-        row[11] += int(ms)
-        row[_SUMS + bisect_left(LATENCY_MS, ms)] += 1
-        if first_token_ms is not None:
-            row[12] += int(first_token_ms)
-            row[13] += 1
-            row[_FIRST_TOKEN + bisect_left(FIRST_TOKEN_MS, first_token_ms)] += 1
-    return sums
+class Group(msgspec.Struct, frozen=True, eq=False):
+    """What the requests of a batch sum up to that have these in common, as they are kept.
+
+    By the minute in which they began, as in the roll-ups; but of `requests` and `failed`, which the buckets of latency
+    tell, nothing, and of `attempts` only those beyond one. By the second in which calls ended: the latest end, then
+    `schema.USED_SUMS`, of those that have no row of their own.
+    """
+
+    provider: str
+    model: str
+    key: str
+    client: str
+    category: str
+    minutes: dict[int, list[int]] = msgspec.field(default_factory=dict)
+    seconds: dict[int, list[int]] = msgspec.field(default_factory=dict)
+
+    def new_minute(self, minute: int) -> list[int]:
+        """The sums of a minute of which there is nothing yet."""
+        sums = self.minutes[minute] = [0] * _WIDTH
+        return sums
+
+    def new_second(self, second: int) -> list[int]:
+        """The same of a second."""
+        sums = self.seconds[second] = [0] * (1 + len(USED_SUMS))
+        return sums
+
+
+def sums_of(groups: Iterable[Group], calls: Mapping[UsedKey, list[int]]) -> Iterator[tuple[sa.Table, list[Row]]]:
+    """What groups, and calls by themselves, add to each roll-up, in the order in which every writer has to add it."""
+    usage: dict[UsageKey, list[int]] = {}
+    used = {key: row.copy() for key, row in calls.items()}
+    for group in groups:
+        _add_group(usage, used, group)
+    yield USAGE_MINUTES, _in_order(usage)
+    usage = usage_by(HOUR_S, usage)
+    yield USAGE_HOURS, _in_order(usage)
+    yield USAGE_DAYS, _in_order(usage_by(DAY_S, usage))
+    yield USED_SECONDS, _in_order(used)
+    used = used_by(MINUTE_S, used)
+    yield USED_MINUTES, _in_order(used)
+    used = used_by(QUARTER_S, used)
+    yield USED_QUARTERS, _in_order(used)
+    yield USED_TOTALS, _in_order(used_by_place(used))
+
+
+def _add_group(usage: dict[UsageKey, list[int]], used: dict[UsedKey, list[int]], group: Group) -> None:
+    for minute, counted in group.minutes.items():
+        sums = counted.copy()
+        sums[_REQUESTS] = requests = sum(sums[LATENCY_AT:FIRST_TOKEN_AT])
+        sums[_FAILED] = requests if group.category else 0
+        sums[MORE_ATTEMPTS] += requests
+        key = minute * MINUTE_S, group.provider, group.model, group.key, group.client, group.category
+        _add_usage(usage, key, sums)
+    for second, amounts in group.seconds.items():
+        add_used(used, (second, group.provider, group.key, group.model), amounts)
 
 
 def usage_by(length_s: int, minutes: dict[UsageKey, list[int]]) -> dict[UsageKey, list[int]]:
@@ -113,28 +115,20 @@ def usage_by(length_s: int, minutes: dict[UsageKey, list[int]]) -> dict[UsageKey
     sums: dict[UsageKey, list[int]] = {}
     for (start_s, *rest), row in minutes.items():
         key: UsageKey = (start_s // length_s * length_s, *rest)  # type: ignore[assignment]  # as many as there were
-        found = sums.get(key)
-        sums[key] = row if found is None else [mine + more for mine, more in zip(found, row, strict=True)]
+        _add_usage(sums, key, row)
     return sums
 
 
-def used_by_second(attempts: Iterable[Row]) -> dict[UsedKey, list[int]]:
-    """What rows of `attempts` used, by the second in which they ended: the latest end, then `schema.USED_SUMS`."""
-    sums: dict[UsedKey, list[int]] = {}
-    for _, _, sent_ms, ms, provider, label, model, _, _, _, _, *used in attempts:
-        if not any(used):
-            continue
-        ended_ms = sent_ms + (int(ms) + 1 if ms else _UNSEEN_MS)
-        key = (ended_ms // 1000, provider, label, model)
-        _add(sums, key, [ended_ms, *used])
-    return sums
+def _add_usage(sums: dict[UsageKey, list[int]], key: UsageKey, row: list[int]) -> None:
+    found = sums.get(key)
+    sums[key] = row if found is None else [mine + more for mine, more in zip(found, row, strict=True)]
 
 
 def used_by(length_s: int, sums: dict[UsedKey, list[int]]) -> dict[UsedKey, list[int]]:
-    """The same by a longer time."""
+    """What was used, by a longer time."""
     longer: dict[UsedKey, list[int]] = {}
     for (start_s, provider, label, model), row in sums.items():
-        _add(longer, (start_s // length_s * length_s, provider, label, model), row)
+        add_used(longer, (start_s // length_s * length_s, provider, label, model), row)
     return longer
 
 
@@ -142,34 +136,19 @@ def used_by_place(seconds: dict[UsedKey, list[int]]) -> dict[tuple[str, str, str
     """The same for all time."""
     sums: dict[tuple[str, str, str], list[int]] = {}
     for (_, provider, label, model), row in seconds.items():
-        _add(sums, (provider, label, model), row)
+        add_used(sums, (provider, label, model), row)
     return sums
 
 
-def _add(sums: dict[_Key, list[int]], key: _Key, row: Sequence[int]) -> None:
+def add_used(sums: dict[_Key, list[int]], key: _Key, row: list[int]) -> None:
+    """Add the latest end and what was used until then to what there is of the same."""
     found = sums.get(key)
     if found is None:
-        sums[key] = list(row)
+        sums[key] = row.copy()
         return
     found[0] = max(found[0], row[0])
     for place in range(1, len(row)):
         found[place] += row[place]
-
-
-def sums_of(requests: list[Row], attempts: list[Row]) -> Iterator[tuple[sa.Table, list[Row]]]:
-    """What rows of both tables add to each roll-up, in the order in which every writer has to add them."""
-    usage = usage_by_minute(requests)
-    yield USAGE_MINUTES, _in_order(usage)
-    usage = usage_by(HOUR_S, usage)
-    yield USAGE_HOURS, _in_order(usage)
-    yield USAGE_DAYS, _in_order(usage_by(DAY_S, usage))
-    used = used_by_second(attempts)
-    yield USED_SECONDS, _in_order(used)
-    used = used_by(MINUTE_S, used)
-    yield USED_MINUTES, _in_order(used)
-    used = used_by(QUARTER_S, used)
-    yield USED_QUARTERS, _in_order(used)
-    yield USED_TOTALS, _in_order(used_by_place(used))
 
 
 def _in_order(sums: Mapping[Any, list[int]]) -> list[Row]:

@@ -59,7 +59,7 @@ class RequestId(TypeDecorator[str]):
         return _PREFIX + digits
 
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """Every version of these tables that there has been, the present one last; `migrations` leads from one to the next."""
 
 VERSION_TABLE = "keyrelay_version"
@@ -109,6 +109,8 @@ REQUESTS = _table(
     sa.Column("estimated", sa.Boolean, nullable=False),
     sa.Column("cost_nanos", sa.BigInteger),
     _text("price_version"),
+    sa.Column("sent_ms", sa.BigInteger),
+    sa.Column("usd_micros", sa.BigInteger),
     sa.Index(
         "requests_by_category",
         "category",
@@ -124,8 +126,10 @@ REQUESTS = _table(
         postgresql_where=sa.text("status <> 200"),
     ),
 )
-"""A request each. `cost_nanos` is NULL without a price. The partial indexes serve a query only if it repeats their
-condition (`category = :category AND category <> ''`)."""
+"""A request each. `cost_nanos` is NULL without a price. `sent_ms` is when its only call was sent, if this row says
+everything about that: it answered, took `upstream_ms`, and the ledger counted one request, the tokens that are here and
+`usd_micros` (NULL for none); then it has no row in `attempts`. The partial indexes serve a query only if it repeats
+their condition (`category = :category AND category <> ''`)."""
 
 ATTEMPTS = _table(
     "attempts",
@@ -146,7 +150,8 @@ ATTEMPTS = _table(
     _count("usd_micros"),
     _count("units"),
 )
-"""A request's attempts, from `ordinal` 0. `kind` and `scope` are empty for one that answered."""
+"""A request's attempts, from `ordinal` 0; none where `requests.sent_ms` is there. `kind` and `scope` are empty for one
+that answered."""
 
 USAGE_KEY = ("start_s", "provider", "model", "key", "client", "category")
 """The columns that tell the rows of a roll-up apart."""

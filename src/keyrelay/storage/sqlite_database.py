@@ -17,14 +17,16 @@ from typing import TypeVar, cast
 import sqlalchemy as sa
 
 from keyrelay.core.errors import StoreError
-from keyrelay.storage.batches import LineError, rows_of
+from keyrelay.storage.batches import Batch, Form, LineError, Rows, by_id
 from keyrelay.storage.database import READ_TIMEOUT_S, WRITE_TIMEOUT_S, Database
-from keyrelay.storage.rollups import Row, sums_of
+from keyrelay.storage.rollups import Row
 from keyrelay.storage.schema import ATTEMPTS, REQUESTS
-from keyrelay.storage.statements import chunks, sqlite_statement
+from keyrelay.storage.statements import NOTHING, chunks, sqlite_statement
 
 _READERS = 2
 _LINES_AT_A_TIME = 64
+_FORM = Form(bytearray.fromhex, yes=1, no=0, nothing=NOTHING)
+"""Only what the driver takes as it is; `bytes` and truths are among what it offers to be something else."""
 _SIZES = (64, 8, 1)
 _SUM_SIZES = (16, 4, 1)
 _LOOK_EVERY = 20_000
@@ -134,12 +136,12 @@ class SqliteDatabase(Database):
         connection = self._connection or self._connect()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            rows = _insert(connection, lines)
-            if rows is None:  # some are there already
+            batch = _insert(connection, lines)
+            if batch is None:  # some are there already
                 connection.execute("ROLLBACK")
                 connection.execute("BEGIN IMMEDIATE")
-                rows = _insert_missing(connection, lines)
-            _add_sums(connection, *rows)
+                batch = _insert_missing(connection, lines)
+            _add_sums(connection, batch)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -209,56 +211,50 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if changes else "BEGIN")
 
 
-def _insert(connection: sqlite3.Connection, lines: Sequence[bytes]) -> tuple[list[Row], list[Row]] | None:
+def _insert(connection: sqlite3.Connection, lines: Sequence[bytes]) -> Batch | None:
     """Insert all rows; None when one of them was there already."""
-    requests: list[Row] = []
-    attempts: list[Row] = []
+    batch, rows, inserted = Batch(_FORM), Rows(), 0
     for place in range(0, len(lines), _LINES_AT_A_TIME):
-        rows, tried = _decoded(lines, place)
-        if _insert_rows(connection, REQUESTS, rows) != len(rows):
-            return None
-        _insert_rows(connection, ATTEMPTS, tried)
-        requests += rows
-        attempts += tried
-    return requests, attempts
+        batch.add(lines[place : place + _LINES_AT_A_TIME], rows, place)
+        inserted += _insert_rows(connection, rows, _SIZES[:1])
+    inserted += _insert_rows(connection, rows, _SIZES)
+    return batch if inserted == len(lines) else None
 
 
-def _insert_missing(connection: sqlite3.Connection, lines: Sequence[bytes]) -> tuple[list[Row], list[Row]]:
+def _insert_missing(connection: sqlite3.Connection, lines: Sequence[bytes]) -> Batch:
     """Insert the rows that are not there yet, each one once."""
-    requests: list[Row] = []
-    attempts: list[Row] = []
+    batch, rows = Batch(_FORM), Rows()
     for place in range(0, len(lines), _LINES_AT_A_TIME):
-        rows, tried = _decoded(lines, place)
-        new = {row[0]: row for row in reversed(rows)}
+        portion = lines[place : place + _LINES_AT_A_TIME]
+        new = by_id(portion)
         asked = f"SELECT id FROM requests WHERE id IN ({', '.join('?' * len(new))})"  # noqa: S608 - question marks alone
-        for (known,) in connection.execute(asked, list(new)):
-            del new[known]
-        rows = list(new.values())
-        tried = list({row[:2]: row for row in tried if row[0] in new}.values())
-        _insert_rows(connection, REQUESTS, rows)
-        _insert_rows(connection, ATTEMPTS, tried)
-        requests += rows
-        attempts += tried
-    return requests, attempts
+        for (known,) in connection.execute(asked, list(map(bytes.fromhex, new))).fetchall():
+            del new[known.hex()]
+        batch.add(new.values(), rows)
+        _insert_rows(connection, rows, _SIZES)
+    return batch
 
 
-def _decoded(lines: Sequence[bytes], place: int) -> tuple[list[Row], list[Row]]:
-    requests: list[Row] = []
-    attempts: list[Row] = []
-    for row, tried in rows_of(lines[place : place + _LINES_AT_A_TIME], bytes.fromhex, place):
-        requests.append(row)
-        attempts += tried
-    return requests, attempts
+def _insert_rows(connection: sqlite3.Connection, rows: Rows, sizes: Sequence[int]) -> int:
+    """Insert rows, as far as they make up portions of these sizes, and let go of them; how many requests were new."""
+    _take(connection, ATTEMPTS, rows.attempts, sizes)
+    return _take(connection, REQUESTS, rows.usual, sizes, usual=True) + _take(
+        connection, REQUESTS, rows.requests, sizes
+    )
 
 
-def _insert_rows(connection: sqlite3.Connection, table: sa.Table, rows: list[Row]) -> int:
-    inserted = 0
-    for size, values in chunks(rows, _SIZES):
-        inserted += connection.execute(sqlite_statement(table, size), values).rowcount
+def _take(
+    connection: sqlite3.Connection, table: sa.Table, rows: list[Row], sizes: Sequence[int], *, usual: bool = False
+) -> int:
+    """Insert rows of one table and let go of them; how many were new."""
+    inserted, whole = 0, len(rows) - len(rows) % sizes[-1]
+    for size, values in chunks(rows[:whole], sizes):
+        inserted += connection.execute(sqlite_statement(table, size, usual=usual), values).rowcount
+    del rows[:whole]
     return inserted
 
 
-def _add_sums(connection: sqlite3.Connection, requests: list[Row], attempts: list[Row]) -> None:
-    for table, rows in sums_of(requests, attempts):
+def _add_sums(connection: sqlite3.Connection, batch: Batch) -> None:
+    for table, rows in batch.sums():
         for size, values in chunks(rows, _SUM_SIZES):
             connection.execute(sqlite_statement(table, size), values)

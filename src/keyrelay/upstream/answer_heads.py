@@ -9,7 +9,8 @@ import re
 import msgspec
 
 HEAD_END = b"\r\n\r\n"
-_EVENT_STREAM = b"text/event-stream"
+_STREAMS = (b"text/event-stream", b"application/x-ndjson")
+"""Media types of answers that come piece by piece."""
 _PLAIN = frozenset({b"", b"identity"})
 _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding|content-encoding|content-type):[ \t]*([^\r]*)")
 
@@ -47,5 +48,5 @@ def read_framing(head: bytes) -> Framing:
         problem = "its transfer encoding is not chunked"
     elif b"content-encoding" in fields and fields[b"content-encoding"].rstrip() not in _PLAIN:
         problem = "its content is encoded although identity was asked for"
-    streaming = fields.get(b"content-type", b"").startswith(_EVENT_STREAM)
+    streaming = fields.get(b"content-type", b"").startswith(_STREAMS)
     return Framing(streaming, not (length or transfer), int(length) if length else -1, problem)

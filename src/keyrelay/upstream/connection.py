@@ -55,6 +55,7 @@ class Connection(asyncio.Protocol):
         "_owner",
         "_parser",
         "_parser_done",
+        "_parts",
         "_reusable",
         "_stage",
         "_transport",
@@ -82,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._until_close = False
         self._failure: Fault | None = None
         self._unsent: memoryview | None = None
+        self._parts: tuple[memoryview, ...] = ()
         self._write_paused = False
         self.reading_paused = False
         self.closed = False
@@ -96,8 +98,13 @@ class Connection(asyncio.Protocol):
 
     # What the transport and the exchange ask for.
 
-    def begin(self, exchange: Exchange, head: bytes, body: bytes, *, head_only: bool) -> None:
-        """Send a request whose answer goes to `exchange`; `head_only` when the answer has no body by its method."""
+    def begin(
+        self, exchange: Exchange, head: bytes, body: bytes, *, head_only: bool, parts: tuple[memoryview, ...] = ()
+    ) -> None:
+        """Send a request whose answer goes to `exchange`; `head_only` when the answer has no body by its method.
+
+        `parts` of a large body follow `body`, in slices, as the other side takes them.
+        """
         self.exchange = exchange
         exchange.connection = self
         self._stage = _HEAD
@@ -109,11 +116,12 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             raise RuntimeError("a connection begins after it is made")
-        if len(body) <= _WRITE_SLICE_BYTES:
+        if not parts and len(body) <= _WRITE_SLICE_BYTES:
             transport.write(head + body)
         else:
             transport.write(head)
             self._unsent = memoryview(body)
+            self._parts = parts
             self._send_on()
 
     def fail(self, fault: Fault) -> None:
@@ -127,6 +135,7 @@ class Connection(asyncio.Protocol):
         """Close at once. The exchange, if any, learns nothing of it."""
         self.exchange = None
         self._unsent = None
+        self._parts = ()
         if self.closed:
             return
         self.closed = True
@@ -310,9 +319,12 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _send_on(self) -> None:
-        """Write slices of a large body until the transport's buffer is full."""
+        """Write slices of a large body, then of its parts, until the transport's buffer is full."""
         while self._unsent is not None and not self._write_paused and self._transport is not None:
             part = self._unsent[:_WRITE_SLICE_BYTES]
             rest = self._unsent[_WRITE_SLICE_BYTES:]
-            self._unsent = rest or None
-            self._transport.write(part)
+            if not rest and self._parts:
+                rest, self._parts = self._parts[0], self._parts[1:]
+            self._unsent = rest or (memoryview(b"") if self._parts else None)
+            if part:
+                self._transport.write(part)

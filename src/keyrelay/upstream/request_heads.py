@@ -66,9 +66,12 @@ class RequestHeads:
             if len(self._heads) >= self._limit:
                 self._heads.clear()
             self._heads[key] = entry
-        if call.body or call.method not in _BODILESS_METHODS:
-            return b"%bcontent-length: %d\r\n\r\n" % (entry[1], len(call.body))
-        return entry[1] + b"\r\n"
+        head = entry[1]
+        if call.content_type:
+            head += f"{_line('content-type', call.content_type, set())}\r\n".encode("latin-1")
+        if call.body or call.parts or call.method not in _BODILESS_METHODS:
+            return b"%bcontent-length: %d\r\n\r\n" % (head, len(call.body) + sum(map(len, call.parts)))
+        return head + b"\r\n"
 
 
 def _build(call: UpstreamCall) -> bytes:

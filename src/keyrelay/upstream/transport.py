@@ -80,7 +80,7 @@ class HttpTransport:
             if isinstance(connection, Fault):
                 return connection
             exchange = Exchange(call, pool.loop)
-            connection.begin(exchange, head, call.body, head_only=call.method == "HEAD")
+            connection.begin(exchange, head, call.body, parts=call.parts, head_only=call.method == "HEAD")
             if self.sweeper is None or not self.sweeper.ticking:
                 self._watch(pool)
             try:

@@ -75,10 +75,10 @@ def decode_request(operation: Operation, body: bytes, *, max_depth: int) -> Call
     if content == _NULL:
         raise CallerError(400, f"Missing required field '{required}': {shape}.", param=required, code="missing_field")
     _check_shape(operation, required, content)
-    stream = operation != "embeddings" and bool(_boolean(fields, "stream"))
+    stream = operation != "embeddings" and bool(boolean(fields, "stream"))
     return CallRequest(
         operation=operation,
-        model=_model_name(fields),
+        model=model_name(fields),
         stream=stream,
         body=body,
         fields=fields,
@@ -98,7 +98,8 @@ def _check_shape(operation: Operation, name: str, content: bytes) -> None:
         raise CallerError(400, message, param=name, code="invalid_value")
 
 
-def _model_name(fields: dict[str, msgspec.Raw]) -> str:
+def model_name(fields: dict[str, msgspec.Raw]) -> str:
+    """The model that a body names. Raise CallerError (400)."""
     raw = fields.get("model")
     if raw is None:
         raise CallerError(
@@ -122,7 +123,8 @@ def _name_in(text: bytes) -> str:
     return name
 
 
-def _boolean(fields: dict[str, msgspec.Raw], name: str) -> bool | None:
+def boolean(fields: dict[str, msgspec.Raw], name: str) -> bool | None:
+    """A member that is true or false; None when it is absent or null. Raise CallerError (400)."""
     raw = fields.get(name)
     if raw is None:
         return None
@@ -167,10 +169,9 @@ def asks_usage(request: CallRequest, row: ProviderRow) -> bool:
     return request.stream and not request.wants_usage and row.stream.usage == "include_usage"
 
 
-def encode_request(request: CallRequest, row: ProviderRow, model: str, *, ask_usage: bool) -> bytes:
+def encode_request(request: CallRequest, quirks: QuirksRow, model: str, *, ask_usage: bool) -> bytes:
     """The body for a provider: the caller's bytes wherever nothing has to change."""
-    quirks = row.quirks
-    name = _prefixed(model, quirks.model_prefix)
+    name = prefixed(model, quirks.model_prefix)
     fields = request.fields
     changed = fields if quirks == _NO_QUIRKS else apply_quirks(request.operation, fields, quirks)
     if name == request.model and not ask_usage and (changed is fields or changed == fields):
@@ -179,6 +180,20 @@ def encode_request(request: CallRequest, row: ProviderRow, model: str, *, ask_us
     if ask_usage:
         changed["stream_options"] = _asking_usage(changed)
     return _encoder.encode(changed)
+
+
+def left_out_by(quirks: QuirksRow, fields: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
+    """Names of members that a provider's rules take away, as far as they said anything."""
+    clamped = (name for name, allowed in quirks.clamp.items() if not _allows(fields.get(name), allowed))
+    return tuple(
+        name
+        for name in dict.fromkeys((*quirks.drop, *clamped))
+        if name != "stream_options" and bytes(fields.get(name, _NULL)) not in NOTHING
+    )
+
+
+def _allows(raw: msgspec.Raw | None, allowed: tuple[str, ...]) -> bool:
+    return raw is None or bytes(raw).strip(b'"').decode() in allowed
 
 
 def _asking_usage(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
@@ -192,7 +207,8 @@ def _asking_usage(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
 _NO_QUIRKS = QuirksRow()
 
 
-def _prefixed(model: str, prefix: str) -> str:
+def prefixed(model: str, prefix: str) -> str:
+    """A model's name with what its provider wants before it."""
     return model if not prefix or model.startswith(prefix) else prefix + model
 
 
@@ -210,7 +226,7 @@ def apply_quirks(operation: Operation, fields: Mapping[str, msgspec.Raw], quirks
     for name in quirks.drop:
         changed.pop(name, None)
     for name, allowed in quirks.clamp.items():
-        if name in changed and bytes(changed[name]).strip(b'"').decode() not in allowed:
+        if not _allows(changed.get(name), allowed):
             del changed[name]
     if operation == "embeddings":
         return changed

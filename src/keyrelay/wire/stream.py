@@ -15,7 +15,7 @@ from keyrelay.wire.openai import NOTHING, read_usage
 from keyrelay.wire.sse import EventSplitter, EventTooLargeError, event_data
 
 _DONE = b"[DONE]"
-_MAX_HELD_BYTES = 1024 * 1024
+MAX_HELD_BYTES = 1024 * 1024
 _BROKEN = "error"  # a finish reason: OpenRouter and Mistral end a broken answer with it
 
 
@@ -136,8 +136,8 @@ class StreamReader:
     def _hold(self, events: list[bytes]) -> bytes:
         self._held += events
         self._held_bytes += sum(map(len, events))
-        if self._held_bytes > _MAX_HELD_BYTES:
-            return self._stop(StreamEnd.MALFORMED, f"no content in the first {_MAX_HELD_BYTES} bytes", b"")
+        if self._held_bytes > MAX_HELD_BYTES:
+            return self._stop(StreamEnd.MALFORMED, f"no content in the first {MAX_HELD_BYTES} bytes", b"")
         return b""
 
     def _read(self, event: bytes) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from keyrelay.simulator.errors import hosts, openai_like, own_shapes, resellers, shapes
-from keyrelay.simulator.errors.reasons import HTML, JSON, ErrorCase, Voice, fill
+from keyrelay.simulator.errors.reasons import HTML, JSON, ErrorCase, Reason, Voice, fill
 
 VOICES: dict[str, Voice] = {
     "ai21": hosts.AI21,
@@ -20,12 +20,14 @@ VOICES: dict[str, Voice] = {
     "deepseek": openai_like.DEEPSEEK,
     "fireworks": resellers.FIREWORKS,
     "gemini": own_shapes.GEMINI,
+    "gemini_native": own_shapes.GEMINI_NATIVE,
     "groq": openai_like.GROQ,
     "huggingface": resellers.HUGGINGFACE,
     "llamacpp": openai_like.VLLM,
     "mistral": own_shapes.MISTRAL,
     "nvidia": hosts.NVIDIA,
     "ollama": openai_like.OLLAMA,
+    "ollama_native": openai_like.OLLAMA_NATIVE,
     "openai": openai_like.OPENAI,
     "openrouter": resellers.OPENROUTER,
     "perplexity": hosts.PERPLEXITY,
@@ -46,11 +48,11 @@ class Refusal(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def refusal(provider_id: str, case: ErrorCase, facts: Mapping[str, Any]) -> Refusal:
-    """The provider's own answer in this case, with the facts filled in."""
+def refusal(provider_id: str, case: ErrorCase, facts: Mapping[str, Any], *, own: Reason | None = None) -> Refusal:
+    """The provider's own answer in this case, with the facts filled in; `own` replaces its words for the case."""
     voice = voice_of(provider_id)
-    reason = voice.reason(case)
-    body = fill(voice.body(case), facts)
+    reason = own or voice.reason(case)
+    body = fill(voice.shape(own) if own else voice.body(case), facts)
     headers = tuple((name, str(fill(value, facts))) for name, value in reason.headers)
     if isinstance(body, str):
         return Refusal(reason.status, (("content-type", HTML), *headers), body.encode())

@@ -204,3 +204,15 @@ OLLAMA = Voice(
         "overloaded": Reason(503, "server busy, please try again. maximum pending requests exceeded", "api_error"),
     },
 )
+
+OLLAMA_NATIVE = Voice(
+    shapes.bare_string,
+    {
+        **OLLAMA.reasons,
+        "invalid_key": Reason(
+            401, "", body={"error": "unauthorized", "signin_url": "https://ollama.com/connect?name=simulated"}
+        ),
+        "malformed": Reason(400, "{problem}"),
+        "not_found": Reason(404, "404 page not found"),
+    },
+)

@@ -84,6 +84,23 @@ GEMINI = Voice(
     },
 )
 
+GEMINI_NATIVE = Voice(
+    shapes.google_bare,
+    {
+        **GEMINI.reasons,
+        "malformed": Reason(
+            400,
+            "{problem}",
+            details=(
+                {
+                    "@type": f"{_TYPE}BadRequest",
+                    "fieldViolations": [{"field": "{field}", "description": "{problem}"}],
+                },
+            ),
+        ),
+    },
+)
+
 ANTHROPIC = Voice(
     shapes.anthropic,
     {

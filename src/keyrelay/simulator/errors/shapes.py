@@ -1,4 +1,4 @@
-"""The shapes of error bodies: ten of them, among two dozen providers."""
+"""The shapes of error bodies: eleven of them, among two dozen providers."""
 
 from typing import Any
 
@@ -63,6 +63,11 @@ def google(reason: Reason) -> Any:
     if reason.details:
         error["details"] = list(reason.details)
     return [{"error": error}]
+
+
+def google_bare(reason: Reason) -> Any:
+    """Gemini on its own route: the error alone."""
+    return google(reason)[0]
 
 
 def anthropic(reason: Reason) -> Any:

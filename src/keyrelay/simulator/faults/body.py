@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from keyrelay.simulator.bodies import DONE
+from keyrelay.simulator.answers import Answer
+from keyrelay.simulator.bodies import Envelope
 from keyrelay.simulator.errors.reasons import HTML, JSON
-from keyrelay.simulator.exchange import SSE, Exchange
+from keyrelay.simulator.exchange import Exchange
 from keyrelay.simulator.faults.model import Fault, Strike, number
 from keyrelay.simulator.http import LAST_CHUNK, chunk, head
 
@@ -16,6 +17,7 @@ _MEGABYTE = 1024 * 1024
 _MOST_MEGABYTES = 64
 _PAGE = b"<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
 _INVALID = b"\xff\xfe\xc3("
+_PLACE = "@@place@@"
 
 
 def _send(exchange: Exchange, content_type: str, body: bytes, *headers: tuple[str, str]) -> None:
@@ -23,10 +25,15 @@ def _send(exchange: Exchange, content_type: str, body: bytes, *headers: tuple[st
     exchange.respond(200, (*exchange.headers(content_type), *headers), body, tokens=tokens)
 
 
+def _type(exchange: Exchange) -> str:
+    return exchange.dialect.stream_type if exchange.streaming else JSON
+
+
 def _as_asked(exchange: Exchange, whole: bytes, event: bytes) -> None:
     """The broken body, or the broken event as the first of a stream."""
     if exchange.streaming:
-        _send(exchange, SSE, b"data: " + event + b"\n\n" + DONE)
+        dialect = exchange.dialect
+        _send(exchange, dialect.stream_type, dialect.framed(event) + dialect.done)
     else:
         _send(exchange, JSON, whole)
 
@@ -36,7 +43,7 @@ async def _malformed(exchange: Exchange, _: str) -> None:
 
 
 async def _truncated(exchange: Exchange, _: str) -> None:
-    whole = msgspec.json.encode(exchange.whole())
+    whole = exchange.whole_body()
     _as_asked(exchange, whole[: len(whole) // 2], b'{"id":"x","choices":[{"index":0,"delta":{"cont')
 
 
@@ -45,7 +52,7 @@ async def _html(exchange: Exchange, _: str) -> None:
 
 
 async def _empty(exchange: Exchange, _: str) -> None:
-    _send(exchange, SSE if exchange.streaming else JSON, b"")
+    _send(exchange, _type(exchange), b"")
 
 
 async def _error(exchange: Exchange, _: str) -> None:
@@ -53,8 +60,10 @@ async def _error(exchange: Exchange, _: str) -> None:
 
 
 async def _empty_choices(exchange: Exchange, _: str) -> None:
-    whole = {**exchange.whole(), "choices": []}
+    whole = exchange.dialect.hollow(exchange.whole())
     event = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": exchange.call.model, "choices": []}
+    if exchange.dialect.name != "openai":
+        event = whole
     _as_asked(exchange, msgspec.json.encode(whole), msgspec.json.encode(event))
 
 
@@ -79,8 +88,7 @@ async def _bomb(exchange: Exchange, argument: str) -> None:
         packed.append(packer.compress(b"0" * _MEGABYTE))
         await asyncio.sleep(0)
     packed.append(packer.flush())
-    content_type = SSE if exchange.streaming else JSON
-    _send(exchange, content_type, b"".join(packed), ("content-encoding", "gzip"))
+    _send(exchange, _type(exchange), b"".join(packed), ("content-encoding", "gzip"))
 
 
 async def _lie(exchange: Exchange, _: str) -> None:
@@ -90,9 +98,8 @@ async def _lie(exchange: Exchange, _: str) -> None:
 
 async def _huge(exchange: Exchange, argument: str) -> None:
     exchange.call.status = 200
-    content_type = SSE if exchange.streaming else JSON
-    headers = (*exchange.headers(content_type), ("transfer-encoding", "chunked"))
-    start = b"data: " if exchange.streaming else b""
+    headers = (*exchange.headers(_type(exchange)), ("transfer-encoding", "chunked"))
+    start = b"data: " if exchange.streaming and exchange.dialect.sse else b""
     exchange.connection.write(head(200, headers) + chunk(start + b'{"id":"'))
     await flood(exchange, argument)
     exchange.end(200)
@@ -110,11 +117,19 @@ async def flood(exchange: Exchange, argument: str) -> None:
 
 
 async def _invalid_utf8(exchange: Exchange, _: str) -> None:
-    whole = (
-        b'{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"%b"}}]}'
-    )
-    event = b'{"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"%b"}}]}'
-    _as_asked(exchange, whole % _INVALID, event % _INVALID)
+    envelope = exchange.envelope
+    if envelope is None:
+        _send(exchange, JSON, b'{"data":"%b"}' % _INVALID)
+    elif exchange.streaming:
+        dialect = exchange.dialect
+        event = dialect.text_event(_PLACE, envelope).replace(_PLACE.encode(), _INVALID)
+        _send(exchange, dialect.stream_type, event + dialect.done)
+    else:
+        _send(exchange, JSON, _whole_with_place(exchange, envelope).replace(_PLACE.encode(), _INVALID))
+
+
+def _whole_with_place(exchange: Exchange, envelope: Envelope) -> bytes:
+    return msgspec.json.encode(exchange.dialect.whole(Answer(tokens=[_PLACE]), envelope))
 
 
 def _fault(

@@ -19,8 +19,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One way for a provider to misbehave.
 
     `strikes`: `before` the first content byte (failover is still possible), `after` it, or `harmless` (a correct
-    client gets a whole answer). `only` restricts it to streams. A fault `before_admission` asks no key and uses
-    up no quota. `argument` says what may stand behind a colon after the name, with its default.
+    client gets a whole answer). `only` restricts it to streams, `sse` to those of server-sent events. A fault
+    `before_admission` asks no key and uses up no quota. `argument` says what may stand behind a colon after the name,
+    with its default.
     """
 
     name: str
@@ -29,12 +30,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     strikes: Literal["before", "after", "harmless"]
     strike: Strike
     only: Literal["any", "stream"] = "any"
+    sse: bool = False
     before_admission: bool = False
     argument: str = ""
 
-    def applies(self, *, stream: bool) -> bool:
+    def applies(self, *, stream: bool, sse: bool = True) -> bool:
         """Whether it can strike such a call; a call that it cannot strike is answered as if there were no fault."""
-        return stream or self.only == "any"
+        return (stream or self.only == "any") and (sse or not self.sse)
 
     def describe(self) -> dict[str, str]:
         """What a person needs to know of it."""

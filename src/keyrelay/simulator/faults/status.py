@@ -59,7 +59,11 @@ async def _gemini_retry(exchange: Exchange, argument: str) -> None:
     now_s = exchange.clock.now()
     free_at_s = now_s + number(argument, _HINT_S, _DAY)
     facts = limit_facts(_MINUTE_LIMIT, used=_MINUTE_LIMIT.amount, needed=1, free_at_s=free_at_s, now_s=now_s)
-    no = refusal("gemini", "rate", {**facts, "model": exchange.call.model})
+    no = refusal(
+        "gemini_native" if exchange.dialect.name == "gemini" else "gemini",
+        "rate",
+        {**facts, "model": exchange.call.model},
+    )
     exchange.call.error = "rate"
     exchange.respond(429, no.headers, no.body)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from keyrelay.simulator.answers import Answer
 from keyrelay.simulator.delivery import close_stream, open_stream, send_event
 from keyrelay.simulator.errors.reasons import JSON
 from keyrelay.simulator.exchange import Exchange
@@ -62,7 +63,7 @@ async def _pings(exchange: Exchange, argument: str) -> None:
     open_stream(exchange)
     until = time.monotonic() + SILENCE_S
     while time.monotonic() < until:
-        await send_event(exchange, b": ping\n\n")
+        await send_event(exchange, exchange.dialect.ping)
         await asyncio.sleep(number(argument, 1000, SILENCE_S * 1000) / 1000)
     exchange.end(200)
     exchange.connection.close()
@@ -70,7 +71,7 @@ async def _pings(exchange: Exchange, argument: str) -> None:
 
 def _error_event(exchange: Exchange) -> bytes:
     error = msgspec.json.decode(exchange.refusal("overloaded").body)
-    return b"data: " + msgspec.json.encode(error[0] if isinstance(error, list) else error) + b"\n\n"
+    return exchange.dialect.error_event(error[0] if isinstance(error, list) else error)
 
 
 async def _error_first(exchange: Exchange, _: str) -> None:
@@ -87,7 +88,7 @@ async def _error_mid(exchange: Exchange, _: str) -> None:
 
 async def _endless_line(exchange: Exchange, argument: str) -> None:
     open_stream(exchange)
-    exchange.connection.write(chunk(b'data: {"id":"'))
+    exchange.connection.write(chunk(b'data: {"id":"' if exchange.dialect.sse else b'{"id":"'))
     await flood(exchange, argument)
     exchange.end(200)
     exchange.connection.close()
@@ -98,29 +99,45 @@ async def _tiny_events(exchange: Exchange, argument: str) -> None:
     open_stream(exchange)
     for event in events.opening:
         await send_event(exchange, event)
-    tiny = chunk(b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n')
-    count = int(number(argument, 100_000, _MOST_EVENTS))
+    assert exchange.envelope is not None  # noqa: S101 - only streams have this fault
+    first = exchange.dialect.events(Answer(tokens=["a"]), exchange.envelope)
+    await send_event(exchange, first.content[0])  # which begins the part that the others go on with
+    tiny = chunk(exchange.dialect.text_event("a", exchange.envelope))
+    count = int(number(argument, 100_000, _MOST_EVENTS)) - 1
     for at in range(0, count, _BATCH):
         exchange.connection.write(tiny * min(_BATCH, count - at))
         await exchange.connection.drain()
         await asyncio.sleep(0)
     exchange.sent_tokens = exchange.answer.output_tokens
     for event in (*events.closing, events.done):
-        await send_event(exchange, event)
+        if event:
+            await send_event(exchange, event)
     close_stream(exchange)
 
 
 def _written(change: Callable[[bytes], bytes], first: bytes = b"") -> Strike:
     """The whole stream, each event written in another way."""
+    return _rewritten(lambda _, event: change(event), first)
 
+
+def _rewritten(change: Callable[[Exchange, bytes], bytes], first: bytes = b"") -> Strike:
     async def strike(exchange: Exchange, _: str) -> None:
         open_stream(exchange)
-        for at, event in enumerate(exchange.events().all()):
-            await send_event(exchange, change(event) if at else first + change(event))
+        for at, event in enumerate(filter(None, exchange.events().all())):
+            await send_event(exchange, change(exchange, event) if at else first + change(exchange, event))
         exchange.sent_tokens = exchange.answer.output_tokens
         close_stream(exchange)
 
     return strike
+
+
+def _plain(event: bytes) -> bytes:
+    return event.replace(b"\r\n", b"\n")
+
+
+def _separated(exchange: Exchange, event: bytes) -> bytes:
+    member = exchange.dialect.text_member
+    return event.replace(member, member + "\u2028".encode())
 
 
 async def _split(exchange: Exchange, _: str) -> None:
@@ -132,7 +149,7 @@ async def _split(exchange: Exchange, _: str) -> None:
 
 
 async def _whole_instead(exchange: Exchange, _: str) -> None:
-    body = msgspec.json.encode(exchange.whole())
+    body = exchange.whole_body()
     exchange.respond(200, exchange.headers(JSON), body, tokens=exchange.answer.output_tokens)
 
 
@@ -142,6 +159,8 @@ def _fault(
     strike: Strike,
     strikes: Literal["before", "after", "harmless"],
     argument: str = "",
+    *,
+    sse: bool = False,
 ) -> Fault:
     return Fault(
         name=name,
@@ -151,6 +170,7 @@ def _fault(
         strike=strike,
         only="stream",
         argument=argument,
+        sse=sse,
     )
 
 
@@ -166,14 +186,22 @@ STREAM_FAULTS: tuple[Fault, ...] = (
     _fault("error_event_mid", "half the content, then an error event", _error_mid, "after"),
     _fault("endless_line", "a line without end", _endless_line, "before", "megabytes, default 64 and at most"),
     _fault("tiny_events", "very many events of one letter", _tiny_events, "harmless", "how many, default 100000"),
-    _fault("crlf", "lines that end with CR LF", _written(lambda e: e.replace(b"\n", b"\r\n")), "harmless"),
-    _fault("cr_only", "lines that end with CR", _written(lambda e: e.replace(b"\n", b"\r")), "harmless"),
-    _fault("bom", "a byte order mark before the first event", _written(lambda e: e, _BOM), "harmless"),
-    _fault("comments_between", "a comment before each event", _written(lambda e: b": keep-alive\n\n" + e), "harmless"),
+    _fault("crlf", "lines that end with CR LF", _written(lambda e: _plain(e).replace(b"\n", b"\r\n")), "harmless"),
+    _fault(
+        "cr_only", "lines that end with CR", _written(lambda e: _plain(e).replace(b"\n", b"\r")), "harmless", sse=True
+    ),
+    _fault("bom", "a byte order mark before the first event", _written(lambda e: e, _BOM), "harmless", sse=True),
+    _fault(
+        "comments_between",
+        "a comment before each event",
+        _written(lambda e: b": keep-alive\n\n" + e),
+        "harmless",
+        sse=True,
+    ),
     _fault(
         "u2028",
         "U+2028 unescaped inside the content, which ends no line in SSE",
-        _written(lambda e: e.replace(b'"content":"', '"content":"\u2028'.encode())),
+        _rewritten(_separated),
         "harmless",
     ),
     _fault("split_everywhere", "each byte in a write and a chunk of its own", _split, "harmless"),

@@ -11,4 +11,7 @@ with a signal that ends the process what `write` says with an error: that the di
 
 Each segment begins with the reservations that were open when it was begun, so those before it are needed for their
 rows alone, and go as soon as the store has these: a stream that runs for an hour holds no segment back.
+
+The rows written last are in memory as well (`tail`), from where the recorder of the same process takes them. The files
+are read by the next process, and by this one where it has fallen behind.
 """

@@ -1,4 +1,7 @@
-"""Reading back what a living writer has written: its rows, in order, and how far the store has them."""
+"""Reading back what a living writer has written: its rows, in order, and how far the store has them.
+
+As a rule they are still in memory (`tail`); what is not is read from the files.
+"""
 
 import asyncio
 import contextlib
@@ -8,6 +11,7 @@ from pathlib import Path
 from keyrelay.core.errors import StoreError
 from keyrelay.storage.journal.format import ENDED
 from keyrelay.storage.journal.segments import DrainedNote, Position, SegmentReader
+from keyrelay.storage.journal.tail import Tail
 
 EndOf = Callable[[int], int]
 """How far a segment has been written."""
@@ -19,11 +23,13 @@ NextAfter = Callable[[int], int | None]
 class Drain:
     """Where the recorder stands in a writer's segments. `position` is what the store has everything before.
 
-    Raise OSError when nothing can be noted in the directory.
+    It begins where `tail` does. Raise OSError when nothing can be noted in the directory.
     """
 
-    def __init__(self, directory: Path, start: Position, end_of: EndOf, next_after: NextAfter) -> None:
+    def __init__(self, directory: Path, tail: Tail, end_of: EndOf, next_after: NextAfter) -> None:
+        start = tail.start
         self._directory = directory
+        self._tail = tail
         self._end_of = end_of
         self._next_after = next_after
         self._reader = SegmentReader(directory)
@@ -45,20 +51,27 @@ class Drain:
                     return []
                 self.position = Position(following, 0)
                 continue
-            try:
-                found = await asyncio.to_thread(self._reader.read, at, limit, max_rows, max_bytes)
-            except OSError as error:
-                raise StoreError(f"the journal in {self._directory} cannot be read: {error.strerror}") from error
-            lines = [payload for kind, payload in found.records if kind == ENDED]
-            self._read_to, self._rows_read = Position(at.segment, found.end), len(lines)
-            self._damaged_read = found.damaged
+            if self._tail.holds(at):
+                lines, end = self._tail.read(at, limit, max_rows, max_bytes)
+            else:
+                lines, end = await self._from_file(at, limit, max_rows, max_bytes)
+            self._read_to, self._rows_read = Position(at.segment, end), len(lines)
             if lines:
                 return lines
             self._advance()
 
+    async def _from_file(self, at: Position, limit: int, max_rows: int, max_bytes: int) -> tuple[list[bytes], int]:
+        try:
+            found = await asyncio.to_thread(self._reader.read, at, limit, max_rows, max_bytes)
+        except OSError as error:
+            raise StoreError(f"the journal in {self._directory} cannot be read: {error.strerror}") from error
+        self._damaged_read = found.damaged
+        return [payload for kind, payload in found.records if kind == ENDED], found.end
+
     def kept(self) -> None:
         """The store has what was read last."""
         self._advance()
+        self._tail.forget(self.position)
         with contextlib.suppress(OSError):  # then the next start writes rows to the store that it has: no harm
             self._note.save(self.position)
 

@@ -36,6 +36,7 @@ from keyrelay.storage.journal.segments import (
     sync_directory,
 )
 from keyrelay.storage.journal.syncing import GroupSync
+from keyrelay.storage.journal.tail import Tail
 
 _CLOSED = -1
 """No descriptor: what is written after the end must not reach another file that has got the number."""
@@ -85,7 +86,8 @@ class FileJournal:
         self._trouble = ""
         self._rows = 0
         self._sync = GroupSync(lambda: (self._fd, self._written))
-        self._drain = Drain(directory, self._written, self._end_of, self._next_after)
+        self._tail = Tail(self._written)
+        self._drain = Drain(directory, self._tail, self._end_of, self._next_after)
         self.full = False
 
     @classmethod
@@ -129,11 +131,12 @@ class FileJournal:
         request_id, attempts = entry.request_id, self._open
         attempts[request_id] = attempts[request_id] + frame if request_id in attempts else frame
 
-    def ended(self, line: bytes) -> None:
-        """A request has ended: its record in JSON, without a line end."""
+    def ended(self, line: bytes, request_id: str | None = None) -> None:
+        """A request has ended: its record in JSON, without a line end, and its id where that is at hand."""
         self._rows += 1
         if self._append(framed_end(line)):
-            self._open.pop(request_id_in(line), None)
+            self._tail.add(line, self._offset)
+            self._open.pop(request_id_in(line) if request_id is None else request_id, None)
 
     async def synced(self) -> None:
         """Return once everything written so far is on the disk; at once unless that was asked for."""
@@ -211,7 +214,7 @@ class FileJournal:
         return min((later for later in self._sealed if later > number), default=self._segment.number)
 
     def _append(self, frame: bytes) -> bool:
-        """Write a record; False when it has to wait in memory."""
+        """Write a record; False when it has had to wait in memory, if only for a moment."""
         offset = self._offset
         end = offset + len(frame)
         if end <= self._capacity and not self._pending:
@@ -223,7 +226,7 @@ class FileJournal:
                 self._refused(error)
         self._pending.append(frame)
         self._catch_up()
-        return not self._pending
+        return False
 
     def _catch_up(self) -> None:
         """Write what waits in memory, as far as the disk takes it."""
@@ -233,6 +236,7 @@ class FileJournal:
             if self._write(frame) or (self._rotate(len(frame)) and self._write(frame)):
                 pending.popleft()
                 self._open.pop(ended_id_in(frame), None)
+                self._tail.begin(self._written)
             else:
                 self._hopeless = True  # until `tend` or `kept`: trying costs more than waiting
         self._assess()

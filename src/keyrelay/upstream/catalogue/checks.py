@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from keyrelay.core.failures import CALLER_KINDS, FailureKind, FailureScope, Rest
 from keyrelay.core.limits import ScopePart, Unit, WindowKind, parse_window
 from keyrelay.core.origins import parse_base_url
-from keyrelay.core.providers import FailureRow, LimitHeadersRow, LimitRow, ModelRow, ProviderRow
+from keyrelay.core.providers import OPERATIONS, FailureRow, LimitHeadersRow, LimitRow, ModelRow, ProviderRow
 
 PROVIDER_ID = re.compile(r"[a-z][a-z0-9_]*")
 """A provider's id is its environment prefix in lower case."""
@@ -58,6 +58,10 @@ def row_flaws(row: ProviderRow, file_stem: str) -> Iterator[Flaw]:
         if not _is_folded_header(name):
             yield Flaw("organisation_headers", f"{name!r} is not a header name in lower case.", _FOLDED)
     yield from _model_name_flaws(row)
+    for index, rules in enumerate(row.model_quirks):
+        if not rules.models or any(name != name.lower() for name in rules.models):
+            fix = "Name models, or patterns such as o3*, in lower case."
+            yield Flaw(f"model_quirks[{index}].models", f"{list(rules.models)} names no model.", fix)
     for index, model in enumerate(row.models):
         yield from _model_number_flaws(f"models[{index}]", model)
     yield from _failure_order_flaws(row.failures)
@@ -90,12 +94,12 @@ def _address_flaws(row: ProviderRow) -> Iterator[Flaw]:
     except ValueError as error:
         yield Flaw("base_url", f"{error}.", "Write it as https://host/path.")
         return
-    operations = {"chat": row.paths.chat, "completions": row.paths.completions, "embeddings": row.paths.embeddings}
+    operations: dict[str, str] = {operation: getattr(row.paths, operation) for operation in OPERATIONS}
     for name, path in {**operations, "models": row.paths.models}.items():
         if not _PATH.fullmatch(path):
             yield Flaw(f"paths.{name}", f"{path!r} is not a path.", "Begin with /, or leave it empty.")
     if not any(operations.values()):
-        yield Flaw("paths", "no operation has a path.", "Give chat, completions or embeddings one.")
+        yield Flaw("paths", "no operation has a path.", "Give one of them one.")
     if row.probe.method != "none":
         yield from _probe_flaws(row.probe.path, origin.host)
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from keyrelay.core.prices import LOCAL, Price
-from keyrelay.core.providers import LimitHeadersRow, LimitRow, ModelRow, ProviderRow
+from keyrelay.core.providers import OPAQUE_OPERATIONS, LimitHeadersRow, LimitRow, ModelRow, ProviderRow
 from keyrelay.upstream.catalogue import load_catalogue
 from keyrelay.upstream.catalogue.prices import PriceFile, load_price_file
 
@@ -94,10 +94,13 @@ def _facts(row: ProviderRow) -> Iterator[tuple[str, str]]:
     yield "base URL", f"`{row.base_url}`, changed by {_code([f'{row.id.upper()}_BASE_URL', *row.base_url_env])}"
     if row.variables:
         yield "also needed", _code(row.variables.values()) + " for the base URL, unless that is given in full"
-    native = "" if row.native_dialect == row.dialect else f" (its own: {row.native_dialect})"
-    yield "dialect", f"{row.dialect}{native}"
+    both = f"{row.native_dialect}, and OpenAI's for requests in that dialect"
+    yield "dialect", row.dialect if row.native_dialect == row.dialect else both
     yield "default model", f"`{row.default_model}`" if row.default_model else "none: name one"
     yield "models", _models(row)
+    opaque = [operation for operation in OPAQUE_OPERATIONS if getattr(row.paths, operation)]
+    if opaque:
+        yield "[passed through](passthrough.md)", _code(opaque)
     if not row.limits:
         yield "free-tier limits", "none that can be counted"
     if row.limit_headers:

@@ -1,0 +1,238 @@
+"""Requests and answers between two dialects, for the candidates that do not speak the caller's.
+
+A request is written once for each provider and model that may serve it, whichever of its keys does: what one cannot say
+drops its candidates with a reason, before anything is reserved.
+"""
+
+import msgspec
+
+from keyrelay.core.conversation import Answer, Conversation, EmbeddingsAsked
+from keyrelay.core.errors import CallerError
+from keyrelay.core.providers import QuirksRow
+from keyrelay.core.requests import CallRequest
+from keyrelay.core.usage import Usage
+from keyrelay.engine.collecting import AnswerCollector
+from keyrelay.engine.jobs import Job
+from keyrelay.engine.recall import Recall, without_signatures
+from keyrelay.ports import Clock
+from keyrelay.routing.candidates import Candidate, Dropped, DropReason
+from keyrelay.routing.ways import Way
+from keyrelay.wire.dialects import (
+    AnswerFacts,
+    CallerCodec,
+    Dialects,
+    EmbeddingFacts,
+    ProviderCodec,
+    Target,
+    Unreadable,
+    UntranslatableError,
+    Written,
+)
+from keyrelay.wire.translated import AnswerStream, TranslatedStream
+
+_ID_PREFIX = "req_"
+
+
+class WholeReading(msgspec.Struct, frozen=True):
+    """A whole answer in the caller's dialect, and what it used as far as the provider says."""
+
+    body: bytes
+    usage: Usage | None
+
+
+def way_of(candidate: Candidate, request: CallRequest) -> Way | None:
+    """How a request goes to a candidate; None when its provider has no such operation."""
+    ways = candidate.openai_ways if request.dialect == "openai" else candidate.ways.others
+    return ways.get(request.operation)
+
+
+def is_plain(way: Way, request: CallRequest) -> bool:
+    """Whether OpenAI's dialect is spoken on both sides, so that nothing has to be translated.
+
+    Where a provider insists on its own words coming back, requests with tools take the longer way, on which they do.
+    """
+    if way.translated or request.dialect != "openai":
+        return False
+    return not (way.insists and "tools" in request.needs)
+
+
+def account_of(candidate: Candidate) -> str:
+    """The account that a candidate's key belongs to, among those of all providers."""
+    return f"{candidate.provider_id}/{candidate.key.account}"
+
+
+class Translator:
+    """Writes requests and reads answers; what it finds out about a request is kept in its job."""
+
+    __slots__ = ("_clock", "_dialects", "_recall")
+
+    def __init__(self, dialects: Dialects, recall: Recall, clock: Clock) -> None:
+        self._dialects = dialects
+        self._recall = recall
+        self._clock = clock
+
+    def caller(self, job: Job) -> CallerCodec:
+        """The codec of the caller."""
+        return job.wishes.caller or self._dialects.callers[job.request.dialect]
+
+    def written(self, job: Job, candidate: Candidate, way: Way) -> Written | Dropped:
+        """The request as it goes to this candidate, or why it cannot. Raise CallerError when it is wrong in itself."""
+        account = account_of(candidate) if job.account is not None else ""
+        place = (way.dialect, candidate.provider_id, candidate.model, account)
+        written = job.written.get(place)
+        if written is None:
+            written = job.written[place] = self._write(job, candidate, way)
+        return written
+
+    def whole(self, job: Job, candidate: Candidate, way: Way, body: bytes) -> WholeReading | Unreadable:
+        """Read the body of a 200, and write it as the caller's."""
+        codec = self._dialects.providers[way.dialect]
+        if job.request.operation == "embeddings":
+            return self._embeddings(job, candidate, codec, body)
+        answer = codec.answer(body)
+        if isinstance(answer, Unreadable):
+            return answer
+        if answer.finish == "error":
+            return Unreadable(problem="the model broke its answer off")
+        usage = None if answer.tokens is None else answer.tokens.usage
+        if not self._passes(job, way):
+            body = self.caller(job).answer(answer, self._facts(job, candidate))
+        self._remember(job, candidate, answer, body)
+        return WholeReading(body, usage)
+
+    def stream(self, job: Job, candidate: Candidate, way: Way, *, max_event_bytes: int) -> TranslatedStream:
+        """The reading of a stream that this candidate begins."""
+        codec, collector = self._dialects.providers[way.dialect], AnswerCollector()
+        writer = None if self._passes(job, way) else self.caller(job).writer(self._facts(job, candidate))
+
+        def ended() -> None:
+            self._remember(job, candidate, collector.answer(), b"")
+
+        return TranslatedStream(
+            codec.splitter(max_event_bytes),
+            codec.reader(),
+            writer,
+            ends_at_eof=way.dialect == "gemini" or candidate.provider.row.stream.terminator == "any",
+            note=collector.feed,
+            ended=ended,
+        )
+
+    def broken(self, job: Job, stream: AnswerStream, error: CallerError) -> bytes:
+        """What ends a stream that has begun and cannot go on, in the caller's dialect."""
+        said = stream.fail(error) if isinstance(stream, TranslatedStream) else b""
+        return said or self.caller(job).error_event(error, job.record.id)
+
+    def find_account(self, job: Job) -> None:
+        """Note in a job whose signatures its conversation holds, if anybody's."""
+        if not self._recall.continuity.knows(job.record.client):
+            return
+        try:
+            conversation = self.conversation(job)
+        except CallerError:
+            return  # who has to read it will say so
+        now_s = self._clock.epoch_s()
+        job.account = self._recall.continuity.account_of(conversation, job.record.client, now_s=now_s)
+
+    def conversation(self, job: Job) -> Conversation:
+        """The request in the canonical form. Raise CallerError."""
+        if job.conversation is None:
+            conversation = self.caller(job).conversation(job.request)
+            now_s = self._clock.epoch_s()
+            job.conversation = self._recall.continuity.restore(conversation, job.record.client, now_s=now_s)
+        return job.conversation
+
+    def _remember(self, job: Job, candidate: Candidate, answer: Answer, body: bytes) -> None:
+        """Keep of an answer what those who go on from it will need; without a body it was a stream."""
+        client, now_s, request = job.record.client, self._clock.epoch_s(), job.request
+        self._recall.continuity.remember(client, answer, account_of(candidate), now_s=now_s)
+        if request.dialect == "responses":
+            whole = body or self.caller(job).answer(answer, self._facts(job, candidate))
+            self._recall.responses.keep(request, whole, client, now_s=now_s)
+
+    def _passes(self, job: Job, way: Way) -> bool:
+        """Whether the caller's dialect is the provider's, so that bytes pass through."""
+        if way.dialect != job.request.dialect or not job.wishes.passes:
+            return False
+        return way.dialect != "openai" or is_plain(way, job.request)
+
+    def _write(self, job: Job, candidate: Candidate, way: Way) -> Written | Dropped:
+        request, codec = job.request, self._dialects.providers[way.dialect]
+        row = candidate.model_row
+        target = Target(
+            provider_id=candidate.provider_id,
+            model=candidate.model,
+            quirks=_quirks(candidate, way),
+            max_output_tokens=row.max_output_tokens if row is not None else 0,
+        )
+        try:
+            if self._passes(job, way):
+                return codec.passed(request, target)
+            if request.operation == "embeddings":
+                return codec.embeddings_request(self._asked(job), target)
+            conversation, extra = self.conversation(job), list[str]()
+            if job.account is not None and account_of(candidate) != job.account:
+                conversation, extra = without_signatures(conversation), ["signatures of another account"]
+            if way.dialect == "gemini" and request.dialect != "gemini":
+                conversation = _showing_thoughts(conversation)
+            written = codec.request(conversation, target)
+        except UntranslatableError as error:
+            return _inexpressible(candidate, str(error))
+        except CallerError as error:
+            if request.dialect != "openai":
+                raise
+            return _inexpressible(candidate, error.message)  # who speaks OpenAI's dialect itself may know better
+        left_out = (*conversation.left_out, *extra, *written.left_out)
+        return written if left_out == written.left_out else msgspec.structs.replace(written, left_out=left_out)
+
+    def _asked(self, job: Job) -> EmbeddingsAsked:
+        if job.asked is None:
+            job.asked = self.caller(job).embeddings_asked(job.request)
+        return job.asked
+
+    def _embeddings(
+        self, job: Job, candidate: Candidate, codec: ProviderCodec, body: bytes
+    ) -> WholeReading | Unreadable:
+        embeddings = codec.embeddings(body)
+        if isinstance(embeddings, Unreadable):
+            return embeddings
+        asked = self._asked(job)
+        if len(embeddings.vectors) != max(len(asked.inputs), len(asked.token_inputs)):
+            return Unreadable(problem="there are not as many vectors as inputs")
+        facts = EmbeddingFacts(model=candidate.model, input_tokens=job.amounts.input_tokens, asked=asked)
+        usage = None if embeddings.tokens is None else embeddings.tokens.usage
+        return WholeReading(self.caller(job).embeddings(embeddings, facts), usage)
+
+    def _facts(self, job: Job, candidate: Candidate) -> AnswerFacts:
+        return AnswerFacts(
+            id=job.record.id.removeprefix(_ID_PREFIX),
+            model=candidate.model,
+            created_s=job.sent_s,
+            input_tokens=job.amounts.input_tokens,
+            request=job.request,
+            conversation=self.conversation(job),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Translator {', '.join(self._dialects.callers)} to {', '.join(self._dialects.providers)}>"
+
+
+def _showing_thoughts(conversation: Conversation) -> Conversation:
+    """Gemini alone shows thoughts only to those who ask to see them; in other dialects asking for them is enough."""
+    reasoning = conversation.reasoning
+    if reasoning is None or reasoning.shown is not None:
+        return conversation
+    if reasoning.effort in {None, "none"} and not reasoning.budget_tokens:
+        return conversation
+    shown = msgspec.structs.replace(reasoning, shown=True)
+    return msgspec.structs.replace(conversation, reasoning=shown)
+
+
+def _quirks(candidate: Candidate, way: Way) -> QuirksRow:
+    """The parameter rules of a call: a row's are about its `dialect`, but for what its schemas may not hold."""
+    if way.dialect == candidate.provider.row.dialect:
+        return candidate.quirks
+    return QuirksRow(strip_tool_schema=candidate.quirks.strip_tool_schema)
+
+
+def _inexpressible(candidate: Candidate, problem: str) -> Dropped:
+    return Dropped(DropReason.INEXPRESSIBLE, f"{candidate.provider.row.name} cannot be told {problem}")
