@@ -1,6 +1,7 @@
 """What is sent and what is answered: chat completions of a known size."""
 
 import json
+import re
 
 import msgspec
 
@@ -88,17 +89,32 @@ def stream_events() -> list[bytes]:
 DONE = b"data: [DONE]\n\n"
 
 
+CHAT = "/v1/chat/completions"
+_OWN = re.compile(rb'[0-9a-f]{32}|"(?:created_at|input_tokens)":[0-9]+')
+
+
+def without_own(body: bytes) -> bytes:
+    """A body without what a gateway puts into each anew: ids, the time, its estimate of the prompt."""
+    return _OWN.sub(b"", body)
+
+
 class Scenario(msgspec.Struct, frozen=True):
-    """One kind of request: `path` leads through nginx, the gateway finds the same upstream by the body's model."""
+    """One kind of request: `path` leads through nginx, the gateway finds the same upstream by the body's model.
+
+    `own_path` is the path at the gateway. What it puts into each answer anew need not be what is in `answer`.
+    """
 
     name: str
     title: str
     path: str
     body: bytes
     answer: bytes
+    own_path: str = CHAT
 
+    def is_answered_by(self, body: bytes) -> bool:
+        """Whether this is the answer."""
+        return body == self.answer or without_own(body) == without_own(self.answer)
 
-CHAT = "/v1/chat/completions"
 
 SMALL = Scenario("1k", "1 kB answer", "/1k" + CHAT, question(ANSWER_MODEL_SMALL, 300), SMALL_ANSWER)
 LARGE = Scenario("100k", "100 kB answer", "/100k" + CHAT, question(ANSWER_MODEL_LARGE, 300), LARGE_ANSWER)

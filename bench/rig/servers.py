@@ -138,8 +138,8 @@ class Rig:
         return load
 
     def _load(self, server: Server, scenario: Scenario, amount: Amount, pause_ms: int) -> Load:
-        path = CHAT if server.name == "gateway" else scenario.path
-        if scenario is STREAM:
+        path = scenario.own_path if server.name == "gateway" else scenario.path
+        if scenario.name.startswith(STREAM.name):
             with _on_cpu(self.beside):
                 return run_streams(server.port, path, scenario, count=amount.streams)
         return run_wrk(
@@ -154,7 +154,7 @@ class Rig:
     def measure(self, server: Server, scenario: Scenario, amount: Amount) -> Measured:
         """Put a load on a server and tell what it cost; prove that all of it went through server and upstream."""
         counts: list[tuple[str, Callable[[], int]]] = []
-        if scenario is not STREAM:
+        if not scenario.name.startswith(STREAM.name):
             counts.append(("upstream", self._upstream_count))
         if server.name == "gateway":
             counts.append(("gateway", lambda: requests_counted(server)))

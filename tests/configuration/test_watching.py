@@ -21,7 +21,7 @@ AT_ONCE = {
     "answer_timeout_s", "content_gap_timeout_s", "total_timeout_s", "body_timeout_s", "max_body_bytes",
     "max_answer_bytes", "max_event_bytes", "retry_attempts", "retry_budget_percent", "retry_budget_floor", "max_wait_s",
     "max_waiting", "max_waiting_bytes", "reset_jitter_s", "waiting_comment_s", "max_concurrent_requests",
-    "answer_headers", "kept_requests", "operator_secret",
+    "answer_headers", "kept_requests", "operator_secret", "max_upload_bytes", "max_spool_bytes",
 }
 # fmt: on
 KEY = "GROQ_API_KEYS=a=gsk_0123456789abcdef\n"

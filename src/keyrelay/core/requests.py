@@ -26,7 +26,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     have. `wants_usage` says that the caller asked for usage in the stream. `max_output_tokens` is the caller's
     own bound. `dialect` is the one that the caller speaks; `headers` are those of the caller's that go on to a provider
     that speaks it too. With a `form`, that is what goes out; `body` is then its texts in JSON, from which `fields` and
-    estimates are taken.
+    estimates are taken. `opaque`: the operation is one of those that go through as they are.
     """
 
     operation: Operation
@@ -40,3 +40,4 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect = "openai"
     headers: tuple[tuple[str, str], ...] = ()
     form: Form | None = None
+    opaque: bool = False

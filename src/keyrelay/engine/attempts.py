@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import msgspec
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope, ProviderError
-from keyrelay.core.providers import OPAQUE_OPERATIONS
 from keyrelay.core.records import Attempt, Reserved, milliseconds
 from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import failed_amounts, used_amounts
@@ -149,7 +148,7 @@ class AttemptRunner:
         error = problem if isinstance(problem, ProviderError) else None
         if isinstance(problem, ProviderError):
             problem = classifier.classify(problem, self._moment(candidate, now_s))
-            if problem.kind is FailureKind.MODEL and job.request.operation in OPAQUE_OPERATIONS:
+            if problem.kind is FailureKind.MODEL and job.request.opaque:
                 problem = msgspec.structs.replace(problem, until_s=None)  # it may do all else that it is asked
         message, code = map(self.redactor.redact, (problem.message, problem.code))
         failure = msgspec.structs.replace(problem, message=message, code=code)
@@ -206,7 +205,7 @@ class AttemptRunner:
         row, headers = provider.row, way.headers
         parts: tuple[memoryview, ...] = ()
         form = request.form
-        if request.operation in OPAQUE_OPERATIONS:
+        if request.opaque:
             body, parts = encode_opaque(request, candidate.quirks.model_prefix, candidate.model)
         elif is_plain(way, request):
             quirks = candidate.quirks
@@ -259,7 +258,7 @@ class AttemptRunner:
         body = answer.body
         answer.close()
         reading: AnswerReading | WholeReading | Unreadable
-        opaque, content_type = job.request.operation in OPAQUE_OPERATIONS, ""
+        opaque, content_type = job.request.opaque, ""
         if opaque:
             content_type = answer_type(answer.headers.get("content-type", ""))
             reading = read_opaque(job.request.operation, content_type, body)
@@ -303,7 +302,7 @@ class AttemptRunner:
 
     def _stream_reader(self, job: Job, candidate: Candidate, way: Way) -> AnswerStream:
         max_event_bytes = self._settings.max_event_bytes
-        if job.request.operation in OPAQUE_OPERATIONS:
+        if job.request.opaque:
             return OpaqueStream(max_event_bytes=self._settings.max_answer_bytes)  # an event may be a whole picture
         if is_plain(way, job.request):
             return StreamReader(hide_usage=self._asks_usage(job, candidate), max_event_bytes=max_event_bytes)

@@ -5,7 +5,6 @@ Everything that the answer says of itself (who gave it, after how many attempts,
 """
 
 from keyrelay.core.errors import CallerError
-from keyrelay.core.providers import OPAQUE_OPERATIONS
 from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
@@ -105,8 +104,8 @@ class Gateway:
             if asked is not None:
                 return await self.answers.serve(asked, Ride(self, request, record, sink, wishes))
         total_s = self._settings.total_s if wishes.deadline_s is None else wishes.deadline_s
-        opaque = request.operation in OPAQUE_OPERATIONS  # asked for a stream, it may answer with something else
-        patient = PatientSink(sink, record.id) if request.stream and not opaque else None
+        # What is asked for an opaque stream may answer with something else.
+        patient = PatientSink(sink, record.id) if request.stream and not request.opaque else None
         job = Job(request, record, plan, plan.estimate(request.body), record.started_at + total_s, wishes, patient)
         if request.dialect != "openai" or "tools" in request.needs:
             self._go_on_from(job)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
-from keyrelay.core.providers import OPAQUE_OPERATIONS
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
 from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
@@ -189,7 +188,7 @@ class _Tap:
 
 def _observed(reader: AnswerStream, job: Job) -> Usage:
     """Usage of a stream that reported none: the estimate of the prompt, and a token for each event with words in it."""
-    spoken = 0 if job.request.operation in OPAQUE_OPERATIONS else reader.content_events
+    spoken = 0 if job.request.opaque else reader.content_events
     return Usage(job.amounts.input_tokens, spoken, estimated=True)
 
 

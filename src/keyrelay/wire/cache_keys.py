@@ -16,7 +16,6 @@ from collections.abc import Iterable
 import msgspec
 
 from keyrelay.core.configuration import CacheMode
-from keyrelay.core.providers import OPAQUE_OPERATIONS
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.openai import NOTHING
 
@@ -53,7 +52,7 @@ def may_answer(request: CallRequest, mode: CacheMode) -> bool:
 
     `deterministic` means temperature 0 or a seed, one answer, and nothing looked up for it; embeddings always are.
     """
-    if mode == "off" or request.operation in OPAQUE_OPERATIONS:
+    if mode == "off" or request.opaque:
         return False
     fields = request.fields
     if mode == "deterministic" and "temperature" not in fields and "seed" not in fields:

@@ -99,6 +99,7 @@ def decode_opaque(operation: Operation, body: bytes, *, max_depth: int) -> CallR
         body=body,
         fields=fields,
         needs=(operation,),
+        opaque=True,
         wants_usage=True,
         max_output_tokens=0,
     )
@@ -139,6 +140,7 @@ def decode_form(
         body=_encoder.encode(fields),
         fields=fields,
         needs=(operation,),
+        opaque=True,
         wants_usage=True,
         max_output_tokens=0,
         form=Form(content, content_type, place.start, place.end),
