@@ -76,7 +76,7 @@ class NoJournal:
     def reserved(self, entry: Reserved) -> None:
         """Nothing."""
 
-    def ended(self, line: bytes) -> None:
+    def ended(self, line: bytes, request_id: str | None = None) -> None:
         """Nothing."""
 
     async def synced(self) -> None:

@@ -162,8 +162,11 @@ class Journal(Protocol):
         """An attempt is about to be sent."""
         ...
 
-    def ended(self, line: bytes) -> None:
-        """A request has ended: its record in JSON, without a line end. Its reservations are settled by it."""
+    def ended(self, line: bytes, request_id: str | None = None) -> None:
+        """A request has ended: its record in JSON, without a line end, and its id where that is at hand.
+
+        Its reservations are settled by it.
+        """
         ...
 
     async def synced(self) -> None:

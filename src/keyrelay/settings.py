@@ -226,11 +226,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("cache_tools", Kind.SWITCH, "false", "Whether answers with tool calls are kept too."),
     _seconds("cache_ttl_s", 3600, (1, 30 * _DAY_S), "Time for which an answer is kept, unless the request says less."),
     _number("cache_max_bytes", 67_108_864, (0, 64 * _GIB), "Bytes that kept answers may have together."),
-    _seconds(
-        "state_ttl_s", 86_400, (0, 30 * _DAY_S), "Time for which conversations are remembered (docs/dialects.md)."
-    ),
-    _number("state_max_bytes", 67_108_864, (0, 64 * _GIB), "Bytes that remembered conversations may have together."),
     _number("cache_max_answer_bytes", 1_048_576, (0, _GIB), "Bytes of the largest answer that is kept."),
+    _seconds("state_ttl_s", 86_400, (0, 30 * _DAY_S), "Time for which conversations are remembered."),
+    _number("state_max_bytes", 67_108_864, (0, 64 * _GIB), "Bytes that remembered conversations may have together."),
     # Views of what is going on.
     _number("kept_requests", 10_000, (1, 1_000_000), "Requests, the newest ones, that can be explained afterwards."),
     Setting(
@@ -306,10 +304,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_scope: CacheScope
     cache_tools: bool
     cache_ttl_s: float
-    state_ttl_s: float
-    state_max_bytes: int
     cache_max_bytes: int
     cache_max_answer_bytes: int
+    state_ttl_s: float
+    state_max_bytes: int
     kept_requests: int
     operator_secret: Secret
     url: str

@@ -153,7 +153,7 @@ class Filling:
     def reserved(self, entry: Reserved) -> None:
         raise AssertionError("attempts are told by whoever sends them")
 
-    def ended(self, line: bytes) -> None:
+    def ended(self, line: bytes, request_id: str | None = None) -> None:
         self.lines.append(line)
 
     async def synced(self) -> None:

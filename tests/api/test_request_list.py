@@ -81,7 +81,10 @@ async def test_filters(tmp_path: Path) -> None:
 
 async def test_what_was_just_answered_is_listed(tmp_path: Path) -> None:
     async with kept(tmp_path) as gateway:
-        replies = [await gateway.ask(chat(MODEL)) for _ in range(3)]
+        replies = []
+        for _ in range(3):
+            replies.append(await gateway.ask(chat(MODEL)))
+            await asyncio.sleep(0.002)  # those of one millisecond have no order
         for _ in range(200):
             document = await listed(gateway, secret=CLIENT_SECRET)
             if len(document["requests"]) == 3:

@@ -26,14 +26,18 @@ ASKED = {"role": "user", "content": 'call weather {"city": "Oslo"}'}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
-    plans = {name: ProviderPlan(limits=()) for name in ("gemini", "deepseek")}
+    plans = {name: ProviderPlan(limits=()) for name in ("gemini", "deepseek", "groq")}
     async with simulated(Scenario(providers=plans)) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Embedded]:
-    keys = {"gemini": [f"key{n}=sim-gemini-{n}" for n in range(4)], "deepseek": ["sim-deepseek-a"]}
+    keys = {
+        "gemini": [f"key{n}=sim-gemini-{n}" for n in range(4)],
+        "deepseek": ["sim-deepseek-a"],
+        "groq": ["sim-groq-a"],
+    }
     directory: Path = tmp_path_factory.mktemp("data")
     async with embedded(environment(simulator, keys, GEMINI_DIALECT="gemini"), directory) as running:
         yield running
@@ -92,3 +96,11 @@ async def test_what_one_client_dropped_is_nothing_to_another(gateway: Embedded) 
     assert gateway.application.data._gateway.recall.continuity.knows("tests")
     assert not gateway.application.data._gateway.recall.continuity.knows("somebody else")
     assert called.status == 200
+
+
+async def test_words_that_another_provider_said_do_not_reach_one_that_refuses_them(gateway: Embedded) -> None:
+    """Clients send back whole messages, with members that only the provider of that turn knows."""
+    said = {"role": "assistant", "content": "Hello.", "reasoning_content": "They greet me.", "extra_content": {"x": 1}}
+    turns = [{"role": "user", "content": "Hello"}, said, {"role": "user", "content": "Again"}]
+    reply = await gateway.ask({"model": "groq/openai/gpt-oss-20b", "messages": turns})
+    assert reply.status == 200, reply.body

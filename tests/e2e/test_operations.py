@@ -369,8 +369,10 @@ class TestStarting:
 async def test_the_root_leads_to_the_documentation(tmp_path: Path) -> None:
     environ = {"KEYRELAY_PORT": "0", "GROQ_API_KEY": "sim-groq-a", "CLIENT_API_KEYS_MAP": "sim-client-secret-1:App"}
     async with process(environ, tmp_path) as gateway, Caller(gateway.port, "sim-client-secret-1") as caller:
-        reply = await caller.get("/")
+        reply = await caller.get("/", accept="text/html,*/*")
         assert (reply.status, reply.headers["location"]) == (307, "/docs")
+        reply = await caller.get("/")
+        assert (reply.status, reply.body) == (200, b"Ollama is running")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -23,7 +23,7 @@ class Story:
         self.entries.append(entry)
         self.events.append(f"reserved {entry.provider} {entry.attempt}")
 
-    def ended(self, line: bytes) -> None:
+    def ended(self, line: bytes, request_id: str | None = None) -> None:
         raise AssertionError("the observer writes the end")
 
     async def synced(self) -> None:

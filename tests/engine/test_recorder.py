@@ -120,6 +120,50 @@ def refusing(*numbers: int, error: Exception | None = None) -> Trouble:
     return say
 
 
+class Tidying:
+    """A backlog that takes its time to tidy up after it has noted that rows are kept."""
+
+    exhausted = False
+    problem = ""
+    bytes_waiting = damaged_bytes = 0
+
+    def __init__(self, *numbers: int) -> None:
+        self.lines = [line(number) for number in numbers]
+        self.taken = 0
+        self.tidying = asyncio.Event()
+        self.tidy = asyncio.Event()
+
+    @property
+    def rows_waiting(self) -> int:
+        return len(self.lines)
+
+    async def read(self, max_rows: int, max_bytes: int) -> Sequence[bytes]:
+        self.taken = len(self.lines)
+        return self.lines[: self.taken]
+
+    async def kept(self) -> None:
+        del self.lines[: self.taken]
+        self.tidying.set()
+        await self.tidy.wait()
+
+    async def tend(self) -> None:
+        """Nothing."""
+
+
+async def test_what_comes_while_a_journal_is_tidied_is_flushed_too(rig: Rig) -> None:
+    backlog = Tidying(*range(5))
+    recorder = rig.make(backlog)
+    recorder.start()
+    await backlog.tidying.wait()
+    backlog.lines += [line(number) for number in range(5, 8)]
+    flushing = asyncio.create_task(recorder.flush(ENOUGH_S))
+    await asyncio.sleep(0.01)
+    backlog.tidy.set()
+    assert await flushing
+    assert rig.store.numbers == list(range(8))
+    assert await recorder.drain(ENOUGH_S)
+
+
 async def test_rows_come_to_the_store_in_order_and_the_journal_empties(rig: Rig) -> None:
     rig.recorder.start()
     rig.recorder.start()

@@ -532,7 +532,7 @@ class SyncedJournal:
     def reserved(self, entry: object) -> None:
         """Nothing to do."""
 
-    def ended(self, line: bytes) -> None:
+    def ended(self, line: bytes, request_id: str | None = None) -> None:
         """Nothing to do."""
 
     async def synced(self) -> None:

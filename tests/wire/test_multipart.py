@@ -141,6 +141,7 @@ def test_of_a_file_nothing_is_kept() -> None:
         (part(MODEL + b"\r\ncontent-type: text/plain; charset=utf-16", b"") + END, "not UTF-8"),
         (part(MODEL + b"\r\ncontent-type: multipart/mixed; boundary=x", b"") + END, "form of its own"),
         (field("model", b"\xff") + END, "'model' is not UTF-8"),
+        (field("model", b"openai/--b0undary") + END, "'model' holds its boundary"),
     ],
 )
 def test_what_two_readers_could_take_differently_is_refused(form: bytes, words: str) -> None:

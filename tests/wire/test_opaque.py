@@ -183,8 +183,8 @@ def test_a_wrong_form_is_refused_by_its_field(content: bytes, param: str, code: 
 
 
 @given(
-    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30),
-    st.text("abc/-.@:", min_size=1, max_size=30),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="b"), max_size=30),
+    st.text("acd/-.@:", min_size=1, max_size=30),
 )
 def test_of_a_form_only_the_model_changes(prompt: str, model: str) -> None:
     before, after = form(prompt=prompt, model="whisper-1", n="2"), form(prompt=prompt, model=model, n="2")

@@ -49,7 +49,7 @@ class Watchers:
         line = self.log.seal(now_s, record)
         journal = self._journal
         if journal is not None and record.client and (record.attempts or not journal.full):
-            journal.ended(line)  # a full one has room for what was sent, not for what was refused
+            journal.ended(line, record.id)  # a full one has room for what was sent, not for what was refused
         self._add((now_s, record, line))
 
     def flush(self) -> None:

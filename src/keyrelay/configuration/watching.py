@@ -54,6 +54,8 @@ AFTER_RESTART = frozenset(
         "cache_ttl_s",
         "cache_max_bytes",
         "cache_max_answer_bytes",
+        "state_ttl_s",
+        "state_max_bytes",
         "token_counter",
     }
 )

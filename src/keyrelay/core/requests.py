@@ -41,3 +41,8 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     form: Form | None = None
     opaque: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is in OpenAI's dialect, and read."""
+        return self.dialect == "openai" and not self.opaque

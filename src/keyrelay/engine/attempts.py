@@ -11,22 +11,20 @@ import msgspec
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope, ProviderError
 from keyrelay.core.records import Attempt, Reserved, milliseconds
-from keyrelay.core.usage import Usage
+from keyrelay.core.requests import CallRequest
 from keyrelay.engine.amounts import failed_amounts, used_amounts
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
+from keyrelay.engine.passages import OpaquePassage, Passage, PlainPassage, TranslatedPassage, WholeAnswer
 from keyrelay.engine.settings import EngineSettings
-from keyrelay.engine.translation import Translator, WholeReading, is_plain
+from keyrelay.engine.translation import Translator, is_plain
 from keyrelay.ports import Fault, Ports, Reservation, UpstreamAnswer, UpstreamCall
 from keyrelay.quota.values import Amounts
-from keyrelay.routing.candidates import Candidate, Dropped
+from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.classify import Classifier, Moment
 from keyrelay.routing.ways import Way
-from keyrelay.wire.dialects import Unreadable
 from keyrelay.wire.errors import embedded_status, read_error
-from keyrelay.wire.opaque import OpaqueStream, answer_type, encode_opaque, read_opaque
-from keyrelay.wire.openai import AnswerReading, asks_usage, encode_request, left_out_by, read_answer
-from keyrelay.wire.stream import StreamEnd, StreamReader
+from keyrelay.wire.stream import StreamEnd
 from keyrelay.wire.translated import AnswerStream
 
 _OK = 200
@@ -36,15 +34,6 @@ _FAULT_KINDS = {
     "timeout": FailureKind.TIMEOUT,
     "malformed": FailureKind.MALFORMED,
 }
-
-
-class WholeAnswer(msgspec.Struct, frozen=True):
-    """An answer in one piece. `content_type` is the provider's own, where the caller gets that."""
-
-    body: bytes
-    usage: Usage | None
-    answer: UpstreamAnswer
-    content_type: str = ""
 
 
 class OpenStream(msgspec.Struct, frozen=True):
@@ -63,29 +52,31 @@ class AttemptRunner:
         "_journal",
         "_learner",
         "_ledger",
+        "_opaque",
+        "_plain",
         "_random",
         "_settings",
-        "_translator",
+        "_translated",
         "_upstream",
-        "_without_usage",
         "redactor",
     )
 
     def __init__(self, ports: Ports, *, settings: EngineSettings, learner: Learner, translator: Translator) -> None:
         self._learner = learner
-        self._translator = translator
+        self._plain = PlainPassage(settings)
+        self._opaque = OpaquePassage(settings)
+        self._translated = TranslatedPassage(settings, translator)
         self._journal = ports.journal
         self._upstream = ports.upstream
         self._ledger = ports.ledger
         self._clock = ports.clock
         self._settings = settings
         self._random = ports.random
-        self._without_usage: set[str] = set()
         self.redactor = learner.redactor
 
     def configure(self, settings: EngineSettings) -> None:
         """Go on with other settings."""
-        self._settings = settings
+        self._settings = self._plain.settings = self._opaque.settings = self._translated.settings = settings
 
     async def run(
         self, job: Job, candidate: Candidate, reservation: Reservation, classifier: Classifier
@@ -100,10 +91,12 @@ class AttemptRunner:
             self._journal.reserved(_reserved(job, attempt))
         if candidate.clear_as_of != candidate.health.changes:
             candidate.begin(sent_s)
-        way = candidate.ways.of(job.request.dialect)[job.request.operation]
+        request = job.request
+        way = candidate.ways.of(request.dialect)[request.operation]
+        passage = self._plain if way.plain and request.plain else self._passage(request, way)
         outcome: WholeAnswer | OpenStream | Failure | ProviderError
         try:
-            call = self._call(job, candidate, way, started_at)
+            call = self._call(job, candidate, way, passage, started_at)
             answer = await self._upstream.send(call)
             if isinstance(answer, Fault):
                 outcome = fault_failure(answer)
@@ -111,9 +104,10 @@ class AttemptRunner:
                 outcome = self._read_refusal(answer, reservation)
             elif answer.streaming:
                 self._ledger.answered(reservation, clock.epoch_s())
-                outcome = await self._begin_stream(job, candidate, way, answer, call.first_byte_at)
+                reader = passage.stream(job, candidate, way)
+                outcome = await self._begin_stream(job, reader, answer, call.first_byte_at)
             else:
-                outcome = self._read_whole(job, candidate, way, answer)
+                outcome = self._read_whole(job, candidate, way, passage, answer)
         except BaseException:
             candidate.released()
             self._settle(reservation, attempt, job.amounts, clock.epoch_s())
@@ -194,33 +188,29 @@ class AttemptRunner:
 
     def took_back(self, job: Job, candidate: Candidate, failure: Failure) -> bool:
         """Whether the provider refused only what Keyrelay itself had put in: then it is left out from now on."""
-        ours = self._asks_usage(job, candidate)
+        ours = self._plain.asks_usage(job, candidate)
         if not ours or failure.kind is not FailureKind.REQUEST or not _USAGE_WORDS.search(failure.message):
             return False
-        self._without_usage.add(candidate.provider_id)
+        self._plain.without_usage.add(candidate.provider_id)
         return True
 
-    def _call(self, job: Job, candidate: Candidate, way: Way, started_at: float) -> UpstreamCall:
-        request, provider, settings = job.request, candidate.provider, self._settings
-        row, headers = provider.row, way.headers
-        parts: tuple[memoryview, ...] = ()
-        form = request.form
+    def _passage(self, request: CallRequest, way: Way) -> Passage:
+        """How a request gets through on this way."""
         if request.opaque:
-            body, parts = encode_opaque(request, candidate.quirks.model_prefix, candidate.model)
-        elif is_plain(way, request):
-            quirks = candidate.quirks
-            body = encode_request(request, quirks, candidate.model, ask_usage=self._asks_usage(job, candidate))
-            if body is not request.body:
-                job.left_out = left_out_by(quirks, request.fields)
-        else:
-            body, headers = self._translated(job, candidate, way)
+            return self._opaque
+        return self._plain if is_plain(way, request) else self._translated
+
+    def _call(self, job: Job, candidate: Candidate, way: Way, passage: Passage, started_at: float) -> UpstreamCall:
+        request, provider, settings = job.request, candidate.provider, self._settings
+        form = request.form
+        body, headers, parts = passage.write(job, candidate, way)
         first_byte_s = settings.first_byte_s if request.stream and form is None else settings.answer_s
-        if row.first_byte_timeout_s is not None:
-            first_byte_s = max(first_byte_s, row.first_byte_timeout_s)
+        if provider.row.first_byte_timeout_s is not None:
+            first_byte_s = max(first_byte_s, provider.row.first_byte_timeout_s)
         first_byte_at, total_at = started_at + first_byte_s, job.total_at
         return UpstreamCall(
             origin=provider.origin,
-            target=way.path_for(candidate.model, stream=request.stream),
+            target=way.path if way.plain else way.path_for(candidate.model, stream=request.stream),
             credential=way.credential,
             headers=headers,
             body=body,
@@ -231,20 +221,6 @@ class AttemptRunner:
             content_type="" if form is None else form.content_type,
         )
 
-    def _translated(self, job: Job, candidate: Candidate, way: Way) -> tuple[bytes, tuple[tuple[str, str], ...]]:
-        """Body and headers for a candidate that was chosen because it can be told what is asked."""
-        written = self._translator.written(job, candidate, way)
-        if isinstance(written, Dropped):
-            raise TypeError(written.text)
-        job.left_out = written.left_out
-        same = way.dialect == job.request.dialect
-        own = (*written.headers, *(job.request.headers if same else ()))
-        return written.body, tuple({**dict(way.headers), **dict(own)}.items()) if own else way.headers
-
-    def _asks_usage(self, job: Job, candidate: Candidate) -> bool:
-        """Whether Keyrelay asks for the stream's usage on its own account, where OpenAI's dialect passes through."""
-        return asks_usage(job.request, candidate.provider.row) and candidate.provider_id not in self._without_usage
-
     def _read_refusal(self, answer: UpstreamAnswer, reservation: Reservation) -> ProviderError:
         now_s = self._clock.epoch_s()
         self._ledger.answered(reservation, now_s)
@@ -253,36 +229,23 @@ class AttemptRunner:
         return read_error(answer.status, body, answer.headers, now_s)
 
     def _read_whole(
-        self, job: Job, candidate: Candidate, way: Way, answer: UpstreamAnswer
+        self, job: Job, candidate: Candidate, way: Way, passage: Passage, answer: UpstreamAnswer
     ) -> WholeAnswer | Failure | ProviderError:
-        body = answer.body
+        reading = passage.whole(job, candidate, way, answer)
         answer.close()
-        reading: AnswerReading | WholeReading | Unreadable
-        opaque, content_type = job.request.opaque, ""
-        if opaque:
-            content_type = answer_type(answer.headers.get("content-type", ""))
-            reading = read_opaque(job.request.operation, content_type, body)
-        elif is_plain(way, job.request):
-            reading = read_answer(job.request.operation, body)
-        else:
-            reading = self._translator.whole(job, candidate, way, body)
-        if isinstance(reading, WholeReading):
-            return WholeAnswer(reading.body, reading.usage, answer)
+        if isinstance(reading, WholeAnswer):
+            return reading
         if reading.is_error:
+            body = answer.body
             return read_error(embedded_status(body), body, {}, self._clock.epoch_s())
-        if isinstance(reading, Unreadable) or reading.problem:
-            return malformed(reading.problem)
-        if job.request.stream and not opaque:  # some models take no notice of it
-            return malformed("a stream was asked for and a whole answer came")
-        return WholeAnswer(body, reading.usage, answer, content_type)
+        return malformed(reading.problem)
 
     async def _begin_stream(
-        self, job: Job, candidate: Candidate, way: Way, answer: UpstreamAnswer, first_at: float
+        self, job: Job, reader: AnswerStream, answer: UpstreamAnswer, first_at: float
     ) -> OpenStream | Failure | ProviderError:
         if not job.request.stream:
             answer.close()
             return malformed("a whole answer was asked for and a stream came")
-        reader = self._stream_reader(job, candidate, way)
         answer.deadline_at = first_at
         try:
             while True:
@@ -299,14 +262,6 @@ class AttemptRunner:
         finally:
             if not reader.committed:
                 answer.close()
-
-    def _stream_reader(self, job: Job, candidate: Candidate, way: Way) -> AnswerStream:
-        max_event_bytes = self._settings.max_event_bytes
-        if job.request.opaque:
-            return OpaqueStream(max_event_bytes=self._settings.max_answer_bytes)  # an event may be a whole picture
-        if is_plain(way, job.request):
-            return StreamReader(hide_usage=self._asks_usage(job, candidate), max_event_bytes=max_event_bytes)
-        return self._translator.stream(job, candidate, way, max_event_bytes=max_event_bytes)
 
     def _stream_failure(self, reader: AnswerStream) -> Failure | ProviderError:
         if reader.end is StreamEnd.ERROR:

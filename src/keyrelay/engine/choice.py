@@ -54,7 +54,7 @@ class Chooser:
             if candidate in tried or candidate.provider_id in avoided:
                 continue
             way = candidate.openai_ways.get(operation) if any_fits else None
-            dropped = None if way is not None and not way.translated else self._unfit(candidate, job)
+            dropped = None if way is not None and way.plain else self._unfit(candidate, job)
             if dropped is None and candidate.clear_as_of != candidate.health.changes:
                 dropped = gate(candidate, now_s)
             if dropped is None:

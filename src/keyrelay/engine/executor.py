@@ -9,10 +9,11 @@ import math
 
 from keyrelay.core.failures import LIMIT_KINDS, Failure, FailureKind, FailureScope
 from keyrelay.core.records import milliseconds
-from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer
+from keyrelay.engine.attempts import AttemptRunner, OpenStream
 from keyrelay.engine.choice import Chooser
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
+from keyrelay.engine.passages import WholeAnswer
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.proofs import Arrivals
 from keyrelay.engine.refusals import all_drops, caller_fault, deadline_passed, nothing_could_serve, still_crowded

@@ -9,13 +9,14 @@ from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import note_cost
-from keyrelay.engine.attempts import AttemptRunner, OpenStream, WholeAnswer
+from keyrelay.engine.attempts import AttemptRunner, OpenStream
 from keyrelay.engine.cache import AnswerCache, Ride
 from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.executor import Executor
 from keyrelay.engine.heads import STREAM_HEAD, WHOLE_HEAD, left_out, served_by, stream_head, whole_head
 from keyrelay.engine.jobs import NO_WISHES, Job, Wishes
 from keyrelay.engine.learner import Learner
+from keyrelay.engine.passages import WholeAnswer
 from keyrelay.engine.patience import PatientSink
 from keyrelay.engine.pool import Plan, Pool
 from keyrelay.engine.recall import Recall

@@ -293,8 +293,8 @@ class Recorder:
         rejected = 0
         if refusal is not None:
             rejected = await self._sift(lane, lines, refusal)
+        lane.done += len(lines)  # in one breath with the rows no longer waiting: `_Lane.goal` adds both
         await lane.backlog.kept()
-        lane.done += len(lines)
         self._rows_written += len(lines) - rejected
         return True
 

@@ -32,6 +32,7 @@ class Way(msgspec.Struct, frozen=True, eq=False):
     `path` is behind the origin; it and `stream_path` may hold `{model}`. `translated`: even a request in OpenAI's
     dialect has to be brought into another form, if only because the provider answers legacy completions as a chat.
     `insists`: the provider wants its own words back in a conversation with tools (see `ProviderRow.insists`).
+    `plain`: requests in OpenAI's dialect pass as they are, whatever they hold.
     """
 
     dialect: ProviderDialect
@@ -41,6 +42,7 @@ class Way(msgspec.Struct, frozen=True, eq=False):
     headers: tuple[tuple[str, str], ...]
     translated: bool = False
     insists: bool = False
+    plain: bool = False
 
     def path_for(self, model: str, *, stream: bool) -> str:
         """The path of a call."""
@@ -73,7 +75,7 @@ def _compatible(provider: Provider, key: Key) -> dict[Operation, Way]:
     credential, headers = _credential(provider, row.auth, key.secret), tuple({**_EVERY, **row.extra_headers}.items())
     paths = {operation: provider.path_of(operation) for operation in _TRANSLATABLE}
     ways = {
-        operation: Way("openai", path, path, credential, headers, insists=row.insists)
+        operation: Way("openai", path, path, credential, headers, insists=row.insists, plain=not row.insists)
         for operation, path in paths.items()
         if path
     }
@@ -111,7 +113,7 @@ def _native(provider: Provider, key: Key, dialect: ProviderDialect) -> dict[Oper
 def _with_completions(ways: dict[Operation, Way]) -> dict[Operation, Way]:
     """Legacy completions are answered as a chat where nothing else is there."""
     if "completions" not in ways and "chat" in ways:
-        ways["completions"] = msgspec.structs.replace(ways["chat"], translated=True)
+        ways["completions"] = msgspec.structs.replace(ways["chat"], translated=True, plain=False)
     return ways
 
 

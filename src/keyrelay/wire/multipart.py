@@ -172,6 +172,8 @@ class FormReader:
     def _read_text(self, content: bytes) -> str:
         self._check_texts(len(content))
         self._texts += len(content)
+        if self._delimiter in content:  # the model may go on without what stands before it here
+            raise _wrong(f"'{self._name}' holds its boundary", self._name)
         try:
             return content.decode()
         except UnicodeDecodeError:

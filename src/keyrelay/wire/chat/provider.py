@@ -44,6 +44,17 @@ _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _encoder = msgspec.json.Encoder()
 
 
+def without_echoes(request: CallRequest, target: Target) -> CallRequest:
+    """A chat whose earlier answers stand as the provider takes them: thoughts, signatures and ids are its own affair.
+
+    The same object when nothing changes.
+    """
+    fields = adapted_messages(request.fields, habits_of(target))
+    if fields is request.fields:
+        return request
+    return msgspec.structs.replace(request, fields=fields, body=_encoder.encode(fields))
+
+
 class OpenAIProvider:
     """The codec; see `wire.dialects.ProviderCodec`."""
 
@@ -66,9 +77,7 @@ class OpenAIProvider:
         """The caller's own bytes wherever nothing has to change; thoughts and ids go as the provider takes them."""
         quirks = target.quirks
         if request.operation == "chat":
-            fields = adapted_messages(request.fields, habits_of(target))
-            if fields is not request.fields:
-                request = msgspec.structs.replace(request, fields=fields, body=_encoder.encode(fields))
+            request = without_echoes(request, target)
         ask_usage = request.stream and not request.wants_usage and "stream_options" not in quirks.drop
         return Written(body=encode_request(request, quirks, target.model, ask_usage=ask_usage))
 
