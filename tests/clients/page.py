@@ -76,7 +76,7 @@ def _overview(works: Works) -> str:
     for client in CLIENTS:
         cells = []
         for target in (*DIALECTS, DIRECT):
-            right = sum(works(client, target, feature) for feature in client.features)
+            right = sum(target in client.targets and works(client, target, feature) for feature in client.features)
             cells.append(f"{right} of {len(client.features)}" if target in client.targets else "-")
         rows.append((f"[{client.title}](#{_anchor(client)})", version(client), *cells))
     return _table(("client", "version", *DIALECTS, "without Keyrelay"), rows)

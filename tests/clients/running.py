@@ -202,6 +202,14 @@ async def _ended(here: World) -> None:
     slow_calls = [call for call in here.simulator.judge.calls if call.provider.startswith("slow")]
     with contextlib.suppress(AssertionError):  # what went on is found out below
         await until(lambda: all(call.ended_s is not None for call in slow_calls), "every answer has ended")
+        asked = sum(call.key == UPSTREAM_KEY for call in slow_calls)
+        await until(
+            lambda: _slow_lines(here) >= asked, "all of them stand in the gateway's log, which is written in batches"
+        )
+
+
+def _slow_lines(here: World) -> int:
+    return sum(str(line.get("model_asked", "")).startswith("slow") for line in here.gateway.lines())
 
 
 def _judged(outcomes: Outcomes, here: World) -> Outcomes:

@@ -6,7 +6,7 @@ drops its candidates with a reason, before anything is reserved.
 
 import msgspec
 
-from keyrelay.core.conversation import Answer, Conversation, EmbeddingsAsked
+from keyrelay.core.conversation import Answer, Conversation, EmbeddingsAsked, Reasoning
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import QuirksRow
 from keyrelay.core.requests import CallRequest
@@ -173,7 +173,7 @@ class Translator:
             if job.account is not None and account_of(candidate) != job.account:
                 conversation, extra = without_signatures(conversation), ["signatures of another account"]
             if way.dialect == "gemini" and request.dialect != "gemini":
-                conversation = _showing_thoughts(conversation)
+                conversation = _showing_thoughts(conversation, unasked=request.dialect == "openai")
             written = codec.request(conversation, target)
         except UntranslatableError as error:
             return _inexpressible(candidate, str(error))
@@ -216,10 +216,15 @@ class Translator:
         return f"<Translator {', '.join(self._dialects.callers)} to {', '.join(self._dialects.providers)}>"
 
 
-def _showing_thoughts(conversation: Conversation) -> Conversation:
-    """Gemini alone shows thoughts only to those who ask to see them; in other dialects asking for them is enough."""
+def _showing_thoughts(conversation: Conversation, *, unasked: bool) -> Conversation:
+    """Gemini alone shows thoughts only to those who ask to see them; in other dialects asking for them is enough.
+
+    `unasked`: nobody has to ask, since in OpenAI's dialect providers show what there is.
+    """
     reasoning = conversation.reasoning
-    if reasoning is None or reasoning.shown is not None:
+    if reasoning is None:
+        return msgspec.structs.replace(conversation, reasoning=Reasoning(shown=True)) if unasked else conversation
+    if reasoning.shown is not None:
         return conversation
     if reasoning.effort in {None, "none"} and not reasoning.budget_tokens:
         return conversation

@@ -14,7 +14,7 @@ from keyrelay.wire.dialects import AnswerFacts, Target
 
 CALLER = OpenAICaller()
 PROVIDER = OpenAIProvider()
-EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "500"))
 ID = "0190a0b0c0d0e0f0a1b2c3d4e5f60718"
 
 
