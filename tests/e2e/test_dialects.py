@@ -228,6 +228,7 @@ class TestLookups:
     async def test_tokens_are_counted(self, gateway: Embedded) -> None:
         reply = await gateway.ask({"model": MODELS["anthropic"], **TURN}, "/v1/messages/count_tokens")
         assert 3 <= json.loads(reply.body)["input_tokens"] < 100
+        assert reply.headers["x-keyrelay-usage"] == "estimated"
         reply = await gateway.ask(CONTENTS, f"/v1beta/models/{MODELS['gemini']}:countTokens")
         assert 3 <= json.loads(reply.body)["totalTokens"] < 100
 

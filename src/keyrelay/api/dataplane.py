@@ -24,6 +24,7 @@ from keyrelay.core.ids import request_id
 from keyrelay.core.records import WRITTEN_DOWN, RequestRecord
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.gateway import Gateway
+from keyrelay.engine.heads import ESTIMATED
 from keyrelay.engine.jobs import Wishes
 from keyrelay.ports import Clock
 from keyrelay.wire.dialects import CallerCodec
@@ -149,7 +150,9 @@ class DataPlane:
         if body is None:
             return None
         record.started_at = WRITTEN_DOWN
-        return f"content-type: {door.codec.whole_type}\r\nx-request-id: {record.id}\r\n".encode("ascii"), body
+        estimated = ESTIMATED if door.counts else ""
+        head = f"content-type: {door.codec.whole_type}\r\nx-request-id: {record.id}\r\n{estimated}"
+        return head.encode("ascii"), body
 
     def _admit(self, scope: Scope, record: RequestRecord) -> RequestHead:
         """Who calls, and whether one more may; raise CallerError."""

@@ -54,7 +54,7 @@ class Door(msgspec.Struct, frozen=True, eq=False):
 
     `wishes` are those of a caller who asks for nothing in its headers. `forwards` names, in lower case, the headers
     that go on to a provider of the same dialect. `generate`: answers come in the short form of `/v1/generate`. `local`
-    answers what needs no provider. `form`: the body is a form with files.
+    answers what needs no provider; `counts`: with tokens, which are estimated. `form`: the body is a form with files.
     """
 
     decode: Decode
@@ -63,6 +63,7 @@ class Door(msgspec.Struct, frozen=True, eq=False):
     forwards: tuple[bytes, ...] = ()
     generate: bool = False
     local: Local | None = None
+    counts: bool = False
     form: bool = False
 
 
@@ -111,7 +112,7 @@ DOORS: Mapping[str, Door] = MappingProxyType(
         "/v1/generate": Door(decode_request_generate, generate=True),
         **dict.fromkeys(("/v1/responses", "/responses"), _other(RESPONSES)),
         "/v1/messages": _other(ANTHROPIC, forwards=(b"anthropic-version", b"anthropic-beta")),
-        "/v1/messages/count_tokens": Door(count_tokens_request, ANTHROPIC, local=anthropic_count),
+        "/v1/messages/count_tokens": Door(count_tokens_request, ANTHROPIC, local=anthropic_count, counts=True),
         "/api/chat": _other(OLLAMA_CHAT, local=chat_loaded),
         "/api/generate": _other(OLLAMA_GENERATE, passes=False, local=generate_loaded),
         "/api/show": Door(read_name, OLLAMA_CHAT, local=shown),
@@ -133,7 +134,7 @@ _GEMINI = {
 def gemini_door(model: str, verb: str, *, events: bool) -> Door | None:
     """The door of `models/{model}:{verb}`; `events`: the caller wants server-sent events. None for no verb of ours."""
     if verb == "countTokens":
-        return Door(partial(GEMINI_EVENTS.count_request, model=model), GEMINI_EVENTS, local=gemini_count)
+        return Door(partial(GEMINI_EVENTS.count_request, model=model), GEMINI_EVENTS, local=gemini_count, counts=True)
     door = _GEMINI.get(f"{verb}?alt=sse" if events and verb.startswith("stream") else verb)
     if door is None:
         return None

@@ -65,6 +65,7 @@ _ANSWER_HEADERS = {
     "x-keyrelay-model": "Model that answered.",
     "x-keyrelay-key": "Label of the key that was used.",
     "x-keyrelay-attempts": "Calls that it took.",
+    "x-keyrelay-usage": "`estimated` where the provider did not say what was used.",
     "x-keyrelay-left-out": "What of the request the provider could not be told: see docs/dialects.md.",
     "x-keyrelay-cost-usd": "Cost at list prices; on whole answers of priced models.",
     "x-keyrelay-overhead-ms": "Keyrelay's own share of the time so far.",

@@ -132,6 +132,27 @@ class ModelQuirksRow(QuirksRow, frozen=True):
     models: tuple[str, ...] = ()
 
 
+class HabitsRow(Row, frozen=True):
+    """What a provider of OpenAI's dialect takes inside of messages, where quirks do not see.
+
+    `thoughts` is the member of an assistant's message that takes thoughts back, `content` for a part of its content,
+    empty for none. `needs_thoughts`: it refuses an assistant's message without them. `strict`: it refuses members that
+    it does not know. `own`: it knows what only OpenAI has (custom tools, `allowed_tools`, `refusal`). `short_ids`: a
+    call's id has nine letters or digits. `signs_calls`: it takes Gemini's signatures. `takes_cache_marks`,
+    `takes_top_k` say what it takes beyond OpenAI. `system_first`: it takes system messages at the beginning only.
+    """
+
+    thoughts: Literal["", "reasoning_content", "reasoning", "reasoning_details", "content"] = ""
+    needs_thoughts: bool = False
+    strict: bool = False
+    own: bool = False
+    short_ids: bool = False
+    signs_calls: bool = False
+    takes_cache_marks: bool = False
+    takes_top_k: bool = False
+    system_first: bool = False
+
+
 class StreamRow(Row, frozen=True):
     """How a stream behaves.
 
@@ -291,6 +312,7 @@ class ProviderRow(Row, frozen=True):
     paths: PathsRow = PathsRow()
     quirks: QuirksRow = QuirksRow()
     model_quirks: tuple[ModelQuirksRow, ...] = ()
+    habits: HabitsRow = HabitsRow()
     stream: StreamRow = StreamRow()
     day_zone: str = "UTC"
     default_model: str = ""

@@ -13,7 +13,7 @@ from keyrelay.engine.attempts import AttemptRunner, OpenStream
 from keyrelay.engine.cache import AnswerCache, Ride
 from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.executor import Executor
-from keyrelay.engine.heads import STREAM_HEAD, WHOLE_HEAD, left_out, served_by, stream_head, whole_head
+from keyrelay.engine.heads import ESTIMATED, STREAM_HEAD, WHOLE_HEAD, left_out, served_by, stream_head, whole_head
 from keyrelay.engine.jobs import NO_WISHES, Job, Wishes
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.passages import WholeAnswer
@@ -170,7 +170,8 @@ class Gateway:
         if wishes.shape_whole is not None:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
         content_type = answer.content_type or (wishes.caller and wishes.caller.whole_type)
-        head = self._head(job, candidate, whole_head(content_type) if content_type else WHOLE_HEAD)
+        rest = whole_head(content_type) if content_type else WHOLE_HEAD
+        head = self._head(job, candidate, rest if answer.usage is not None else ESTIMATED + rest)
         self.decisions.keep(job, candidate, wishes.prefer)
         self.finish(record)
         return head, body

@@ -17,6 +17,8 @@ def stream_head(content_type: str) -> str:
 
 STREAM_HEAD = stream_head("text/event-stream; charset=utf-8")
 WHOLE_HEAD = whole_head("application/json")
+ESTIMATED = "x-keyrelay-usage: estimated\r\n"
+"""For answers whose provider did not say what they used: whatever they say of it themselves is a guess."""
 
 
 def left_out(names: Iterable[str]) -> str:

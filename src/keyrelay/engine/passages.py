@@ -16,7 +16,7 @@ from keyrelay.ports import UpstreamAnswer
 from keyrelay.routing.candidates import Candidate, Dropped
 from keyrelay.routing.ways import Way
 from keyrelay.wire.chat.provider import without_echoes
-from keyrelay.wire.dialects import Target, Unreadable
+from keyrelay.wire.dialects import Unreadable
 from keyrelay.wire.opaque import OpaqueStream, answer_type, encode_opaque, read_opaque
 from keyrelay.wire.openai import asks_usage, encode_request, left_out_by, read_answer
 from keyrelay.wire.stream import StreamReader
@@ -72,7 +72,7 @@ class PlainPassage:
         """The caller's own bytes wherever nothing has to change."""
         request, quirks = job.request, candidate.quirks
         if _ASSISTANT in request.body and request.operation == "chat":
-            request = without_echoes(request, Target(provider_id=candidate.provider_id, model=candidate.model))
+            request = without_echoes(request, candidate.provider.row.habits)
         ask_usage = request.stream and self.asks_usage(job, candidate)
         body = encode_request(request, quirks, candidate.model, ask_usage=ask_usage)
         if body is not job.request.body:

@@ -162,6 +162,7 @@ class Translator:
             provider_id=candidate.provider_id,
             model=candidate.model,
             quirks=_quirks(candidate, way),
+            habits=candidate.provider.row.habits,
             max_output_tokens=row.max_output_tokens if row is not None else 0,
         )
         try:

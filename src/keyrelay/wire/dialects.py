@@ -12,7 +12,7 @@ import msgspec
 
 from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked, Event
 from keyrelay.core.errors import CallerError
-from keyrelay.core.providers import Operation, QuirksRow
+from keyrelay.core.providers import HabitsRow, Operation, QuirksRow
 from keyrelay.core.requests import CallRequest
 
 
@@ -115,13 +115,14 @@ class EmbeddingFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider's codec has to know of whom it writes for.
 
-    `quirks` are the provider's parameter rules; `max_output_tokens` is the most that the model gives (0: unknown), for
-    dialects that insist on a bound.
+    `quirks` are the provider's parameter rules, `habits` what it takes inside of messages; `max_output_tokens` is the
+    most that the model gives (0: unknown), for dialects that insist on a bound.
     """
 
     provider_id: str
     model: str
     quirks: QuirksRow = QuirksRow()
+    habits: HabitsRow = HabitsRow()
     max_output_tokens: int = 0
 
 

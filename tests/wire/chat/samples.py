@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from keyrelay.core.conversation import Conversation
-from keyrelay.core.providers import Operation, QuirksRow
+from keyrelay.core.providers import HabitsRow, Operation, QuirksRow
 from keyrelay.core.requests import CallRequest
+from keyrelay.upstream.catalogue import load_catalogue
 from keyrelay.wire.chat.caller import OpenAICaller
 from keyrelay.wire.chat.provider import OpenAIProvider
 from keyrelay.wire.dialects import AnswerFacts, Target
@@ -42,7 +43,10 @@ def facts(request: CallRequest | None = None, **members: Any) -> AnswerFacts:
 
 
 def target(provider_id: str = "openai_compatible", model: str = "some-model", **quirks: Any) -> Target:
-    return Target(provider_id=provider_id, model=model, quirks=QuirksRow(**quirks))
+    """A target with the habits that the catalogue knows of its provider."""
+    row = load_catalogue().get(provider_id)
+    habits = HabitsRow() if row is None else row.habits
+    return Target(provider_id=provider_id, model=model, quirks=QuirksRow(**quirks), habits=habits)
 
 
 def written(conversation: Conversation, to: Target | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from keyrelay.core.conversation import (
     ToolCall,
     ToolResult,
 )
-from keyrelay.wire.chat.habits import Habits
+from keyrelay.core.providers import HabitsRow
 from keyrelay.wire.chat.history import History
 from keyrelay.wire.dialects import UntranslatableError
 from tests.wire.chat.samples import PROVIDER, target, written
@@ -242,4 +242,4 @@ def test_cache_marks_go_to_openrouter_and_are_named_as_left_out_elsewhere() -> N
 
 
 def test_the_writing_says_for_whom_it_is() -> None:
-    assert repr(History(Habits(), "some-model", {})) == "<History for some-model>"
+    assert repr(History(HabitsRow(), "some-model", {})) == "<History for some-model>"

@@ -20,7 +20,7 @@ from keyrelay.core.conversation import (
     ToolCall,
     ToolResult,
 )
-from keyrelay.wire.chat.habits import Habits
+from keyrelay.core.providers import HabitsRow
 from keyrelay.wire.chat.thoughts import joined_thoughts, takes_signature, write_details
 from keyrelay.wire.dialects import UntranslatableError
 from keyrelay.wire.gemini.models import PLACEHOLDER_SIGNATURE, rules_for
@@ -36,7 +36,7 @@ Shaped = dict[str, object]
 class History:
     """The writing of the messages of one request; `left_out` grows by what is lost."""
 
-    def __init__(self, habits: Habits, model: str, left_out: dict[str, None]) -> None:
+    def __init__(self, habits: HabitsRow, model: str, left_out: dict[str, None]) -> None:
         self._habits = habits
         self._model = model
         self._left_out = left_out
@@ -162,7 +162,7 @@ class History:
         return f"<History for {self._model}>"
 
 
-def fitting(call_id: str, habits: Habits) -> str:
+def fitting(call_id: str, habits: HabitsRow) -> str:
     """An id of a call as a provider takes it: at most 40 characters, at Mistral nine letters or digits."""
     if habits.short_ids:
         return fitting_id(call_id, _NINE, 9)

@@ -7,9 +7,9 @@ does not take. Only such members change, and only for providers that are known t
 import msgspec
 
 from keyrelay.core.conversation import Text, Thinking
+from keyrelay.core.providers import HabitsRow
 from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.chat.choices import content_parts
-from keyrelay.wire.chat.habits import Habits
 from keyrelay.wire.chat.history import fitting
 from keyrelay.wire.chat.shapes import ChatMessage
 from keyrelay.wire.chat.thoughts import joined_thoughts, read_thoughts
@@ -26,7 +26,7 @@ _id = msgspec.json.Decoder(str | None)
 _encoder = msgspec.json.Encoder()
 
 
-def adapted_messages(fields: dict[str, msgspec.Raw], habits: Habits) -> dict[str, msgspec.Raw]:
+def adapted_messages(fields: dict[str, msgspec.Raw], habits: HabitsRow) -> dict[str, msgspec.Raw]:
     """The members of a body with messages as the provider takes them; the same object when nothing changes."""
     raw = fields["messages"]
     text = bytes(raw)
@@ -48,7 +48,7 @@ def adapted_messages(fields: dict[str, msgspec.Raw], habits: Habits) -> dict[str
     return {**fields, "messages": msgspec.Raw(_encoder.encode(changed))}
 
 
-def _adapted(message: _Members, shape: ChatMessage, habits: Habits) -> _Members:
+def _adapted(message: _Members, shape: ChatMessage, habits: HabitsRow) -> _Members:
     """A message as the provider takes it; the same object when nothing changes."""
     changed: _Members = {}
     if shape.tool_calls:
@@ -66,7 +66,7 @@ def _adapted(message: _Members, shape: ChatMessage, habits: Habits) -> _Members:
     return {name: raw for name, raw in {**message, **changed}.items() if name not in dropped}
 
 
-def _thoughts(shape: ChatMessage, habits: Habits) -> _Members:
+def _thoughts(shape: ChatMessage, habits: HabitsRow) -> _Members:
     """An assistant's thoughts where the provider takes them, and no thoughts in the content but at Mistral."""
     changed: _Members = {}
     thoughts = list(read_thoughts(shape))
@@ -85,7 +85,7 @@ def _thoughts(shape: ChatMessage, habits: Habits) -> _Members:
     return changed
 
 
-def _adapted_call(call: _Members, habits: Habits) -> _Members:
+def _adapted_call(call: _Members, habits: HabitsRow) -> _Members:
     changed = dict(call)
     if habits.strict and not habits.signs_calls:
         changed.pop("extra_content", None)
@@ -94,5 +94,5 @@ def _adapted_call(call: _Members, habits: Habits) -> _Members:
     return call if changed == call else changed
 
 
-def _shortened(call_id: str, habits: Habits) -> msgspec.Raw:
+def _shortened(call_id: str, habits: HabitsRow) -> msgspec.Raw:
     return msgspec.Raw(_encoder.encode(fitting(call_id, habits)))

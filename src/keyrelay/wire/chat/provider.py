@@ -13,11 +13,10 @@ from keyrelay.core.conversation import (
     Tool,
     ToolChoice,
 )
-from keyrelay.core.providers import Operation
+from keyrelay.core.providers import HabitsRow, Operation
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.chat.choices import read_answer
 from keyrelay.wire.chat.chunks import ChunkReader
-from keyrelay.wire.chat.habits import Habits, habits_of
 from keyrelay.wire.chat.history import History
 from keyrelay.wire.chat.passing import adapted_messages
 from keyrelay.wire.chat.vectors import embeddings_members, read_embeddings
@@ -44,12 +43,12 @@ _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _encoder = msgspec.json.Encoder()
 
 
-def without_echoes(request: CallRequest, target: Target) -> CallRequest:
+def without_echoes(request: CallRequest, habits: HabitsRow) -> CallRequest:
     """A chat whose earlier answers stand as the provider takes them: thoughts, signatures and ids are its own affair.
 
     The same object when nothing changes.
     """
-    fields = adapted_messages(request.fields, habits_of(target))
+    fields = adapted_messages(request.fields, habits)
     if fields is request.fields:
         return request
     return msgspec.structs.replace(request, fields=fields, body=_encoder.encode(fields))
@@ -62,7 +61,7 @@ class OpenAIProvider:
 
     def request(self, conversation: Conversation, target: Target) -> Written:
         """The body for `/chat/completions`. Raise UntranslatableError for content that it cannot say."""
-        habits = habits_of(target)
+        habits = target.habits
         left_out: dict[str, None] = {}
         model = prefixed(target.model, target.quirks.model_prefix)
         members: dict[str, object] = {
@@ -77,7 +76,7 @@ class OpenAIProvider:
         """The caller's own bytes wherever nothing has to change; thoughts and ids go as the provider takes them."""
         quirks = target.quirks
         if request.operation == "chat":
-            request = without_echoes(request, target)
+            request = without_echoes(request, target.habits)
         ask_usage = request.stream and not request.wants_usage and "stream_options" not in quirks.drop
         return Written(body=encode_request(request, quirks, target.model, ask_usage=ask_usage))
 
@@ -118,7 +117,7 @@ def _written(operation: Operation, members: Mapping[str, object], target: Target
     return Written(body=_encoder.encode(changed), left_out=tuple(left_out))
 
 
-def _tools(conversation: Conversation, habits: Habits, left_out: dict[str, None]) -> dict[str, object]:
+def _tools(conversation: Conversation, habits: HabitsRow, left_out: dict[str, None]) -> dict[str, object]:
     tools = conversation.tools
     if not tools:
         return {}
@@ -150,7 +149,7 @@ def _named(name: str, *, custom: bool) -> dict[str, object]:
     return {"type": kind, kind: {"name": name}}
 
 
-def _tool(tool: Tool, habits: Habits, left_out: dict[str, None]) -> dict[str, object]:
+def _tool(tool: Tool, habits: HabitsRow, left_out: dict[str, None]) -> dict[str, object]:
     if tool.cache and not habits.takes_cache_marks:
         left_out["cache"] = None
     shaped: dict[str, object] = {"name": tool.name}
@@ -173,7 +172,7 @@ def _tool(tool: Tool, habits: Habits, left_out: dict[str, None]) -> dict[str, ob
     return written
 
 
-def _wishes(conversation: Conversation, habits: Habits, left_out: dict[str, None]) -> dict[str, object]:
+def _wishes(conversation: Conversation, habits: HabitsRow, left_out: dict[str, None]) -> dict[str, object]:
     """How to answer; None is not written."""
     if conversation.answers != 1:
         raise UntranslatableError("answers", "one answer at a time is translated")
