@@ -236,7 +236,7 @@ class AttemptRunner:
         if isinstance(reading, WholeAnswer):
             return reading
         if reading.is_error:
-            body = answer.body
+            body = reading.error or answer.body
             return read_error(embedded_status(body), body, {}, self._clock.epoch_s())
         return malformed(reading.problem)
 

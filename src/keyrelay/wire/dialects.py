@@ -138,10 +138,14 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
-    """A 200 that is no answer: `problem` says what is wrong with it, `is_error` that it holds a provider's error."""
+    """A 200 that is no answer: `problem` says what is wrong with it, `is_error` that it holds a provider's error.
+
+    `error` is that error (JSON, for `wire.errors.read_error`) where the body does not say it so.
+    """
 
     problem: str
     is_error: bool = False
+    error: bytes = b""
 
 
 class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):

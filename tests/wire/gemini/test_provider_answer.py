@@ -20,6 +20,7 @@ from keyrelay.core.conversation import (
 )
 from keyrelay.wire.dialects import StreamEnded, StreamFailure, Unreadable
 from keyrelay.wire.errors import embedded_status, read_error
+from keyrelay.wire.gemini.provider_answer import ACCOUNT_ERROR
 from tests.wire.gemini.shared import PROVIDER, data
 
 NOT_JSON = "the answer is not the JSON object that was expected"
@@ -138,7 +139,9 @@ def test_a_prompt_that_was_blocked_is_an_answer_without_parts() -> None:
         ),
         (
             b'{"candidates":[{"finishReason":"PUP_LIMITED_DISABLED"}]}',
-            Unreadable(problem="the account is limited or disabled (PUP_LIMITED_DISABLED)", is_error=True),
+            Unreadable(
+                problem="the account is limited or disabled (PUP_LIMITED_DISABLED)", is_error=True, error=ACCOUNT_ERROR
+            ),
         ),
     ],
 )

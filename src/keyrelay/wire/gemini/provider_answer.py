@@ -30,7 +30,7 @@ from keyrelay.wire.sse import event_data
 ACCOUNT_LIMITED = "PUP_LIMITED_DISABLED"
 """The finish reason of an account that was limited for what it was used for."""
 
-_ACCOUNT_ERROR = msgspec.json.encode(
+ACCOUNT_ERROR = msgspec.json.encode(
     {
         "error": {
             "code": 403,
@@ -82,7 +82,8 @@ def read_answer(body: bytes) -> Answer | Unreadable:
         return Unreadable(problem="the answer is empty")
     reason = "" if candidate is None else candidate.finish_reason or "STOP"
     if reason == ACCOUNT_LIMITED:
-        return Unreadable(problem=f"the account is limited or disabled ({ACCOUNT_LIMITED})", is_error=True)
+        problem = f"the account is limited or disabled ({ACCOUNT_LIMITED})"
+        return Unreadable(problem=problem, is_error=True, error=ACCOUNT_ERROR)
     parts = tuple(_parts(candidate, chunk.response_id or "", calls=0))
     calls = any(isinstance(part, ToolCall) for part in parts)
     return Answer(
@@ -162,7 +163,7 @@ class GeminiEventReader:
     def _candidate(self, chunk: shapes.Chunk) -> Iterator[Event | StreamFailure]:
         candidate = _first(chunk)
         if candidate is not None and candidate.finish_reason == ACCOUNT_LIMITED:
-            yield StreamFailure(problem="the account is limited or disabled", error=_ACCOUNT_ERROR)
+            yield StreamFailure(problem="the account is limited or disabled", error=ACCOUNT_ERROR)
             return
         for part in _parts(candidate, self._id, calls=self._calls):
             yield from self._pieces(part)
