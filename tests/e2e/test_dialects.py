@@ -200,6 +200,31 @@ EMBEDDING_MODELS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v1/messages", lambda body: body["type"] == "error"),
+        ("/api/chat", lambda body: isinstance(body["error"], str)),
+        ("/v1/chat/completions", lambda body: body["error"]["code"] == "method_not_allowed"),
+    ],
+)
+async def test_a_wrong_method_is_told_in_the_dialect_of_the_path(gateway: Embedded, path: str, said: Any) -> None:
+    reply = await gateway.ask(b"", path, method="PUT")
+    assert reply.status == 405
+    assert said(json.loads(reply.body))
+
+
+async def test_an_unknown_verb_is_told_in_googles_dialect(gateway: Embedded) -> None:
+    reply = await gateway.ask(b"{}", "/v1beta/models/gemini-3:dance")
+    assert (reply.status, json.loads(reply.body)["error"]["status"]) == (404, "NOT_FOUND")
+
+
+async def test_a_new_kind_of_block_is_anthropics_to_judge_where_anthropic_is_asked(gateway: Embedded) -> None:
+    body = {"model": MODELS["anthropic"], "max_tokens": 9, "system": [{"type": "novelty"}], **TURN}
+    reply = await gateway.ask(body, "/v1/messages")
+    assert reply.status == 200, reply.body
+
+
 class TestLookups:
     @staticmethod
     async def get(gateway: Embedded, path: str, **headers: str) -> tuple[int, Any]:
@@ -263,6 +288,10 @@ class TestResponsesThatAreKept:
         assert items["data"][0]["content"][0]["text"] == WORDS
         assert json.loads((await gateway.ask(b"", path, method="DELETE")).body)["deleted"] is True
         assert (await gateway.ask(b"", path, method="GET")).status == 404
+
+    async def test_a_limit_of_many_digits_is_refused(self, gateway: Embedded) -> None:
+        reply = await gateway.ask(b"", f"/v1/responses/x/input_items?limit={'1' * 5_000}", method="GET")
+        assert (reply.status, json.loads(reply.body)["error"]["param"]) == (400, "limit")
 
     async def test_what_the_caller_does_not_want_kept_is_not(self, gateway: Embedded) -> None:
         body = {"model": MODELS["cohere"], "input": WORDS, "store": False}

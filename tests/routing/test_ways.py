@@ -108,3 +108,16 @@ def test_the_model_stands_in_the_path_where_the_dialect_wants_that() -> None:
     assert way.path_for("models/gemini-3", stream=False) == "/v1/v1beta/models/gemini-3:generateContent"
     assert way.path_for("gemini-3", stream=True) == "/v1/v1beta/models/gemini-3:streamGenerateContent?alt=sse"
     assert chat(provider(), "openai").path_for("m", stream=True) == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [
+        ("gemini-3:generateContent?x=", "gemini-3%3AgenerateContent%3Fx%3D"),
+        ("../cachedContents?x=", "..%2FcachedContents%3Fx%3D"),
+        ("gemini-é 2", "gemini-%C3%A9%202"),
+    ],
+)
+def test_a_name_that_a_caller_made_up_leads_to_no_other_path(model: str, place: str) -> None:
+    way = chat(provider(dialect="gemini"), "openai")
+    assert way.path_for(model, stream=False) == f"/v1/v1beta/models/{place}:generateContent"

@@ -56,6 +56,13 @@ class Lines:
         return self._held
 
 
+class Whole(Lines):
+    """Every chunk is an event."""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        return [chunk]
+
+
 class Reads:
     def read(self, event: bytes) -> Sequence[Event | StreamEnded | StreamFailure]:
         return SAID[event.strip()]
@@ -150,6 +157,26 @@ def test_what_came_before_a_failure_goes_out_once_content_has(
     stream.feed(b"text\n")
     assert stream.feed(b"text\nerror\n") == before
     assert (stream.end, stream.committed) == (StreamEnd.ERROR, True)
+
+
+def test_content_that_only_its_own_dialect_knows_passes_before_the_end() -> None:
+    stream = passed()
+    assert stream.feed(b"begun\nping\n") == b""
+    assert stream.feed(b"ping\n") == b"begun\nping\nping\n"
+    assert stream.committed
+
+
+def test_a_picture_in_one_event_is_not_taken_for_silence() -> None:
+    stream = TranslatedStream(Whole(), Reads(), None, ends_at_eof=True)
+    picture = b"begun" + b" " * 100_000
+    assert stream.feed(picture) == picture
+    assert stream.end is StreamEnd.OPEN
+
+
+def test_the_last_line_of_a_stream_of_lines_gets_one_line_end() -> None:
+    stream = TranslatedStream(Lines(), Reads(), None, ends_at_eof=False, frame_end=b"\n")
+    stream.feed(b"text\nlast")
+    assert stream.close() == b"last\n"
 
 
 def test_a_break_is_written_by_who_writes_the_rest() -> None:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from keyrelay.api.answering import direct_answer, send_error, send_whole
 from keyrelay.api.callers import RequestHead, authenticate, check_encoding, too_large
-from keyrelay.api.doors import DOORS, Door, gemini_door
+from keyrelay.api.doors import DOORS, Door, codec_at, gemini_door
 from keyrelay.api.kept_responses import kept_response
 from keyrelay.api.lookups import Lookup, Lookups
 from keyrelay.api.uploads import Uploads, UploadSettings
@@ -261,11 +261,11 @@ class DataPlane:
         del receive
         message = f"{scope['method']} is not possible here; use {allow}."
         error = CallerError(405, message, code="method_not_allowed", headers=(("allow", allow),))
-        await send_error(scope, send, error, self._record().id)
+        await send_error(scope, send, error, self._record().id, codec_at(scope["path"]))
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
-        await send_error(scope, send, unknown_path(scope), self._record().id)
+        await send_error(scope, send, unknown_path(scope), self._record().id, codec_at(scope["path"]))
 
     def _record(self) -> RequestRecord:
         made_id = request_id(int(self._clock.epoch_s() * 1000), random.getrandbits(74))

@@ -140,3 +140,13 @@ def gemini_door(model: str, verb: str, *, events: bool) -> Door | None:
         return None
     decode = partial(door.decode, model=model, stream=verb.startswith("stream"))
     return msgspec.structs.replace(door, decode=decode)
+
+
+def codec_at(path: str) -> CallerCodec:
+    """The codec of those who call a path, whether or not there is anything."""
+    door = DOORS.get(path.rstrip("/"))
+    if door is not None:
+        return door.codec
+    if path.startswith("/v1beta/") or ":" in path:
+        return GEMINI_EVENTS
+    return OLLAMA_CHAT if path.startswith("/api/") else OPENAI

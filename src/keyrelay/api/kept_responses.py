@@ -10,6 +10,7 @@ from keyrelay.engine.stored_responses import StoredResponses
 _READ = frozenset({"GET", "HEAD"})
 _ITEMS = "input_items"
 _LIMIT = 20
+_LIMIT_DIGITS = 4
 
 
 def kept_response(scope: Scope, responses: StoredResponses, client: str, now_s: float) -> bytes:
@@ -33,7 +34,7 @@ def kept_response(scope: Scope, responses: StoredResponses, client: str, now_s: 
 def _items(scope: Scope, responses: StoredResponses, response_id: str, *, client: str, now_s: float) -> bytes:
     asked = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
     limit = asked.get("limit", str(_LIMIT))
-    if not limit.isdecimal():
+    if not limit.isdecimal() or len(limit) > _LIMIT_DIGITS:
         raise CallerError(400, "Invalid value for 'limit': expected a whole number.", param="limit")
     newest_first = asked.get("order", "desc") != "asc"
     return responses.input_items(

@@ -54,9 +54,12 @@ class Chooser:
             if candidate in tried or candidate.provider_id in avoided:
                 continue
             way = candidate.openai_ways.get(operation) if any_fits else None
-            dropped = None if way is not None and way.plain else self._unfit(candidate, job)
+            plain = way is not None and way.plain
+            dropped = None if plain else _unsuited(candidate, job)
             if dropped is None and candidate.clear_as_of != candidate.health.changes:
                 dropped = gate(candidate, now_s)
+            if dropped is None and not plain:
+                dropped = self._inexpressible(candidate, job)
             if dropped is None:
                 taken = self._reserve(candidate, job, now_s)
                 if not isinstance(taken, Refusal):
@@ -80,7 +83,7 @@ class Chooser:
             failure = job.tried.get(candidate)
             if (failure is not None and failure.kind not in FAULT_KINDS) or gate(candidate, now_s):
                 continue
-            if self._unfit(candidate, job):
+            if _unsuited(candidate, job) or self._inexpressible(candidate, job):
                 continue
             taken = self._reserve(candidate, job, now_s)
             if not isinstance(taken, Refusal):
@@ -93,9 +96,7 @@ class Chooser:
             not any(circuit.suspect for circuit in candidate.circuits) and may_soon_serve(candidate, now_s)
             for stage in job.plan.stages
             for candidate in stage.candidates
-            if candidate not in job.tried
-            and candidate.provider_id not in job.avoided
-            and not self._unfit(candidate, job)
+            if candidate not in job.tried and candidate.provider_id not in job.avoided and not _unsuited(candidate, job)
         )
 
     def choose_beyond_belief(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
@@ -107,18 +108,14 @@ class Chooser:
                 return candidate, taken
         return None
 
-    def _unfit(self, candidate: Candidate, job: Job) -> Dropped | None:
-        """Whether a candidate could not serve this request at any time, or cannot even be told what is asked.
+    def _inexpressible(self, candidate: Candidate, job: Job) -> Dropped | None:
+        """Whether a candidate cannot be told what is asked: found out last, since it takes writing the request.
 
         Raise CallerError when the request is wrong in itself.
         """
         way = way_of(candidate, job.request)
-        if way is None:
-            text = f"{candidate.provider.row.name} has no {job.request.operation} endpoint"
-            return Dropped(DropReason.NO_OPERATION, text)
-        dropped = unfit(candidate, job)
-        if dropped is not None or is_plain(way, job.request):
-            return dropped
+        if way is None or job.request.opaque or is_plain(way, job.request):
+            return None
         written = self._translator.written(job, candidate, way)
         return written if isinstance(written, Dropped) else None
 
@@ -147,6 +144,14 @@ def may_soon_serve(candidate: Candidate, now_s: float) -> bool:
     """Whether a candidate may be tried now, or as soon as it is known whether its key works."""
     dropped = gate(candidate, now_s)
     return dropped is None or dropped.reason is DropReason.UNPROVEN
+
+
+def _unsuited(candidate: Candidate, job: Job) -> Dropped | None:
+    """Whether a candidate's provider has no such operation, or its model could not serve this request."""
+    if way_of(candidate, job.request) is None:
+        text = f"{candidate.provider.row.name} has no {job.request.operation} endpoint"
+        return Dropped(DropReason.NO_OPERATION, text)
+    return unfit(candidate, job)
 
 
 def unfit(candidate: Candidate, job: Job) -> Dropped | None:

@@ -30,6 +30,8 @@ from keyrelay.routing.resolve import near_matches
 from keyrelay.wire.dialects import Dialects
 
 _OK = 200
+_SKIPPING_COMMENTS = frozenset({"openai", "responses", "anthropic"})
+"""Dialects whose clients skip comments in a stream: Google's and Ollama's take each line for JSON."""
 
 
 class Gateway:
@@ -106,7 +108,8 @@ class Gateway:
                 return await self.answers.serve(asked, Ride(self, request, record, sink, wishes))
         total_s = self._settings.total_s if wishes.deadline_s is None else wishes.deadline_s
         # What is asked for an opaque stream may answer with something else.
-        patient = PatientSink(sink, record.id) if request.stream and not request.opaque else None
+        waits = request.stream and not request.opaque and request.dialect in _SKIPPING_COMMENTS
+        patient = PatientSink(sink, record.id) if waits else None
         job = Job(request, record, plan, plan.estimate(request.body), record.started_at + total_s, wishes, patient)
         if request.dialect != "openai" or "tools" in request.needs:
             self._go_on_from(job)

@@ -75,8 +75,7 @@ class PlainPassage:
             request = without_echoes(request, candidate.provider.row.habits)
         ask_usage = request.stream and self.asks_usage(job, candidate)
         body = encode_request(request, quirks, candidate.model, ask_usage=ask_usage)
-        if body is not job.request.body:
-            job.left_out = left_out_by(quirks, request.fields)
+        job.left_out = () if body is job.request.body else left_out_by(quirks, request.fields)
         return body, way.headers, _NO_PARTS
 
     def whole(self, job: Job, candidate: Candidate, way: Way, answer: UpstreamAnswer) -> WholeAnswer | Unreadable:
@@ -112,6 +111,7 @@ class OpaquePassage:
 
     def write(self, job: Job, candidate: Candidate, way: Way) -> Outgoing:
         """The body or the form with the model's name in it."""
+        job.left_out = ()
         body, parts = encode_opaque(job.request, candidate.quirks.model_prefix, candidate.model)
         return body, way.headers, parts
 

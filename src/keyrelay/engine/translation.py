@@ -81,7 +81,10 @@ class Translator:
         place = (way.dialect, candidate.provider_id, candidate.model, account)
         written = job.written.get(place)
         if written is None:
-            written = job.written[place] = self._write(job, candidate, way)
+            written = self._write(job, candidate, way)
+            if not isinstance(written, Dropped):  # one body is enough to hold
+                job.written = {known: dropped for known, dropped in job.written.items() if isinstance(dropped, Dropped)}
+            job.written[place] = written
         return written
 
     def whole(self, job: Job, candidate: Candidate, way: Way, body: bytes) -> WholeReading | Unreadable:
@@ -115,6 +118,7 @@ class Translator:
             ends_at_eof=way.dialect == "gemini" or candidate.provider.row.stream.terminator == "any",
             note=collector.feed,
             ended=ended,
+            frame_end=b"\n" if way.dialect == "ollama" else b"\n\n",
         )
 
     def broken(self, job: Job, stream: AnswerStream, error: CallerError) -> bytes:
@@ -179,9 +183,9 @@ class Translator:
         except UntranslatableError as error:
             return _inexpressible(candidate, str(error))
         except CallerError as error:
-            if request.dialect != "openai":
+            if not any(_speaks(other, request) for other in job.plan.candidates()):
                 raise
-            return _inexpressible(candidate, error.message)  # who speaks OpenAI's dialect itself may know better
+            return _inexpressible(candidate, error.message)  # who speaks the caller's dialect itself may know better
         left_out = (*conversation.left_out, *extra, *written.left_out)
         return written if left_out == written.left_out else msgspec.structs.replace(written, left_out=left_out)
 
@@ -231,6 +235,12 @@ def _showing_thoughts(conversation: Conversation, *, unasked: bool) -> Conversat
         return conversation
     shown = msgspec.structs.replace(reasoning, shown=True)
     return msgspec.structs.replace(conversation, reasoning=shown)
+
+
+def _speaks(candidate: Candidate, request: CallRequest) -> bool:
+    """Whether a candidate takes the request in the caller's own dialect."""
+    way = way_of(candidate, request)
+    return way is not None and way.dialect == request.dialect
 
 
 def _quirks(candidate: Candidate, way: Way) -> QuirksRow:

@@ -6,6 +6,7 @@ compatible endpoint, because there they pass as they are.
 """
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import msgspec
 
@@ -47,7 +48,9 @@ class Way(msgspec.Struct, frozen=True, eq=False):
     def path_for(self, model: str, *, stream: bool) -> str:
         """The path of a call."""
         path = self.stream_path if stream else self.path
-        return path.replace("{model}", model.removeprefix("models/")) if "{" in path else path
+        if "{" not in path:
+            return path
+        return path.replace("{model}", quote(model.removeprefix("models/"), safe=""))  # callers make names up
 
 
 class KeyWays(msgspec.Struct, frozen=True, eq=False):

@@ -23,6 +23,10 @@ from keyrelay.wire.dialects import EventReader, EventWriter, Splitter, StreamEnd
 from keyrelay.wire.sse import EventTooLargeError
 from keyrelay.wire.stream import MAX_HELD_BYTES, StreamEnd
 
+_PASSED_EVENTS, _PASSED_BYTES = 3, 64 * 1024
+"""What passes as it is may hold content that only its own dialect knows (pictures, sound): after so many events, or so
+many bytes, it is taken for that."""
+
 _CONTENT = (TextPiece, ThinkingPiece, RefusalPiece, CallBegun, CallPiece)
 
 
@@ -54,12 +58,15 @@ class TranslatedStream:
     """Implements `AnswerStream`.
 
     `writer` writes the caller's events; None passes the provider's on as they came. `ends_at_eof`: the provider has no
-    mark of its own for the end of an answer. `note` is told each event, `ended` is called once it is whole.
+    mark of its own for the end of an answer. `note` is told each event, `ended` is called once it is whole. `frame_end`
+    is what ends an event of the provider's.
     """
 
     __slots__ = (
         "_ended",
         "_ends_at_eof",
+        "_events",
+        "_frame_end",
         "_held",
         "_held_bytes",
         "_note",
@@ -84,6 +91,7 @@ class TranslatedStream:
         ends_at_eof: bool,
         note: Callable[[Event], None] | None = None,
         ended: Callable[[], None] | None = None,
+        frame_end: bytes = b"\n\n",
     ) -> None:
         self._splitter = splitter
         self._reader = reader
@@ -91,6 +99,8 @@ class TranslatedStream:
         self._ends_at_eof = ends_at_eof
         self._note = note
         self._ended = ended
+        self._frame_end = frame_end
+        self._events = 0
         self._held: list[bytes] = []
         self._held_bytes = 0
         self.committed = False
@@ -115,7 +125,7 @@ class TranslatedStream:
     def close(self) -> bytes:
         """What a body without its last line end left over; call once, when the body has ended."""
         rest = self._splitter.rest()
-        data = self._pass_on([rest + b"\n\n"]) if rest and self.end is StreamEnd.OPEN else b""
+        data = self._pass_on([rest + self._frame_end]) if rest and self.end is StreamEnd.OPEN else b""
         if self.end is StreamEnd.OPEN and self.finished and self._ends_at_eof:
             data += self._complete()
         return data
@@ -149,6 +159,10 @@ class TranslatedStream:
     def _hold(self, data: bytes) -> bytes:
         self._held.append(data)
         self._held_bytes += len(data)
+        if self._writer is None and (self._events >= _PASSED_EVENTS or self._held_bytes > _PASSED_BYTES):
+            self.committed = True
+            held, self._held = b"".join(self._held), []
+            return held
         if self._held_bytes > MAX_HELD_BYTES:
             self._stop(StreamEnd.MALFORMED, f"no content in the first {MAX_HELD_BYTES} bytes")
         return b""
@@ -157,6 +171,7 @@ class TranslatedStream:
         """Take note of what one event says; the bytes that the caller gets for it."""
         pieces = list[bytes]()
         content = False
+        self._events += 1
         for item in self._reader.read(framed):
             if isinstance(item, StreamFailure):
                 self._stop(StreamEnd.ERROR if item.error else StreamEnd.MALFORMED, item.problem, item.error)
