@@ -49,6 +49,9 @@ from keyrelay.core.errors import CallerError
 from keyrelay.wire.dialects import EmbeddingFacts, StreamEnded, StreamFailure
 from tests.wire.chat.samples import CALLER, EXAMPLES, ID, PROVIDER, asked, delta, facts, target
 
+FEWER = EXAMPLES * 2 // 5
+"""A whole conversation costs more than all else here together."""
+
 WORDS = st.text(min_size=1, max_size=20) | st.sampled_from(["a\u2028b", 'say "[DONE]"', "data: x\n\ndata: y", "\r\n"])
 NAMES = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 IDS = st.from_regex(r"call_[A-Za-z0-9]{1,20}", fullmatch=True)
@@ -191,20 +194,20 @@ def there_and_back(conversation: Conversation, provider_id: str, **quirks: Any) 
     return CALLER.conversation(CALLER.request("chat", out.body, max_depth=100))
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=FEWER)
 @given(conversations(custom=False))
 def test_a_conversation_survives_any_provider(conversation: Conversation) -> None:
     assert there_and_back(conversation, "openai_compatible") == conversation
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=FEWER)
 @given(conversations(custom=True))
 def test_a_conversation_with_custom_tools_survives_openai(conversation: Conversation) -> None:
     renamed = {"max_tokens": "max_completion_tokens"}
     assert there_and_back(conversation, "openai", rename=renamed) == conversation
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=FEWER)
 @given(conversations(custom=False, thoughts=True), st.sampled_from(["deepseek", "groq", "fireworks", "openrouter"]))
 def test_thoughts_survive_where_they_are_taken_back(conversation: Conversation, provider_id: str) -> None:
     assert there_and_back(conversation, provider_id) == conversation
