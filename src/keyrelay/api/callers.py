@@ -31,10 +31,11 @@ class RequestHead:
     `plain` says that nothing in it changes what happens to the body, or how the request is served.
     """
 
-    __slots__ = ("_fields", "plain", "secret")
+    __slots__ = ("_fields", "_pairs", "plain", "secret")
 
     def __init__(self, scope: Scope) -> None:
-        fields: dict[bytes, bytes] = dict(scope["headers"])
+        self._pairs: list[tuple[bytes, bytes]] = scope["headers"]
+        fields: dict[bytes, bytes] = dict(self._pairs)
         self._fields = fields
         self.plain = _SPECIAL.isdisjoint(fields)
         authorization = fields.get(b"authorization", b"")
@@ -75,9 +76,9 @@ class RequestHead:
         return int(deadline_ms) / 1000
 
     def forwarded(self, names: tuple[bytes, ...]) -> tuple[tuple[str, str], ...]:
-        """Those of these headers, named in lower case, that the caller sent."""
-        fields = self._fields
-        return tuple((name.decode(), fields[name].decode("latin-1")) for name in names if name in fields)
+        """Those of these headers, named in lower case, that the caller sent; what came on several lines on one."""
+        sent = {name: b", ".join(value for other, value in self._pairs if other == name) for name in names}
+        return tuple((name.decode(), value.decode("latin-1")) for name, value in sent.items() if value)
 
     def cache_wishes(self) -> CacheWishes:
         """What the caller wants of the response cache; raise CallerError (400) for a word that means nothing."""
