@@ -24,7 +24,7 @@ from keyrelay.core.ids import request_id
 from keyrelay.core.records import WRITTEN_DOWN, RequestRecord
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.gateway import Gateway
-from keyrelay.engine.heads import ESTIMATED
+from keyrelay.engine.heads import ESTIMATED, WHOLE_HEAD, whole_head
 from keyrelay.engine.jobs import Wishes
 from keyrelay.ports import Clock
 from keyrelay.wire.dialects import CallerCodec
@@ -151,8 +151,7 @@ class DataPlane:
             return None
         record.started_at = WRITTEN_DOWN
         estimated = ESTIMATED if door.counts else ""
-        head = f"content-type: {door.codec.whole_type}\r\nx-request-id: {record.id}\r\n{estimated}"
-        return head.encode("ascii"), body
+        return _own_head(record, whole_head(door.codec.whole_type) + estimated), body
 
     def _admit(self, scope: Scope, record: RequestRecord) -> RequestHead:
         """Who calls, and whether one more may; raise CallerError."""
@@ -241,8 +240,7 @@ class DataPlane:
         try:
             client = authenticate(asked, self._gateway.pool.snapshot.clients).label
             body = kept_response(scope, self._gateway.recall.responses, client, self._clock.epoch_s())
-            head = f"content-type: application/json\r\nx-request-id: {record.id}\r\n".encode("ascii")
-            await send_whole(direct_answer(scope), send, 200, head, body)
+            await send_whole(direct_answer(scope), send, 200, _own_head(record), body)
         except CallerError as error:
             await send_error(scope, send, error, record.id)
 
@@ -252,8 +250,7 @@ class DataPlane:
         dialect = self._lookups.dialect(scope["path"], asked)
         try:
             authenticate(asked, self._gateway.pool.snapshot.clients)
-            head = f"content-type: application/json\r\nx-request-id: {record.id}\r\n".encode("ascii")
-            await send_whole(direct_answer(scope), send, 200, head, answer(dialect))
+            await send_whole(direct_answer(scope), send, 200, _own_head(record), answer(dialect))
         except CallerError as error:
             await send_error(scope, send, error, record.id, DIALECTS.callers[dialect])
 
@@ -276,6 +273,11 @@ class DataPlane:
 
 
 _CATEGORIES = {Ended.GONE: "caller_gone", Ended.SLOW_READER: "caller_gone", Ended.SLOW_BODY: "slow_body"}
+
+
+def _own_head(record: RequestRecord, rest: str = WHOLE_HEAD) -> bytes:
+    """The head of an answer that comes from no provider."""
+    return f"x-request-id: {record.id}\r\n{rest}".encode("ascii")
 
 
 def unknown_path(scope: Scope) -> CallerError:

@@ -17,8 +17,8 @@ from keyrelay.core.usage import Usage
 from keyrelay.wire.body import JSON_ERRORS, field, read_members
 from keyrelay.wire.multipart import FormField
 from keyrelay.wire.openai import NOTHING, AnswerReading, boolean, model_name, prefixed, read_usage
-from keyrelay.wire.sse import EventSplitter, EventTooLargeError, event_data
-from keyrelay.wire.stream import StreamEnd
+from keyrelay.wire.sse import EventSplitter, event_data
+from keyrelay.wire.stream import FramedStream, StreamEnd
 
 DEFAULT_MODELS: Mapping[Operation, str] = MappingProxyType({"moderations": "omni-moderation-latest"})
 """Models that OpenAI's API takes where a request names none."""
@@ -219,48 +219,16 @@ def read_opaque_usage(raw: msgspec.Raw) -> Usage | None:
     )
 
 
-class OpaqueStream:
+class OpaqueStream(FramedStream):
     """Implements `translated.AnswerStream` for events that are not understood: each goes on as it came.
 
     The first event that is no error commits. `[DONE]` ends a stream; one that ends cleanly without it is whole too.
     """
 
-    __slots__ = (
-        "_splitter",
-        "committed",
-        "content_events",
-        "end",
-        "error_data",
-        "finished",
-        "problem",
-        "usage",
-    )
+    __slots__ = ()
 
     def __init__(self, *, max_event_bytes: int) -> None:
-        self._splitter = EventSplitter(max_event_bytes)
-        self.committed = False
-        self.content_events = 0
-        self.end = StreamEnd.OPEN
-        self.finished = False
-        self.usage: Usage | None = None
-        self.error_data = b""
-        self.problem = ""
-
-    def feed(self, chunk: bytes) -> bytes:
-        """What may go to the caller now. After `end` has left OPEN nothing more is read or passed on."""
-        if self.end is not StreamEnd.OPEN:
-            return b""
-        try:
-            events = self._splitter.feed(chunk)
-        except EventTooLargeError as error:
-            self.end, self.problem = StreamEnd.MALFORMED, str(error)
-            return b""
-        return self._pass_on(events)
-
-    def close(self) -> bytes:
-        """What a body without its last empty line left over; call once, when the body has ended cleanly."""
-        rest = self._splitter.rest()
-        return self._pass_on([rest + b"\n\n"]) if rest and self.end is StreamEnd.OPEN else b""
+        super().__init__(EventSplitter(max_event_bytes))
 
     def ended_whole(self, terminator: str) -> bool:
         """Whether a cleanly ended body was a whole answer: these streams have no mark of their own."""
@@ -283,7 +251,7 @@ class OpaqueStream:
         except JSON_ERRORS:
             said = _Opaque()
         if bytes(said.error) not in NOTHING or bytes(said.type) == b'"error"':
-            self.end, self.problem, self.error_data = StreamEnd.ERROR, "the stream holds an error", data
+            self._stop(StreamEnd.ERROR, "the stream holds an error", data)
             return False
         self.usage = read_opaque_usage(said.usage) or self.usage
         self.committed = self.finished = True

@@ -247,14 +247,14 @@ def _strip_tools(raw: msgspec.Raw, keywords: frozenset[str]) -> msgspec.Raw:
     for tool in tools:
         function = tool.get("function")
         if isinstance(function, dict) and "parameters" in function:
-            function["parameters"] = _without(function["parameters"], keywords)
+            function["parameters"] = without_keywords(function["parameters"], keywords)
     return msgspec.Raw(_encoder.encode(tools))
 
 
-def _without(schema: object, keywords: frozenset[str]) -> object:
+def without_keywords(schema: object, keywords: frozenset[str]) -> object:
     """A JSON schema without some keywords: a property that has the name of one is none."""
     if isinstance(schema, list):
-        return [_without(item, keywords) for item in schema]
+        return [without_keywords(item, keywords) for item in schema]
     if not isinstance(schema, dict):
         return schema
     return {name: _member(name, value, keywords) for name, value in schema.items() if name not in keywords}
@@ -264,8 +264,8 @@ def _member(name: str, value: object, keywords: frozenset[str]) -> object:
     if name in _DATA_IN_SCHEMAS:
         return value
     if name in _NAMES_TO_SCHEMAS and isinstance(value, dict):
-        return {name: _without(schema, keywords) for name, schema in value.items()}
-    return _without(value, keywords)
+        return {name: without_keywords(schema, keywords) for name, schema in value.items()}
+    return without_keywords(value, keywords)
 
 
 class AnswerReading(msgspec.Struct, frozen=True, gc=False):

@@ -5,12 +5,14 @@ and clocks. Until the first event with content everything is held back, because 
 may still take over; from then on bytes pass as they come.
 """
 
+from abc import ABC, abstractmethod
 from enum import StrEnum
 
 import msgspec
 
 from keyrelay.core.usage import Usage
 from keyrelay.wire.body import JSON_ERRORS
+from keyrelay.wire.dialects import Splitter
 from keyrelay.wire.openai import NOTHING, read_usage
 from keyrelay.wire.sse import EventSplitter, EventTooLargeError, event_data
 
@@ -57,19 +59,16 @@ _chunk = msgspec.json.Decoder(_Chunk)
 _delta = msgspec.json.Decoder(_Delta)
 
 
-class StreamReader:
-    """The reading of one stream.
+class FramedStream(ABC):
+    """What every reading of a stream has: where it stands, and events cut out of chunks for `_pass_on`.
 
-    `hide_usage` drops the usage-only chunk that the caller did not ask for. After each `feed`, `committed`
-    says whether content has gone out, `content_events` how many events with content came, `end` how the stream
-    stands, `finished` whether a finish reason was seen, `error_data` what an error event held, `problem`
-    what was malformed.
+    After each `feed`, `committed` says whether content has gone out, `content_events` how many events with content
+    came, `end` how the stream stands, `finished` whether a finish reason was seen, `error_data` what an error event
+    held, `problem` what was malformed. `frame_end` is what ends an event.
     """
 
     __slots__ = (
-        "_held",
-        "_held_bytes",
-        "_hide_usage",
+        "_frame_end",
         "_splitter",
         "committed",
         "content_events",
@@ -80,11 +79,9 @@ class StreamReader:
         "usage",
     )
 
-    def __init__(self, *, hide_usage: bool, max_event_bytes: int) -> None:
-        self._splitter = EventSplitter(max_event_bytes)
-        self._hide_usage = hide_usage
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+    def __init__(self, splitter: Splitter, *, frame_end: bytes = b"\n\n") -> None:
+        self._splitter = splitter
+        self._frame_end = frame_end
         self.committed = False
         self.content_events = 0
         self.end = StreamEnd.OPEN
@@ -100,13 +97,38 @@ class StreamReader:
         try:
             events = self._splitter.feed(chunk)
         except EventTooLargeError as error:
-            return self._stop(StreamEnd.MALFORMED, str(error), b"")
+            return self._stop(StreamEnd.MALFORMED, str(error))
         return self._pass_on(events)
 
     def close(self) -> bytes:
-        """What a body without its last empty line left over; call once, when the body has ended cleanly."""
+        """What a body without its last line end left over; call once, when the body has ended."""
         rest = self._splitter.rest()
-        return self._pass_on([rest + b"\n\n"]) if rest and self.end is StreamEnd.OPEN else b""
+        return self._pass_on([rest + self._frame_end]) if rest and self.end is StreamEnd.OPEN else b""
+
+    @abstractmethod
+    def _pass_on(self, events: list[bytes]) -> bytes:
+        """What of these events goes on to the caller."""
+
+    def _stop(self, end: StreamEnd, problem: str, data: bytes = b"") -> bytes:
+        self.end = end
+        self.problem = problem
+        self.error_data = data
+        return b""
+
+
+class StreamReader(FramedStream):
+    """The reading of one stream of OpenAI's dialect.
+
+    `hide_usage` drops the usage-only chunk that the caller did not ask for.
+    """
+
+    __slots__ = ("_held", "_held_bytes", "_hide_usage")
+
+    def __init__(self, *, hide_usage: bool, max_event_bytes: int) -> None:
+        super().__init__(EventSplitter(max_event_bytes))
+        self._hide_usage = hide_usage
+        self._held: list[bytes] = []
+        self._held_bytes = 0
 
     def ended_whole(self, terminator: str) -> bool:
         """Whether a cleanly ended body was a whole answer, for a provider with this `stream.terminator`."""
@@ -137,7 +159,7 @@ class StreamReader:
         self._held += events
         self._held_bytes += sum(map(len, events))
         if self._held_bytes > MAX_HELD_BYTES:
-            return self._stop(StreamEnd.MALFORMED, f"no content in the first {MAX_HELD_BYTES} bytes", b"")
+            return self._stop(StreamEnd.MALFORMED, f"no content in the first {MAX_HELD_BYTES} bytes")
         return b""
 
     def _read(self, event: bytes) -> bool:
@@ -185,12 +207,6 @@ class StreamReader:
     def _fail(self, data: bytes) -> bool:
         self._stop(StreamEnd.ERROR, "the stream holds an error", data)
         return False
-
-    def _stop(self, end: StreamEnd, problem: str, data: bytes) -> bytes:
-        self.end = end
-        self.problem = problem
-        self.error_data = data
-        return b""
 
     def __repr__(self) -> str:
         state = "committed" if self.committed else "held back"

@@ -20,8 +20,7 @@ from keyrelay.core.conversation import (
 from keyrelay.core.errors import CallerError
 from keyrelay.core.usage import Usage
 from keyrelay.wire.dialects import EventReader, EventWriter, Splitter, StreamEnded, StreamFailure
-from keyrelay.wire.sse import EventTooLargeError
-from keyrelay.wire.stream import MAX_HELD_BYTES, StreamEnd
+from keyrelay.wire.stream import MAX_HELD_BYTES, FramedStream, StreamEnd
 
 _PASSED_EVENTS, _PASSED_BYTES = 3, 64 * 1024
 """What passes as it is may hold content that only its own dialect knows (pictures, sound): after so many events, or so
@@ -54,7 +53,7 @@ class AnswerStream(Protocol):
         ...
 
 
-class TranslatedStream:
+class TranslatedStream(FramedStream):
     """Implements `AnswerStream`.
 
     `writer` writes the caller's events; None passes the provider's on as they came. `ends_at_eof`: the provider has no
@@ -62,25 +61,7 @@ class TranslatedStream:
     is what ends an event of the provider's.
     """
 
-    __slots__ = (
-        "_ended",
-        "_ends_at_eof",
-        "_events",
-        "_frame_end",
-        "_held",
-        "_held_bytes",
-        "_note",
-        "_reader",
-        "_splitter",
-        "_writer",
-        "committed",
-        "content_events",
-        "end",
-        "error_data",
-        "finished",
-        "problem",
-        "usage",
-    )
+    __slots__ = ("_ended", "_ends_at_eof", "_events", "_held", "_held_bytes", "_note", "_reader", "_writer")
 
     def __init__(
         self,
@@ -93,39 +74,19 @@ class TranslatedStream:
         ended: Callable[[], None] | None = None,
         frame_end: bytes = b"\n\n",
     ) -> None:
-        self._splitter = splitter
+        super().__init__(splitter, frame_end=frame_end)
         self._reader = reader
         self._writer = writer
         self._ends_at_eof = ends_at_eof
         self._note = note
         self._ended = ended
-        self._frame_end = frame_end
         self._events = 0
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self.committed = False
-        self.content_events = 0
-        self.end = StreamEnd.OPEN
-        self.finished = False
-        self.usage: Usage | None = None
-        self.error_data = b""
-        self.problem = ""
-
-    def feed(self, chunk: bytes) -> bytes:
-        """What may go to the caller now. After `end` has left OPEN nothing more is read or passed on."""
-        if self.end is not StreamEnd.OPEN:
-            return b""
-        try:
-            framed = self._splitter.feed(chunk)
-        except EventTooLargeError as error:
-            self._stop(StreamEnd.MALFORMED, str(error))
-            return b""
-        return self._pass_on(framed)
 
     def close(self) -> bytes:
         """What a body without its last line end left over; call once, when the body has ended."""
-        rest = self._splitter.rest()
-        data = self._pass_on([rest + self._frame_end]) if rest and self.end is StreamEnd.OPEN else b""
+        data = super().close()
         if self.end is StreamEnd.OPEN and self.finished and self._ends_at_eof:
             data += self._complete()
         return data
@@ -139,9 +100,9 @@ class TranslatedStream:
         del terminator
         return self.end is StreamEnd.DONE
 
-    def _pass_on(self, framed: list[bytes]) -> bytes:
+    def _pass_on(self, events: list[bytes]) -> bytes:
         committed, passed = self.committed, list[bytes]()
-        for event in framed:
+        for event in events:
             passed.append(self._read(event))
             if self.end is not StreamEnd.OPEN:
                 break
@@ -209,11 +170,6 @@ class TranslatedStream:
         if self._ended is not None:
             self._ended()
         return data
-
-    def _stop(self, end: StreamEnd, problem: str, data: bytes = b"") -> None:
-        self.end = end
-        self.problem = problem
-        self.error_data = data
 
     def __repr__(self) -> str:
         state = "committed" if self.committed else "held back"
