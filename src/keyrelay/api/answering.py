@@ -5,6 +5,7 @@ Keyrelay's extension (`api.server`) gets it taken apart.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from starlette.types import Scope, Send
@@ -30,7 +31,7 @@ class DirectAnswer(Protocol):
         ...
 
     def write_whole(self, status: int, head: bytes, body: bytes) -> None:
-        """Send status, head (with its content-length) and body at once, and end the answer."""
+        """Send status, head, its content-length and body at once, and end the answer."""
         ...
 
     def write_now(self, data: bytes) -> bool:
@@ -40,6 +41,26 @@ class DirectAnswer(Protocol):
     async def write_piece(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of a chunked answer whose head has gone out through ASGI; wait as `send` would."""
         ...
+
+    def break_off(self) -> None:
+        """End the connection in the middle of an answer, so that whoever reads it sees that it is not whole."""
+        ...
+
+
+def without_secrets(error: CallerError, redact: Callable[[str], str]) -> CallerError:
+    """An error as it may be told: whoever put a secret into the place of a name does not get it repeated."""
+    message, param = redact(error.message), error.param and redact(error.param)
+    if (message, param) == (error.message, error.param):
+        return error
+    return CallerError(
+        error.status,
+        message,
+        kind=error.kind,
+        code=error.code,
+        param=param,
+        headers=error.headers,
+        detail=error.detail,
+    )
 
 
 def direct_answer(scope: Scope) -> DirectAnswer | None:
@@ -53,31 +74,33 @@ def head_pairs(head: bytes) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n")) if name]
 
 
-def with_length(head: bytes, body: bytes) -> bytes:
-    """The head of an answer in one piece: with the length of its body."""
-    return b"%bcontent-length: %d\r\n" % (head, len(body))
-
-
 async def send_whole(direct: DirectAnswer | None, send: Send, status: int, head: bytes, body: bytes) -> None:
     """Send an answer in one piece; in one write where the server has Keyrelay's extension."""
-    head = with_length(head, body)
     if direct is not None:
         direct.write_whole(status, head, body)
         return
+    head = b"%bcontent-length: %d\r\n" % (head, len(body))
     await send({"type": "http.response.start", "status": status, "headers": head_pairs(head)})
     await send({"type": "http.response.body", "body": body})
 
 
 async def send_error(
-    scope: Scope, send: Send, error: CallerError, request_id: str, codec: CallerCodec | None = None
+    scope: Scope,
+    send: Send,
+    error: CallerError,
+    request_id: str,
+    codec: CallerCodec | None = None,
+    *,
+    more: tuple[tuple[str, str], ...] = (),
 ) -> None:
-    """Send an error in the caller's dialect, OpenAI's where no other is known."""
+    """Send an error in the caller's dialect, OpenAI's where no other is known, with `more` fields in its head."""
     status, body = (error.status, encode_error(error)) if codec is None else codec.error(error, request_id)
     fields = (
         ("content-type", "application/json"),
         ("cache-control", "no-store"),
         ("x-request-id", request_id),
         *error.headers,
+        *more,
     )
     head = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1", "replace")
     await send_whole(direct_answer(scope), send, status, head, body)

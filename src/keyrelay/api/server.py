@@ -1,26 +1,26 @@
 """uvicorn's HTTP protocol, made lean where every request passes.
 
 uvicorn's own costs more than all of Keyrelay's choosing and counting. What differs here: an answer in one piece goes
-out in one write (ASGI sends head and body as two messages, each of them a system call), through an ASGI extension
-that other servers lack and nobody misses; a body that is complete is handed over without an event; an idle
-connection has one timer in its life instead of one per request. Everything else (parsing, pipelining, streams,
-draining) is uvicorn's, and so is every name that this module overrides.
+out in one write (ASGI sends head and body as two messages, each of them a system call), right behind those of other
+connections (`outbox`), through an ASGI extension that other servers lack and nobody misses; a body that is
+complete is handed over without an event; an idle connection has one timer in its life instead of one per request.
+Everything else (parsing, pipelining, streams, draining) is uvicorn's, and so is every name that this module overrides.
 """
 
 import asyncio
 import logging
-from http import HTTPStatus
 from urllib.parse import unquote
 
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGIVersions, HTTPScope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from keyrelay.api.answering import DIRECT
 from keyrelay.api.app import Application, Place
+from keyrelay.outbox import Outbox
 
-_STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 _CLOSE = b"connection: close\r\n"
+_WHOLE = b"%b%bcontent-length: %d\r\n\r\n%b"
 _ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 _logger = logging.getLogger("uvicorn.error")
 
@@ -100,7 +100,7 @@ class GatewayCycle(Signal, RequestResponseCycle):
             await app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
             # A caller who does not take what is written would keep a connection that is only closed for ever.
-            (self.transport.close if self.response_complete else self.transport.abort)()
+            (self._close if self.response_complete else self.transport.abort)()
         except Exception:
             _logger.exception("Exception in ASGI application")
             await self._fail()
@@ -115,9 +115,14 @@ class GatewayCycle(Signal, RequestResponseCycle):
 
     async def _fail(self) -> None:
         if self.response_started:
-            self.transport.close()
+            self._close()
         else:
             await self.send_500_response()
+
+    def _close(self) -> None:
+        """Close the connection, behind what waits for the end of this turn."""
+        self.protocol.outbox.flush()
+        self.transport.close()
 
     async def receive(self) -> ASGIReceiveEvent:
         """The body, at once when all of it is there; then whatever uvicorn says."""
@@ -138,7 +143,7 @@ class GatewayCycle(Signal, RequestResponseCycle):
         return self.body  # type: ignore[return-value]  # see __init__
 
     def write_whole(self, status: int, head: bytes, body: bytes) -> None:
-        """Send status, head (with its content-length) and body at once, and end the request."""
+        """Send status, head, its content-length and body in this turn, and end the request."""
         if self.disconnected:
             return
         if head.find(_CLOSE) >= 0:
@@ -146,7 +151,7 @@ class GatewayCycle(Signal, RequestResponseCycle):
         elif not self.keep_alive:
             head += _CLOSE
         self.response_started = True
-        self.transport.write(b"%b%b\r\n%b" % (_STATUS_LINES[status], head, body))
+        self.protocol.outbox.write(self.transport, _WHOLE % (STATUS_LINE[status], head, len(body), body))
         self._complete()
 
     def write_now(self, data: bytes) -> bool:
@@ -164,16 +169,23 @@ class GatewayCycle(Signal, RequestResponseCycle):
         if self.disconnected:
             return
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        if not more:
+            self.protocol.outbox.flush()
         self.transport.write(chunk if more else chunk + b"0\r\n\r\n")
         if not more:
             self._complete()
+
+    def break_off(self) -> None:
+        """End the connection in the middle of an answer: without its last chunk nobody takes it for whole."""
+        self.disconnected = True
+        self.transport.abort()
 
     def _complete(self) -> None:
         """Let the connection go on, or end it: everything has been written."""
         self.response_complete = True
         self.set()
         if not self.keep_alive:
-            self.transport.close()
+            self._close()
         self.protocol.on_response_complete()
 
 
@@ -188,6 +200,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """Look up once what each request will be looked up in."""
         super().connection_made(transport)
         self._exact = self.app.exact if isinstance(self.app, Application) else {}
+        self.outbox = self.app.outbox if isinstance(self.app, Application) else Outbox()
 
     def on_message_begin(self) -> None:
         """Begin a request; its scope is made when its head is complete."""
@@ -294,6 +307,16 @@ class GatewayProtocol(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._watch_idleness(self.timeout_keep_alive)
+
+    def shutdown(self) -> None:
+        """Close an idle connection, behind its last answer; let a busy one end."""
+        self.outbox.flush()
+        super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, behind the answer to what was."""
+        self.outbox.flush()
+        super().send_400_response(msg)
 
     def retire(self) -> None:
         """Let the next answer be the last one here, and say so: a caller then goes on elsewhere and loses nothing.

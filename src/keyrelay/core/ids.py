@@ -2,11 +2,12 @@
 
 _LOW_BITS = 62
 _LOW = (1 << _LOW_BITS) - 1
-_VARIANT = 0b10 << _LOW_BITS
+_VERSION_AND_VARIANT = 7 << 76 | 0b10 << _LOW_BITS
 _TIME = (1 << 48) - 1
+_BYTES = 16
 
 
 def request_id(now_ms: int, random_bits: int) -> str:
     """`req_` and the 32 hex digits of a UUIDv7 made of a time in milliseconds and 74 random bits (RFC 9562)."""
-    low = random_bits & _LOW | _VARIANT
-    return f"req_{now_ms & _TIME:012x}7{random_bits >> _LOW_BITS & 0xFFF:03x}{low:016x}"
+    high = (now_ms & _TIME) << 80 | (random_bits >> _LOW_BITS & 0xFFF) << 64
+    return "req_" + (high | random_bits & _LOW | _VERSION_AND_VARIANT).to_bytes(_BYTES, "big").hex()

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 import httptools
 
 from keyrelay.core.origins import Origin
+from keyrelay.outbox import Outbox
 from keyrelay.ports import Fault
 from keyrelay.upstream.answer_heads import HEAD_END, read_framing
 from keyrelay.upstream.exchange import Exchange
@@ -18,7 +19,7 @@ from keyrelay.upstream.faults import lost_fault, malformed_fault
 from keyrelay.upstream.settings import TransportSettings
 
 _WRITE_SLICE_BYTES = 256 * 1024
-_FIRST_FINAL_STATUS = 200
+_FIRST_FINAL_STATUS = _OK = 200
 _FIRST_SIGN = 0x20
 _SWITCHING_PROTOCOLS = 101
 
@@ -33,6 +34,7 @@ class Owner(Protocol):
     origin: Origin
     settings: TransportSettings
     loop: asyncio.AbstractEventLoop
+    outbox: Outbox
 
     def release(self, connection: "Connection") -> None:
         """Take back a connection that can serve again."""
@@ -117,8 +119,9 @@ class Connection(asyncio.Protocol):
         if transport is None:
             raise RuntimeError("a connection begins after it is made")
         if not parts and len(body) <= _WRITE_SLICE_BYTES:
-            transport.write(head + body)
+            self._owner.outbox.write(transport, head + body)
         else:
+            self._owner.outbox.flush()
             transport.write(head)
             self._unsent = memoryview(body)
             self._parts = parts
@@ -254,7 +257,8 @@ class Connection(asyncio.Protocol):
         if framing.problem:
             return malformed_fault(self._owner.origin, framing.problem)
         self._until_close = framing.until_close
-        if framing.streaming:
+        wanted = exchange.streams and exchange.status == _OK and framing.length != 0
+        if framing.streaming or wanted:
             exchange.streaming = True
             if not exchange.arrived.done():
                 exchange.arrived.set_result(None)

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 
 from keyrelay.core.origins import Origin
+from keyrelay.outbox import Outbox
 from keyrelay.ports import Fault
 from keyrelay.upstream.connection import Connection
 from keyrelay.upstream.faults import busy_fault, overdue_fault
@@ -37,14 +38,22 @@ class Pool:
         "opened_total",
         "opening",
         "origin",
+        "outbox",
         "reused_total",
         "settings",
     )
 
-    def __init__(self, origin: Origin, settings: TransportSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        settings: TransportSettings,
+        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox | None = None,
+    ) -> None:
         self.origin = origin
         self.settings = settings
         self.loop = loop
+        self.outbox = outbox or Outbox()
         self.heads = RequestHeads(origin, settings.max_request_heads)
         self.connections: set[Connection] = set()
         self.idle: list[Connection] = []

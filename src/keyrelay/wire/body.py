@@ -45,9 +45,14 @@ def read_members(body: bytes, *, max_depth: int) -> dict[str, msgspec.Raw]:
         raise CallerError(400, message, code="invalid_json") from None
     except RecursionError:
         raise _too_deep(max_depth) from None
-    if body.count(b"{") + body.count(b"[") > max_depth:
+    if _count(b"{", body, max_depth) + _count(b"[", body, max_depth) > max_depth:
         _check_nesting(body, max_depth)
     return members
+
+
+def _count(bracket: bytes, body: bytes, max_depth: int) -> int:
+    """How many of these there are, as far as it matters: `bytes.replace` finds them many times faster than `count`."""
+    return len(body) - len(body.replace(bracket, b"", max_depth + 1))
 
 
 def field(members: dict[str, msgspec.Raw], name: str, kind: type[_T]) -> _T | None:

@@ -80,6 +80,7 @@ def test_an_attempt_that_nobody_ended_counts_what_it_reserved() -> None:
         reserved_output_tokens=256,
         usage=Usage(400, 256, estimated=True),
         cost_usd=0.00125,
+        charged=(1, 407, 256, 1250),
         attempts=[
             Attempt("gemini", "key-0", "flash", sent_s=SENT_S, requests=1, input_tokens=7),
             Attempt(

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -252,6 +252,7 @@ def unknown_record(attempts: Mapping[int, Reserved]) -> RequestRecord:
         reserved_output_tokens=last.output_tokens,
         usage=Usage(last.input_tokens, last.output_tokens, estimated=True),
         cost_usd=last.usd_micros / _MILLION if last.usd_micros else None,
+        charged=_charged(entries) if last.client else None,
         attempts=[
             Attempt(
                 provider=entry.provider,
@@ -267,6 +268,13 @@ def unknown_record(attempts: Mapping[int, Reserved]) -> RequestRecord:
             for entry in entries
         ],
     )
+
+
+def _charged(entries: Sequence[Reserved]) -> tuple[int, int, int, int]:
+    """What the client's own limits count: it is one request, and each call may have used what it reserved."""
+    amounts = ((entry.input_tokens, entry.output_tokens, entry.usd_micros) for entry in entries)
+    input_tokens, output_tokens, usd_micros = map(sum, zip(*amounts, strict=True))
+    return 1, input_tokens, output_tokens, usd_micros
 
 
 def _record_in(line: bytes) -> RequestRecord | None:

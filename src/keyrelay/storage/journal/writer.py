@@ -6,6 +6,9 @@ that is being written there is another one, empty. As long as the disk gives tha
 requests are admitted; when it does not, `full` says so while the room for all that are under way is still there.
 Should that run out too, records wait in memory, in their order, until the disk takes them.
 
+Records may be gathered, so that one call writes those of many requests: whoever sends what they are about then calls
+`commit` first, and the promise is what `commit` has returned for.
+
 Everything happens on one event loop, but for the slow work on files, which is done in threads.
 """
 
@@ -61,10 +64,18 @@ class Held(Protocol):
         ...
 
 
+_Gathered = tuple[bytes, bytes, str]
+"""A record to be written, the line of a request's end and that request's id; the latter two empty for a reservation."""
+
+
 class FileJournal:
-    """Implements `ports.Journal`, and what the recorder needs of it: `read`, `kept`, `tend`."""
+    """Implements `ports.Journal`, and what the recorder needs of it: `read`, `kept`, `tend`.
+
+    When it `gathers`, records wait for `commit`, at most until the end of the event loop's turn.
+    """
 
     exhausted = False
+    gathers = False
 
     def __init__(self, directory: Path, lock: int, *, max_bytes: int, fsync: bool, others: Sequence[Held]) -> None:
         """Use `open`. `lock` is the descriptor that holds the directory's lock. Raise OSError."""
@@ -82,6 +93,7 @@ class FileJournal:
         self._sealed: dict[int, int] = {}
         self._open: dict[str, bytes] = {}
         self._pending: deque[bytes] = deque()
+        self._gathered: list[_Gathered] = []
         self._hopeless = False
         self._trouble = ""
         self._rows = 0
@@ -127,19 +139,34 @@ class FileJournal:
     def reserved(self, entry: Reserved) -> None:
         """An attempt is about to be sent."""
         frame = framed_reservation(entry)
-        self._append(frame)
+        self._write_down((frame, b"", ""))
         request_id, attempts = entry.request_id, self._open
         attempts[request_id] = attempts[request_id] + frame if request_id in attempts else frame
 
     def ended(self, line: bytes, request_id: str | None = None) -> None:
         """A request has ended: its record in JSON, without a line end, and its id where that is at hand."""
         self._rows += 1
-        if self._append(framed_end(line)):
-            self._tail.add(line, self._offset)
-            self._open.pop(request_id_in(line) if request_id is None else request_id, None)
+        self._write_down((framed_end(line), line, request_id_in(line) if request_id is None else request_id))
+
+    def commit(self) -> None:
+        """What has been gathered is with the operating system on return; neither waits nor raises."""
+        gathered, self._gathered = self._gathered, []
+        if not gathered:
+            return
+        end = self._offset
+        frames = [frame for frame, _, _ in gathered]
+        if not self._append(b"".join(frames)):
+            self._put_off(frames)
+            return
+        for frame, line, request_id in gathered:
+            end += len(frame)
+            if line:
+                self._tail.add(line, end)
+                self._open.pop(request_id, None)
 
     async def synced(self) -> None:
         """Return once everything written so far is on the disk; at once unless that was asked for."""
+        self.commit()
         if self.syncs:
             await self._sync.reach(self._written)
 
@@ -185,6 +212,7 @@ class FileJournal:
 
     def close(self) -> None:
         """Stop writing. A journal in which nothing waits is removed, any other stays for the next start."""
+        self.commit()
         self._hopeless = False
         self._catch_up()
         drained = not (self._open or self._pending or self.rows_waiting)
@@ -213,20 +241,34 @@ class FileJournal:
             return None
         return min((later for later in self._sealed if later > number), default=self._segment.number)
 
-    def _append(self, frame: bytes) -> bool:
-        """Write a record; False when it has had to wait in memory, if only for a moment."""
+    def _write_down(self, record: _Gathered) -> None:
+        """Gather a record; without gathering it is committed at once."""
+        gathered = self._gathered
+        if not self.gathers:
+            gathered.append(record)
+            self.commit()
+            return
+        if not gathered:
+            asyncio.get_running_loop().call_soon(self.commit)
+        gathered.append(record)
+
+    def _append(self, frames: bytes) -> bool:
+        """Write some records, if that can be done at once."""
         offset = self._offset
-        end = offset + len(frame)
+        end = offset + len(frames)
         if end <= self._capacity and not self._pending:
             try:
-                if os.pwrite(self._fd, frame, offset) == len(frame):
+                if os.pwrite(self._fd, frames, offset) == len(frames):
                     self._offset = end
                     return True
             except OSError as error:
                 self._refused(error)
-        self._pending.append(frame)
-        self._catch_up()
         return False
+
+    def _put_off(self, frames: Sequence[bytes]) -> None:
+        """Have records wait in memory, if only for a moment."""
+        self._pending.extend(frames)
+        self._catch_up()
 
     def _catch_up(self) -> None:
         """Write what waits in memory, as far as the disk takes it."""
