@@ -1,6 +1,7 @@
 """What goes through as it is, over real sockets: pictures, speech, transcripts, moderation, ranking."""
 
 import asyncio
+import base64
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import openai
 import pytest
 import pytest_asyncio
 
-from keyrelay.simulator import ProviderPlan, Scenario, Simulator
+from keyrelay.simulator import Change, ProviderPlan, Scenario, Simulator
 from tests.e2e.harness import CLIENT, CLIENT_SECRET, Caller, Embedded, embedded, environment, process, simulated
 from tests.upstream.hostile import Peer, Script, Server, answering, chunked, http, serving
 
@@ -96,6 +97,53 @@ async def test_a_form_goes_through(gateway: Embedded, operation: str) -> None:
     assert (reply.status, reply.json["text"]) == (200, said)
 
 
+PICTURE_FILE = b"\x89PNG\r\n\x1a\n\x00" + bytes(range(256)) * 40
+
+
+@pytest.mark.parametrize(
+    ("operation", "names", "texts"),
+    [
+        ("edits", ("image",), {"prompt": "a boat", "n": "2"}),
+        ("edits", ("image[]", "image[]", "mask"), {"prompt": "a boat", "size": "1024x1024"}),
+        ("variations", ("image",), {"n": "2"}),
+    ],
+)
+async def test_pictures_are_made_of_others(
+    gateway: Embedded, operation: str, names: tuple[str, ...], texts: dict[str, str]
+) -> None:
+    files = [(name, f"{at}.png", PICTURE_FILE) for at, name in enumerate(names)]
+    fields = [(name, None, text.encode()) for name, text in texts.items()]
+    body, headers = form(*fields, ("model", None, b"openai/gpt-image-1"), *files)
+    reply = await gateway.ask(body, f"/v1/images/{operation}", headers=headers)
+    assert (reply.status, reply.headers["x-keyrelay-provider"], reply.headers["x-keyrelay-model"]) == (
+        200, "openai", "gpt-image-1",
+    )  # fmt: skip
+    assert len(reply.json["data"]) == int(texts.get("n", "1"))
+    assert all(base64.b64decode(each["b64_json"]).startswith(b"\x89PNG") for each in reply.json["data"])
+    line = await gateway.line_of(reply.headers["x-request-id"])
+    assert (line["operation"], line["status"]) == (f"image_{operation}", 200)
+    assert line["usage"]["input_tokens"] >= 1
+
+
+@pytest.mark.parametrize("operation", ["edits", "variations"])
+async def test_a_picture_is_missing(gateway: Embedded, operation: str) -> None:
+    body, headers = form(("model", None, b"gpt-image-1"), ("prompt", None, b"a boat"))
+    reply = await gateway.ask(body, f"/v1/images/{operation}", headers=headers)
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, "image", "missing_field")
+
+
+@pytest.mark.parametrize("operation", ["edits", "variations"])
+async def test_another_key_makes_a_picture_of_the_same_one(
+    simulator: Simulator, tmp_path: Path, operation: str
+) -> None:
+    simulator.change(Change(provider="openai", keys={"sim-openai-spent": "exhausted_day"}))
+    keys = {"openai": ["spent=sim-openai-spent", "second=sim-openai-second"]}
+    body, headers = form(("image", "a.png", bytes(2 * MIB)), ("prompt", None, b"a"), ("model", None, b"gpt-image-1"))
+    async with embedded(environment(simulator, keys, OPENAI_TIER="paid"), tmp_path) as gateway:
+        reply = await gateway.ask(body, f"/v1/images/{operation}", headers=headers)
+    assert (reply.status, reply.headers["x-keyrelay-key"], reply.headers["x-keyrelay-attempts"]) == (200, "second", "2")
+
+
 class TestSdk:
     """OpenAI's own SDK."""
 
@@ -108,6 +156,15 @@ class TestSdk:
             images = await client.images.generate(model="gpt-image-1", prompt="a lighthouse", n=2)
         assert images.data is not None
         assert [bool(image.b64_json) for image in images.data] == [True, True]
+
+    async def test_edited_pictures(self, client: openai.AsyncOpenAI) -> None:
+        async with client:
+            edited = await client.images.edit(
+                model="gpt-image-1", prompt="a boat", image=[("a.png", PICTURE_FILE), ("b.png", PICTURE_FILE)], n=2
+            )
+            with pytest.warns(DeprecationWarning, match="deprecated"):  # OpenAI would rather have it edited
+                varied = await client.images.create_variation(model="dall-e-2", image=("a.png", PICTURE_FILE), n=3)
+        assert [len(images.data or ()) for images in (edited, varied)] == [2, 3]
 
     async def test_speech(self, client: openai.AsyncOpenAI) -> None:
         async with client:

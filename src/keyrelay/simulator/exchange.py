@@ -82,6 +82,8 @@ class Exchange:
     @property
     def whole_type(self) -> str:
         """The content type of a whole answer."""
+        if self.call.operation == "files" and isinstance(self.ready, bytes):
+            return "application/octet-stream"
         return self.dialect.ready_type(self.call.operation, self.prompt) if self.ready is not None else JSON
 
     def events(self) -> Events:

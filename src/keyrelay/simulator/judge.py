@@ -140,7 +140,7 @@ class Judge:
 COUNTED_OPERATIONS = frozenset(
     {
         "chat", "completions", "embeddings", "images", "image_edits", "image_variations", "speech", "transcriptions",
-        "translations", "moderations", "rerank",
+        "translations", "moderations", "rerank", "files",
     }
 )  # fmt: skip
 _OK = 200

@@ -16,6 +16,7 @@ from keyrelay.simulator.dialects import dialect_of
 from keyrelay.simulator.errors.reasons import ErrorCase
 from keyrelay.simulator.exchange import Exchange
 from keyrelay.simulator.faults import FAULTS, Fault, check_faults, split_fault
+from keyrelay.simulator.files import FileBook
 from keyrelay.simulator.keys import Key, KeyBook
 from keyrelay.simulator.limits import Enforcer, Excess, Scope
 from keyrelay.simulator.listings import model_list, model_object
@@ -57,6 +58,7 @@ class Provider:
         self._script = deque(plan.script)
         self._latency: Latency = plan.latency or scenario.latency
         self._served = 0
+        self._files = FileBook(row.id)
         self.keys = KeyBook(plan, zone=row.day_zone, now_s=clock.now())
 
     def __repr__(self) -> str:
@@ -95,6 +97,9 @@ class Provider:
         """Answer one call of that route."""
         self.identify(exchange, secret)
         if route.dialect != "openai" and route.dialect not in (self._row.dialect, self._row.native_dialect):
+            exchange.refuse("not_found")
+            return
+        if route.operation == "files" and not self._row.paths.files:
             exchange.refuse("not_found")
             return
         exchange.dialect = dialect_of(route.dialect, exchange.request.query)
@@ -185,12 +190,16 @@ class Provider:
         prompt = exchange.prompt
         if prompt.wrong is not None:
             return "malformed", {}
+        if exchange.call.operation == "files":
+            return ModelRow(id=prompt.model)
         model = self._catalogue.find(prompt.model, listed=exchange.call.operation in LISTED)
         if model is None:
             return "unknown_model", {}
         exchange.call.model = model.id
         try:
             exchange.dialect.refusal_of(prompt, self._row.id, model)
+            if self._row.paths.files:
+                self._files.check(prompt, exchange.call.account)
         except WrongRequestError as error:
             prompt.refuse(error)
             return "malformed", {}
@@ -252,6 +261,14 @@ class Provider:
         self._served += 1
         exchange.enforcer = self._enforcer
         self._composer.compose(exchange, model, now_s)
+        return self._look_into_files(exchange, now_s) if call.operation == "files" else None
+
+    def _look_into_files(self, exchange: Exchange, now_s: float) -> Refused | None:
+        try:
+            exchange.ready = self._files.answer(exchange.request, exchange.prompt, exchange.call.account, now_s)
+        except WrongRequestError as error:
+            exchange.prompt.refuse(error)
+            return "malformed", {}
         return None
 
     def _refusal_of(self, excess: Excess, now_s: float) -> Refused:

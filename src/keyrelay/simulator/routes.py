@@ -52,7 +52,10 @@ _ENDINGS: tuple[tuple[str, Route], ...] = (
     ("/moderations", Route("moderations")),
     ("/rerank", Route("rerank")),
     ("/models", Route("models")),
+    ("/files", Route("files")),
 )
+_FILES = "/files/"
+_FILE = Route("files")
 _PROBE = Route("probe")
 _MODEL = Route("model")
 
@@ -62,4 +65,6 @@ def route_of(path: str) -> Route:
     for ending, route in _ENDINGS:
         if path.endswith(ending):
             return route
+    if _FILES in path:
+        return _FILE
     return _MODEL if "/models/" in path else _PROBE

@@ -27,8 +27,12 @@ _DEFAULT_MODELS = {
     "images": "gpt-image-1",
     "image_edits": "gpt-image-1",
     "image_variations": "dall-e-2",
+    "files": "files",
 }
-_FORMS = ("transcriptions", "translations", "image_edits", "image_variations")
+FILES_MODEL = "files"
+"""What stands in place of a model where there is none."""
+
+_FORMS = ("transcriptions", "translations", "image_edits", "image_variations", "files")
 _SOUNDS = {
     "mp3": "audio/mpeg", "opus": "audio/opus", "aac": "audio/aac", "flac": "audio/flac", "wav": "audio/wav",
     "pcm": "audio/pcm",
@@ -36,9 +40,17 @@ _SOUNDS = {
 
 
 class FormFile(str):
-    """What stands for an uploaded file in a form's fields: its name and size."""
+    """What stands for an uploaded file in a form's fields: its name and size. `content` is what is in it."""
 
-    __slots__ = ()
+    __slots__ = ("content", "filename")
+    filename: str
+    content: bytes
+
+
+def _file(filename: str, content: bytes) -> FormFile:
+    file = FormFile(f"{filename} of {len(content)} bytes")
+    file.filename, file.content = filename, content
+    return file
 
 
 def read(operation: str, request: Request) -> Prompt:
@@ -46,6 +58,9 @@ def read(operation: str, request: Request) -> Prompt:
     prompt = Prompt()
     with noting(prompt):
         content_type = request.headers.get("content-type", "")
+        if operation == "files" and request.method != "POST":
+            prompt.model = FILES_MODEL
+            return prompt
         if content_type.lower().startswith("multipart/form-data"):
             prompt.body = form_fields(content_type, request.body)
         elif operation in _FORMS:
@@ -78,7 +93,7 @@ def form_fields(content_type: str, body: bytes) -> dict[str, Any]:
         if "name" not in names:
             raise WrongRequestError("body", "a part of the form has no name")
         text = data.decode("utf-8", "replace")
-        fields[names["name"]] = FormFile(f"{names['filename']} of {len(data)} bytes") if "filename" in names else text
+        fields[names["name"]] = _file(names["filename"], data) if "filename" in names else text
     return fields
 
 
@@ -89,6 +104,8 @@ def answer(operation: str, prompt: Prompt, number: int) -> dict[str, Any] | byte
 
 def content_type(operation: str, prompt: Prompt) -> str:
     """Of what type that body is."""
+    if operation == "files":
+        return "application/json"
     if operation == "speech":
         return _SOUNDS.get(str(prompt.body.get("response_format")), "audio/mpeg")
     plain = operation in ("transcriptions", "translations") and prompt.body.get("response_format") in _PLAIN
@@ -96,6 +113,7 @@ def content_type(operation: str, prompt: Prompt) -> str:
 
 
 _PLAIN = ("text", "srt", "vtt")
+_PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals", "ocr")
 
 
 def _text_member(name: str) -> Callable[[dict[str, Any]], str]:
@@ -115,6 +133,12 @@ def _file_member(*names: str) -> Callable[[dict[str, Any]], str]:
         return str(body.get("prompt") or "")
 
     return read_prompt
+
+
+def _uploaded(body: dict[str, Any]) -> str:
+    if body.get("purpose") not in _PURPOSES:
+        raise WrongRequestError("purpose", f"'{body.get('purpose', '')}' is not one of {list(_PURPOSES)}")
+    return _file_member("file")(body) and ""
 
 
 def _moderated(body: dict[str, Any]) -> str:
@@ -228,6 +252,7 @@ OPERATIONS: dict[str, tuple[_Reader, _Writer]] = {
     "image_variations": (_file_member("image"), _pictures),
     "transcriptions": (_file_member("file"), _transcript),
     "translations": (_file_member("file"), _transcript),
+    "files": (_uploaded, lambda prompt, _: prompt.body),
     "moderations": (_moderated, _moderation),
     "rerank": (ranked_texts, _ranked),
 }
