@@ -7,11 +7,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keyrelay.core.configuration import CacheMode
+from keyrelay.core.conversation import Dialect
 from keyrelay.core.providers import Operation
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.cache_keys import (
     LABELS,
-    LIVE,
     MAX_CACHED_BODY_BYTES,
     PERSONS,
     cache_key,
@@ -19,6 +19,7 @@ from keyrelay.wire.cache_keys import (
     may_answer,
     scope_of,
 )
+from keyrelay.wire.cache_rules import LIVE
 from keyrelay.wire.opaque import decode_opaque
 from keyrelay.wire.openai import decode_request
 
@@ -171,7 +172,7 @@ SHAPING: tuple[dict[str, Any], ...] = (
     {"store": True},
     {"anything": 1},
     {"anything": True},
-    *({name: "x"} for name in PERSONS),
+    *({name: "x"} for name in PERSONS["openai"]),
     *({name: "x"} for name in LIVE),
 )
 
@@ -181,17 +182,54 @@ def test_every_member_that_shapes_the_answer_counts() -> None:
     assert len(keys) == len(SHAPING) + 1
 
 
-@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("name", LABELS["openai"])
 def test_members_that_say_nothing_to_the_model_do_not_count(name: str) -> None:
     labelled: dict[str, Any] = {name: {"a": "b"}}
     assert key_of(asked(**labelled)) == key_of(asked())
 
 
-@pytest.mark.parametrize("name", PERSONS)
+@pytest.mark.parametrize("name", PERSONS["openai"])
 def test_a_person_behind_the_client_counts_unless_all_share_anyway(name: str) -> None:
     shared = scope_of("", shared=True)
     persons: tuple[dict[str, Any], ...] = ({name: "alice"}, {name: "bob"})
     one, other = (asked(**person) for person in persons)
+    assert key_of(one) != key_of(other)
+    assert key_of(one, scope=shared) == key_of(other, scope=shared)
+
+
+# What is in the key of other dialects.
+
+
+def in_dialect(dialect: Dialect, **more: Any) -> CallRequest:
+    body = msgspec.json.encode({**HELLO, **more})
+    return msgspec.structs.replace(request_of(body), dialect=dialect)
+
+
+def test_the_dialect_counts() -> None:
+    dialects: tuple[Dialect, ...] = ("openai", "responses", "anthropic", "gemini", "ollama")
+    assert len({key_of(in_dialect(dialect)) for dialect in dialects}) == len(dialects)
+
+
+def test_headers_that_go_on_to_a_provider_count() -> None:
+    plain = in_dialect("anthropic")
+    one, other = (
+        msgspec.structs.replace(plain, headers=(("anthropic-beta", beta),)) for beta in ("context-1m", "fast-mode")
+    )
+    assert len({key_of(each) for each in (plain, one, other)}) == 3
+
+
+@pytest.mark.parametrize("name", [*LABELS["openai"], *PERSONS["openai"]])
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_responses_dialect_gives_labels_and_persons_back_so_they_count(name: str, shared: bool) -> None:
+    scope = scope_of("app", shared=shared)
+    labelled: dict[str, Any] = {name: "x"}
+    one, other = in_dialect("responses", **labelled), in_dialect("responses")
+    assert key_of(one, scope=scope) != key_of(other, scope=scope)
+
+
+def test_anthropics_metadata_names_a_person() -> None:
+    one, other = (in_dialect("anthropic", metadata={"user_id": name}) for name in ("alice", "bob"))
+    shared = scope_of("", shared=True)
     assert key_of(one) != key_of(other)
     assert key_of(one, scope=shared) == key_of(other, scope=shared)
 

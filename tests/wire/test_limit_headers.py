@@ -230,6 +230,7 @@ VALUES = st.one_of(
 
 @given(headers=st.dictionaries(st.sampled_from(NAMES), VALUES), now_s=st.floats(0, 4e9))
 @example(headers={"x-ratelimit-limit-requests": "1e12", "x-ratelimit-reset-requests": "-1"}, now_s=NOW_S)
+@example(headers={"x-ratelimit-limit": "5", "x-ratelimit-reset": "1E-100"}, now_s=NOW_S)
 def test_no_header_is_able_to_do_harm(headers: dict[str, str], now_s: float) -> None:
     for word in read_limits(headers, FORMATS, now_s):
         assert word.window is not None

@@ -155,7 +155,7 @@ class TestRefusals:
         ("member", "param", "code", "message"),
         [
             (b'"messages":[{}]', "model", "missing_field", MODEL_MISSING),
-            (b'"messages":[{}],"model":null', "model", "invalid_type", MODEL_TYPE),
+            (b'"messages":[{}],"model":null', "model", "missing_field", MODEL_MISSING),
             (b'"messages":[{}],"model":5', "model", "invalid_type", MODEL_TYPE),
             (b'"messages":[{}],"model":["m"]', "model", "invalid_type", MODEL_TYPE),
             (b'"messages":[{}],"model":""', "model", "invalid_value", MODEL_VALUE),

@@ -7,12 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyrelay.core.conversation import (
+    AnswerPart,
     Begun,
     CallBegun,
     CallPiece,
+    Conversation,
     Counted,
+    Document,
     Event,
     Finished,
+    Image,
     Message,
     Reasoning,
     Text,
@@ -20,6 +24,7 @@ from keyrelay.core.conversation import (
     Tokens,
     Tool,
     ToolCall,
+    ToolResult,
 )
 from keyrelay.core.errors import CallerError
 from keyrelay.wire import parts
@@ -275,3 +280,32 @@ def test_what_is_held_is_said() -> None:
     raised.passed(CallBegun(id="1", name="sh"))
     raised.passed(CallPiece(arguments="{"))
     assert repr(raised) == "<RaisedCalls 1 pieces held>"
+
+
+def test_calls_of_custom_tools_are_found_among_those_of_functions() -> None:
+    call = ToolCall(id="c", name="patch", arguments="*** Begin")
+    messages = (
+        Message(role="assistant", parts=(call, ToolCall(id="d", name="read", arguments="{}"))),
+        Message(role="user", parts=(ToolResult(call_id="c", parts=()), ToolResult(call_id="d", parts=()))),
+    )
+    plain = Conversation(messages=messages, tools=(Tool(name="patch"),))
+    assert parts.with_custom_calls(plain) is plain
+    said, results = parts.with_custom_calls(
+        Conversation(messages=messages, tools=(Tool(name="patch", custom=True),))
+    ).messages
+    assert said.parts[0] == msgspec.structs.replace(call, custom=True)
+    assert said.parts[1] is messages[0].parts[1]
+    assert results.parts == (ToolResult(call_id="c", parts=(), custom=True), ToolResult(call_id="d", parts=()))
+
+
+def test_the_words_of_a_text_document_stand_below_its_name() -> None:
+    assert parts.document_words(Document(media_type="text/plain", data="SGk=")) == "Hi"
+    assert parts.document_words(Document(media_type="text/plain", data="SGk=", name="a.txt")) == "a.txt\n\nHi"
+    assert parts.document_words(Document(media_type="application/pdf", data="SGk=")) is None
+    assert parts.document_words(Document(media_type="text/plain", url="https://a.example")) is None
+    assert parts.document_words(Document(media_type="text/plain", data="/w==")) is None
+
+
+def test_characters_are_those_of_words_and_calls() -> None:
+    said: tuple[AnswerPart, ...] = (Text("four"), ToolCall(id="c", name="f", arguments="{}"), Image(data="AAAA"))
+    assert list(map(parts.characters_of, said)) == [4, 3, 0]

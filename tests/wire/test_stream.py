@@ -227,6 +227,16 @@ class TestErrors:
         assert passed == (HELLO if before == HELLO else b"")
         assert (reading.end, reading.error_data) == (StreamEnd.ERROR, bare.encode())
 
+    @pytest.mark.parametrize("name", [b"event: error\n", b"event:error\r\n", b"id: 1\nevent: error\n"])
+    def test_by_the_name_of_the_event_whatever_its_data_is(self, name: bytes) -> None:
+        reading = reader()
+        assert reading.feed(HELLO + name + b'data: {"message": "no sk-test-0123456789"}\n\n' + HELLO) == b""
+        assert (reading.end, reading.error_data) == (StreamEnd.ERROR, b'{"message": "no sk-test-0123456789"}')
+
+    def test_an_event_of_another_name_is_none(self) -> None:
+        reading, named = reader(), b"event: ping\n" + event(message="event: error")
+        assert reading.feed(HELLO) + reading.feed(named) == HELLO + named
+
     @pytest.mark.parametrize("nothing", [None, {}, "", []])
     def test_an_error_that_says_nothing_is_none(self, nothing: object) -> None:
         harmless = event(error=nothing, choices=[{"index": 0, "delta": {"content": "x"}}])

@@ -11,17 +11,20 @@ from keyrelay.core.conversation import (
     Counted,
     Event,
     Finished,
+    Image,
+    MediaPiece,
     RefusalPiece,
     TextPiece,
     ThinkingPiece,
     Tokens,
+    Unheld,
 )
 from keyrelay.core.errors import CallerError
 from keyrelay.core.usage import Usage
 from keyrelay.wire.dialects import StreamEnded, StreamFailure
 from keyrelay.wire.sse import EventTooLargeError
 from keyrelay.wire.stream import MAX_HELD_BYTES, StreamEnd
-from keyrelay.wire.translated import TranslatedStream
+from keyrelay.wire.translated import StreamHooks, TranslatedStream
 
 SAID: dict[bytes, Sequence[Event | StreamEnded | StreamFailure]] = {
     b"begun": [Begun(id="a")],
@@ -37,6 +40,8 @@ SAID: dict[bytes, Sequence[Event | StreamEnded | StreamFailure]] = {
     b"garbage": [StreamFailure(problem="what is this")],
     b"last": [TextPiece(text="!"), Finished(finish="stop"), StreamEnded()],
     b"ping": [],
+    b"picture": [MediaPiece(Image())],
+    b"unheld 1": [Unheld("n")],
 }
 
 
@@ -65,15 +70,17 @@ class Whole(Lines):
 
 class Reads:
     def read(self, event: bytes) -> Sequence[Event | StreamEnded | StreamFailure]:
-        return SAID[event.strip()]
+        name = event.strip()
+        return [Unheld(name.decode())] if name.startswith(b"n") and name[1:].isdigit() else SAID[name]
 
 
 class Writes:
     def write(self, event: Event) -> bytes:
         return f"<{type(event).__name__}>".encode()
 
-    def end(self) -> bytes:
-        return b"<end>"
+    def end(self, left_out: Sequence[str] = (), took_s: float = 0.0) -> bytes:
+        after = f" after {took_s} s" * bool(took_s)
+        return f"<end{after}{' without ' * bool(left_out)}{', '.join(left_out)}>".encode()
 
     def fail(self, error: CallerError) -> bytes:
         return b"<%d>" % error.status
@@ -81,7 +88,7 @@ class Writes:
 
 def translated(*, ends_at_eof: bool = False, noted: list[Event] | None = None) -> TranslatedStream:
     note = None if noted is None else noted.append
-    return TranslatedStream(Lines(), Reads(), Writes(), ends_at_eof=ends_at_eof, note=note)
+    return TranslatedStream(Lines(), Reads(), Writes(), ends_at_eof=ends_at_eof, hooks=StreamHooks(note))
 
 
 def passed() -> TranslatedStream:
@@ -186,7 +193,8 @@ def test_a_break_is_written_by_who_writes_the_rest() -> None:
 
 def test_who_waits_for_the_end_is_told_once_it_is_whole() -> None:
     told: list[str] = []
-    stream = TranslatedStream(Lines(), Reads(), Writes(), ends_at_eof=True, ended=lambda: told.append("whole"))
+    hooks = StreamHooks(ended=lambda: told.append("whole"), took_s=lambda: 1.5)
+    stream = TranslatedStream(Lines(), Reads(), Writes(), ends_at_eof=True, hooks=hooks)
     stream.feed(b"text\nstop\n")
     assert told == []
     stream.close()
@@ -231,3 +239,24 @@ def test_a_stream_that_says_nothing_is_not_held_for_ever() -> None:
         stream.feed(pings)
         fed += 1_000 * len(b"<Begun>")
     assert stream.problem == f"no content in the first {MAX_HELD_BYTES} bytes"
+
+
+def test_of_what_was_left_out_so_many_names_are_kept() -> None:
+    stream = translated()
+    stream.feed(b"text\n")
+    for number in range(60):
+        stream.feed(b"n%d\n" % number)
+    assert list(stream.left_out) == [f"n{number}" for number in range(50)]
+
+
+def test_a_picture_for_a_writer_of_words_is_told_in_words() -> None:
+    noted = list[Event]()
+    stream = translated(noted=noted)
+    assert stream.feed(b"picture\n") == b"<TextPiece>"
+    assert (stream.committed, stream.content_events, list(stream.left_out)) == (True, 1, ["image"])
+    assert [type(event) for event in noted] == [TextPiece]
+    assert stream.feed(b"done\n") == b"<end without image>"
+    passing = passed()
+    assert passing.feed(b"unheld 1\n") == b""
+    assert passing.feed(b"picture\n") == b"unheld 1\npicture\n"
+    assert (passing.committed, passing.left_out) == (True, {})

@@ -120,6 +120,11 @@ class ToolResult(_Holder, frozen=True, tag="result"):
 
 Part = Text | Image | Audio | Document | Thinking | Refusal | ToolCall | ToolResult
 
+Media = Image | Audio | Document
+"""What is no words."""
+
+AnswerPart = Text | Thinking | Refusal | ToolCall | Image | Audio | Document
+
 
 class Message(_Holder, frozen=True):
     """One turn.
@@ -236,14 +241,19 @@ class Tokens(_Value, frozen=True):
 
 
 class Answer(_Holder, frozen=True):
-    """One answer. `id` and `model` are the provider's words; `stop_sequence` the one that was met."""
+    """One answer.
 
-    parts: tuple[Text | Thinking | Refusal | ToolCall, ...]
+    `id` and `model` are the provider's words; `stop_sequence` the one that was met. `left_out` names what the provider
+    said, in its own words (`annotations`, `server_tool_use`), and this form cannot hold.
+    """
+
+    parts: tuple[AnswerPart, ...]
     finish: Finish = "stop"
     tokens: Tokens | None = None
     stop_sequence: str = ""
     id: str = ""
     model: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 class Begun(_Holder, frozen=True, tag="begun"):
@@ -291,6 +301,18 @@ class CallPiece(_Value, frozen=True, tag="arguments"):
     arguments: str
 
 
+class MediaPiece(_Holder, frozen=True, tag="media"):
+    """A picture, a sound or a file; it comes whole and is a part of its own."""
+
+    part: Media
+
+
+class Unheld(_Value, frozen=True, tag="unheld"):
+    """Something was said that this form cannot hold: `name` as in `Answer.left_out`. It belongs to no part."""
+
+    name: str
+
+
 class Counted(_Holder, frozen=True, tag="counted"):
     """Tokens so far; the last one holds."""
 
@@ -304,7 +326,9 @@ class Finished(_Value, frozen=True, tag="finished"):
     stop_sequence: str = ""
 
 
-Event = Begun | TextPiece | ThinkingPiece | RefusalPiece | CallBegun | CallPiece | Counted | Finished
+Event = (
+    Begun | TextPiece | ThinkingPiece | RefusalPiece | CallBegun | CallPiece | MediaPiece | Unheld | Counted | Finished
+)
 
 
 class EmbeddingsAsked(_Holder, frozen=True):

@@ -6,11 +6,11 @@ objects that they make for one stream, and never change what they are given: the
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
-from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked, Event
+from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked, Event, Media
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import HabitsRow, Operation, QuirksRow
 from keyrelay.core.requests import CallRequest
@@ -30,7 +30,8 @@ class AnswerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `id` is made of the request's id (32 hex digits; each dialect puts its prefix before it), `model` the name that
     answered, `created_s` (epoch) when. `input_tokens` is the estimate of the prompt, for where usage has to be said
-    before the provider does. `request` is what was asked, `conversation` the same in the canonical form.
+    before the provider does. `request` is what was asked, `conversation` the same in the canonical form. `took_s` is
+    how long a whole answer took, 0 where nobody says.
     """
 
     id: str
@@ -39,6 +40,7 @@ class AnswerFacts(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int
     request: CallRequest
     conversation: Conversation
+    took_s: float = 0.0
 
 
 class EventWriter(Protocol):
@@ -48,8 +50,12 @@ class EventWriter(Protocol):
         """The bytes for an event; often none, as when it only has to be known at the end."""
         ...
 
-    def end(self) -> bytes:
-        """What ends a whole answer. Usage is what the last `Counted` said, else the estimate and what was written."""
+    def end(self, left_out: Sequence[str] = (), took_s: float = 0.0) -> bytes:
+        """What ends a whole answer. Usage is what the last `Counted` said, else the estimate and what was written.
+
+        `left_out` names what the provider said and the caller could not be told; it is told where clients do not mind.
+        `took_s` is how long the answer took, 0 where nobody says.
+        """
         ...
 
     def fail(self, error: CallerError) -> bytes:
@@ -77,6 +83,10 @@ class CallerCodec(Protocol):
 
     def conversation(self, request: CallRequest) -> Conversation:
         """The request in the canonical form. Raise CallerError (400) whose `param` points to the field."""
+        ...
+
+    def shows(self, part: Media, request: CallRequest) -> bool:
+        """Whether the answer to a request has a place for this; what it has not is never given to the two below."""
         ...
 
     def answer(self, answer: Answer, facts: AnswerFacts) -> bytes:
@@ -116,7 +126,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider's codec has to know of whom it writes for.
 
     `quirks` are the provider's parameter rules, `habits` what it takes inside of messages; `max_output_tokens` is the
-    most that the model gives (0: unknown), for dialects that insist on a bound.
+    most that the model gives (0: unknown), for dialects that insist on a bound. `asked_in` is the caller's dialect,
+    empty for none in particular: what is not said does not mean the same in all of them.
     """
 
     provider_id: str
@@ -124,6 +135,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     quirks: QuirksRow = QuirksRow()
     habits: HabitsRow = HabitsRow()
     max_output_tokens: int = 0
+    asked_in: Dialect | Literal[""] = ""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):

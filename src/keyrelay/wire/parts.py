@@ -15,17 +15,22 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from keyrelay.core.conversation import (
+    AnswerPart,
     CallBegun,
     CallPiece,
+    Conversation,
     Counted,
+    Document,
     Effort,
     Event,
+    Media,
     Message,
     Part,
     Reasoning,
     Text,
     Tool,
     ToolCall,
+    ToolResult,
 )
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.body import JSON_ERRORS
@@ -151,6 +156,14 @@ def _digest(known: Iterable[str | int]) -> str:
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
+def document_words(document: Document) -> str | None:
+    """The words of a text document below its name, None when it is no text."""
+    if not document.data or not document.media_type.startswith("text/"):
+        return None
+    text = data_text(document.data)
+    return text if text is None or not document.name else f"{document.name}\n\n{text}"
+
+
 def call_names(messages: Iterable[Message]) -> dict[str, str]:
     """The tool's name of each call by the call's id, for dialects whose results are told apart by name."""
     return {part.id: part.name for message in messages for part in message.parts if isinstance(part, ToolCall)}
@@ -175,6 +188,13 @@ def merged(messages: Iterable[Message]) -> tuple[Message, ...]:
         first if len(first.parts) == len(parts) else Message(role=first.role, parts=tuple(parts))
         for first, parts in turns
     )
+
+
+def characters_of(part: AnswerPart) -> int:
+    """How many characters of a part of an answer are words or arguments."""
+    if isinstance(part, ToolCall):
+        return len(part.name) + len(part.arguments)
+    return 0 if isinstance(part, Media) else len(part.text)
 
 
 def estimated_tokens(characters: int) -> int:
@@ -227,6 +247,28 @@ def raised_call(call: ToolCall, customs: frozenset[str]) -> ToolCall:
     if call.custom or call.name not in customs:
         return call
     return msgspec.structs.replace(call, custom=True, arguments=raised_arguments(call.arguments))
+
+
+def with_custom_calls(conversation: Conversation) -> Conversation:
+    """The conversation with calls of custom tools as such, where a client keeps them as calls of functions."""
+    customs = custom_names(conversation.tools)
+    if not customs:
+        return conversation
+    raised: set[str] = set()
+    messages = [
+        Message(role=message.role, parts=tuple(_as_custom(part, customs, raised) for part in message.parts))
+        for message in conversation.messages
+    ]
+    return msgspec.structs.replace(conversation, messages=tuple(messages))
+
+
+def _as_custom(part: Part, customs: frozenset[str], raised: set[str]) -> Part:
+    if isinstance(part, ToolCall) and part.name in customs:
+        raised.add(part.id)
+        return raised_call(part, customs)
+    if isinstance(part, ToolResult) and part.call_id in raised:
+        return msgspec.structs.replace(part, custom=True)
+    return part
 
 
 class RaisedCalls:

@@ -5,6 +5,7 @@ and clocks. Until the first event with content everything is held back, because 
 may still take over; from then on bytes pass as they come.
 """
 
+import re
 from abc import ABC, abstractmethod
 from enum import StrEnum
 
@@ -18,6 +19,7 @@ from keyrelay.wire.sse import EventSplitter, EventTooLargeError, event_data
 
 _DONE = b"[DONE]"
 MAX_HELD_BYTES = 1024 * 1024
+_ERROR_EVENT = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")  # whatever its data is, it is no chunk
 _BROKEN = "error"  # a finish reason: OpenRouter and Mistral end a broken answer with it
 
 
@@ -69,6 +71,8 @@ class FramedStream(ABC):
 
     __slots__ = (
         "_frame_end",
+        "_held",
+        "_held_bytes",
         "_splitter",
         "committed",
         "content_events",
@@ -82,6 +86,8 @@ class FramedStream(ABC):
     def __init__(self, splitter: Splitter, *, frame_end: bytes = b"\n\n") -> None:
         self._splitter = splitter
         self._frame_end = frame_end
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self.committed = False
         self.content_events = 0
         self.end = StreamEnd.OPEN
@@ -109,6 +115,21 @@ class FramedStream(ABC):
     def _pass_on(self, events: list[bytes]) -> bytes:
         """What of these events goes on to the caller."""
 
+    def _hold(self, pieces: list[bytes]) -> bytes:
+        """Keep what the caller may not have yet; a stream that goes on like that for too long is none."""
+        self._held += pieces
+        self._held_bytes += sum(map(len, pieces))
+        if self._held_bytes > MAX_HELD_BYTES:
+            return self._stop(StreamEnd.MALFORMED, f"no content in the first {MAX_HELD_BYTES} bytes")
+        return b""
+
+    def _let_go(self, pieces: list[bytes]) -> bytes:
+        """What was held back, and these behind it."""
+        if self._held:
+            pieces = self._held + pieces
+            self._held = []
+        return b"".join(pieces)
+
     def _stop(self, end: StreamEnd, problem: str, data: bytes = b"") -> bytes:
         self.end = end
         self.problem = problem
@@ -122,13 +143,11 @@ class StreamReader(FramedStream):
     `hide_usage` drops the usage-only chunk that the caller did not ask for.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_hide_usage")
+    __slots__ = ("_hide_usage",)
 
     def __init__(self, *, hide_usage: bool, max_event_bytes: int) -> None:
         super().__init__(EventSplitter(max_event_bytes))
         self._hide_usage = hide_usage
-        self._held: list[bytes] = []
-        self._held_bytes = 0
 
     def ended_whole(self, terminator: str) -> bool:
         """Whether a cleanly ended body was a whole answer, for a provider with this `stream.terminator`."""
@@ -148,19 +167,7 @@ class StreamReader(FramedStream):
         if not committed and self.end in _FAILED:
             self.committed = False  # another candidate may still take over
             return b""
-        if self.committed:
-            if self._held:
-                passed[:0] = self._held
-                self._held = []
-            return b"".join(passed)
-        return self._hold(passed)
-
-    def _hold(self, events: list[bytes]) -> bytes:
-        self._held += events
-        self._held_bytes += sum(map(len, events))
-        if self._held_bytes > MAX_HELD_BYTES:
-            return self._stop(StreamEnd.MALFORMED, f"no content in the first {MAX_HELD_BYTES} bytes")
-        return b""
+        return self._let_go(passed) if self.committed else self._hold(passed)
 
     def _read(self, event: bytes) -> bool:
         """Take note of one event; whether it goes on to the caller."""
@@ -177,6 +184,8 @@ class StreamReader(FramedStream):
         except JSON_ERRORS:
             self._stop(StreamEnd.MALFORMED, "an event is not the JSON that was expected", data)
             return False
+        if not chunk.choices and _ERROR_EVENT.search(event):
+            return self._fail(data)
         return self._note(chunk, data)
 
     def _note(self, chunk: _Chunk, data: bytes) -> bool:

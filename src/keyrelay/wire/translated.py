@@ -7,26 +7,58 @@ and says, chunk by chunk, which bytes go on to the caller, and holds everything 
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from keyrelay.core.conversation import (
     CallBegun,
     CallPiece,
     Counted,
     Event,
     Finished,
+    Media,
+    MediaPiece,
     RefusalPiece,
     TextPiece,
     ThinkingPiece,
+    Unheld,
 )
 from keyrelay.core.errors import CallerError
 from keyrelay.core.usage import Usage
 from keyrelay.wire.dialects import EventReader, EventWriter, Splitter, StreamEnded, StreamFailure
-from keyrelay.wire.stream import MAX_HELD_BYTES, FramedStream, StreamEnd
+from keyrelay.wire.media import Shows, fitted_events
+from keyrelay.wire.stream import FramedStream, StreamEnd
 
 _PASSED_EVENTS, _PASSED_BYTES = 3, 64 * 1024
 """What passes as it is may hold content that only its own dialect knows (pictures, sound): after so many events, or so
 many bytes, it is taken for that."""
 
-_CONTENT = (TextPiece, ThinkingPiece, RefusalPiece, CallBegun, CallPiece)
+_MOST_NAMES = 50
+_CONTENT = (TextPiece, ThinkingPiece, RefusalPiece, CallBegun, CallPiece, MediaPiece)
+
+
+def _shows_nothing(part: Media) -> bool:
+    """For writers that have only words."""
+    del part
+    return False
+
+
+def _unknown() -> float:
+    """How long an answer took of which nobody says it."""
+    return 0.0
+
+
+class StreamHooks(msgspec.Struct, frozen=True):
+    """Who else listens to a stream.
+
+    `note` is told each event, `ended` is called once the answer is whole; `took_s` says how long it has taken by now.
+    """
+
+    note: Callable[[Event], None] | None = None
+    ended: Callable[[], None] | None = None
+    took_s: Callable[[], float] = _unknown
+
+
+_NO_HOOKS = StreamHooks()
 
 
 class AnswerStream(Protocol):
@@ -56,12 +88,21 @@ class AnswerStream(Protocol):
 class TranslatedStream(FramedStream):
     """Implements `AnswerStream`.
 
-    `writer` writes the caller's events; None passes the provider's on as they came. `ends_at_eof`: the provider has no
-    mark of its own for the end of an answer. `note` is told each event, `ended` is called once it is whole. `frame_end`
-    is what ends an event of the provider's.
+    `writer` writes the caller's events; None passes the provider's on as they came. `shows` says which pictures, sounds
+    and files it can write. `ends_at_eof`: the provider has no mark of its own for the end of an answer. `frame_end` is
+    what ends an event of the provider's. `left_out` names what the provider has said by now and the caller could not be
+    told; nothing where bytes pass.
     """
 
-    __slots__ = ("_ended", "_ends_at_eof", "_events", "_held", "_held_bytes", "_note", "_reader", "_writer")
+    __slots__ = (
+        "_ends_at_eof",
+        "_events",
+        "_hooks",
+        "_reader",
+        "_shows",
+        "_writer",
+        "left_out",
+    )
 
     def __init__(
         self,
@@ -70,19 +111,18 @@ class TranslatedStream(FramedStream):
         writer: EventWriter | None,
         *,
         ends_at_eof: bool,
-        note: Callable[[Event], None] | None = None,
-        ended: Callable[[], None] | None = None,
+        shows: Shows = _shows_nothing,
+        hooks: StreamHooks = _NO_HOOKS,
         frame_end: bytes = b"\n\n",
     ) -> None:
         super().__init__(splitter, frame_end=frame_end)
         self._reader = reader
         self._writer = writer
+        self._shows = shows
         self._ends_at_eof = ends_at_eof
-        self._note = note
-        self._ended = ended
+        self._hooks = hooks
         self._events = 0
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self.left_out: dict[str, None] = {}
 
     def close(self) -> bytes:
         """What a body without its last line end left over; call once, when the body has ended."""
@@ -109,24 +149,10 @@ class TranslatedStream(FramedStream):
         if not committed and self.end in {StreamEnd.ERROR, StreamEnd.MALFORMED}:
             self.committed = False  # another candidate may still take over
             return b""
-        data = b"".join(passed)
-        if self.committed:
-            if self._held:
-                data = b"".join((*self._held, data))
-                self._held = []
-            return data
-        return self._hold(data)
-
-    def _hold(self, data: bytes) -> bytes:
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._writer is None and (self._events >= _PASSED_EVENTS or self._held_bytes > _PASSED_BYTES):
-            self.committed = True
-            held, self._held = b"".join(self._held), []
-            return held
-        if self._held_bytes > MAX_HELD_BYTES:
-            self._stop(StreamEnd.MALFORMED, f"no content in the first {MAX_HELD_BYTES} bytes")
-        return b""
+        if not self.committed and self._writer is None:
+            size = self._held_bytes + sum(map(len, passed))
+            self.committed = self._events >= _PASSED_EVENTS or size > _PASSED_BYTES
+        return self._let_go(passed) if self.committed else self._hold(passed)
 
     def _read(self, framed: bytes) -> bytes:
         """Take note of what one event says; the bytes that the caller gets for it."""
@@ -143,6 +169,9 @@ class TranslatedStream(FramedStream):
             if isinstance(item, Finished) and item.finish == "error":
                 self._stop(StreamEnd.MALFORMED, "the model broke its answer off")
                 break
+            if type(item) is Unheld or type(item) is MediaPiece:
+                content = self._take_rest(item, pieces) or content
+                continue
             content = self._take(item) or content
             if self._writer is not None:
                 pieces.append(self._writer.write(item))
@@ -151,10 +180,24 @@ class TranslatedStream(FramedStream):
         failed = self.end in {StreamEnd.ERROR, StreamEnd.MALFORMED}
         return b"".join(pieces) if self._writer is not None else b"" if failed else framed
 
+    def _take_rest(self, event: Unheld | MediaPiece, pieces: list[bytes]) -> bool:
+        """Take note of what not every caller can be told, in the form in which this one can; whether it is content."""
+        if self._writer is None:
+            return isinstance(event, MediaPiece) and self._take(event)
+        content = False
+        for item in fitted_events(event, self._shows) if isinstance(event, MediaPiece) else (event,):
+            if isinstance(item, Unheld):
+                if len(self.left_out) < _MOST_NAMES:
+                    self.left_out[item.name] = None
+            else:
+                content = self._take(item)
+                pieces.append(self._writer.write(item))
+        return content
+
     def _take(self, event: Event) -> bool:
         """Take note of an event; whether it is content."""
-        if self._note is not None:
-            self._note(event)
+        if self._hooks.note is not None:
+            self._hooks.note(event)
         if isinstance(event, Counted):
             self.usage = event.tokens.usage
         elif isinstance(event, Finished):
@@ -166,9 +209,11 @@ class TranslatedStream(FramedStream):
 
     def _complete(self) -> bytes:
         self.end = StreamEnd.DONE
-        data = self._writer.end() if self._writer is not None else b""
-        if self._ended is not None:
-            self._ended()
+        data = b""
+        if self._writer is not None:
+            data = self._writer.end(tuple(self.left_out), self._hooks.took_s())
+        if self._hooks.ended is not None:
+            self._hooks.ended()
         return data
 
     def __repr__(self) -> str:

@@ -42,7 +42,7 @@ from keyrelay.wire.dialects import AnswerFacts, Target
 
 CALLER = AnthropicCaller()
 PROVIDER = AnthropicProvider()
-MODEL = "claude-haiku-5-5"
+MODEL = "some-model"
 TARGET = Target(provider_id="anthropic", model=MODEL, max_output_tokens=64_000)
 QUESTION: dict[str, Any] = {"role": "user", "content": "How are you?"}
 
@@ -53,6 +53,9 @@ many = settings(max_examples=int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "500"
 def body_of(**members: Any) -> bytes:
     """The body of a request; what it does not say is a short question."""
     return msgspec.json.encode({"model": MODEL, "max_tokens": 100, "messages": [QUESTION], **members})
+
+
+THINKING = {"type": "adaptive"}
 
 
 def asked(**members: Any) -> CallRequest:
@@ -74,8 +77,9 @@ def asking(*parts: Part, **members: Any) -> Conversation:
     return Conversation(messages=(Message(role="user", parts=parts or (Text("How are you?"),)),), **members)
 
 
-def facts_of(**members: Any) -> AnswerFacts:
-    request = asked()
+def facts_of(*, thinking: dict[str, Any] | None = THINKING, **members: Any) -> AnswerFacts:
+    """The facts for a caller who asked for thoughts, unless something else is said."""
+    request = asked(thinking=thinking)
     known: dict[str, Any] = {"id": "0" * 32, "model": MODEL, "created_s": 0.0, "input_tokens": 7}
     return AnswerFacts(**{**known, **members}, request=request, conversation=CALLER.conversation(request))
 

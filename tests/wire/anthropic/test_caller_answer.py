@@ -3,13 +3,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from keyrelay.core.conversation import Answer, Refusal, Text, Thinking, Tokens, ToolCall
-from tests.wire.anthropic.examples import CALLER, MODEL, facts_of
+from keyrelay.core.conversation import Answer, AnswerPart, Image, Refusal, Text, Thinking, Tokens, ToolCall
+from tests.wire.anthropic.examples import CALLER, MODEL, asked, facts_of
 
 TOKENS = Tokens(input=20, output=5, cached=8, cache_written=2, reasoning=1)
 
 
-def answered(*parts: Text | Thinking | Refusal | ToolCall, **members: Any) -> dict[str, Any]:
+def answered(*parts: AnswerPart, **members: Any) -> dict[str, Any]:
     known: dict[str, Any] = {"tokens": TOKENS}
     body: dict[str, Any] = msgspec.json.decode(CALLER.answer(Answer(parts=parts, **{**known, **members}), facts_of()))
     return body
@@ -93,3 +93,15 @@ def test_what_nobody_counted_is_estimated() -> None:
     usage = answered(Text("four"), Thinking(text="four"), call, tokens=None)["usage"]
     assert (usage["input_tokens"], usage["output_tokens"]) == (7, 5)
     assert (usage["cache_creation_input_tokens"], usage["cache_read_input_tokens"]) == (0, 0)
+
+
+def test_what_has_no_place_is_not_written() -> None:
+    assert not CALLER.shows(Image(url="https://a.example/b.png"), asked())
+    assert answered(Image(url="https://a.example/b.png"))["content"] == []
+
+
+@pytest.mark.parametrize("thinking", [None, {"type": "disabled"}, {"type": "adaptive", "display": "omitted"}])
+def test_who_did_not_ask_for_thoughts_is_given_none(thinking: dict[str, Any] | None) -> None:
+    parts = (Thinking(text="hm"), Thinking(redacted="x", signed_by="anthropic"), Text("a"))
+    body = msgspec.json.decode(CALLER.answer(Answer(parts=parts), facts_of(thinking=thinking)))
+    assert body["content"] == [{"type": "text", "text": "a"}]

@@ -176,3 +176,39 @@ def test_its_state_can_be_seen() -> None:
     assert repr(writer) == "<AnthropicWriter block 0 text>"
     writer.write(Finished("stop"))
     assert repr(writer) == "<AnthropicWriter block 1 closed>"
+
+
+QUIET: list[dict[str, Any] | None] = [
+    None,
+    {"type": "disabled"},
+    {"type": "adaptive", "display": "omitted"},
+    {"type": "enabled", "budget_tokens": 2048, "display": "omitted"},
+]
+
+
+@pytest.mark.parametrize("thinking", QUIET)
+def test_who_did_not_ask_for_thoughts_is_given_none_but_hears_that_they_go_on(thinking: dict[str, Any] | None) -> None:
+    writer = CALLER.writer(facts_of(thinking=thinking))
+    thoughts = [ThinkingPiece("hm ")] * 40
+    events: list[Event] = [
+        Begun(),
+        *thoughts,
+        SIGNATURE,
+        ThinkingPiece(redacted="x", signed_by="anthropic"),
+        TextPiece("a"),
+    ]
+    said = events_of(b"".join(map(writer.write, events)) + writer.end())
+    kinds = [event["type"] for event in said]
+    assert kinds.count("ping") == 2
+    assert [event["content_block"]["type"] for event in said if "content_block" in event] == ["text"]
+    assert said[-2]["usage"]["output_tokens"] > 25
+
+
+@pytest.mark.parametrize("thinking", [{"type": "adaptive"}, {"type": "enabled", "budget_tokens": 2048}])
+def test_who_asked_for_thoughts_sees_them_although_nobody_signed_them(thinking: dict[str, Any]) -> None:
+    writer = CALLER.writer(facts_of(thinking=thinking))
+    events: list[Event] = [Begun(), ThinkingPiece("hm"), TextPiece("a")]
+    said = events_of(b"".join(map(writer.write, events)) + writer.end())
+    blocks = [event["content_block"] for event in said if "content_block" in event]
+    assert [block["type"] for block in blocks] == ["thinking", "text"]
+    assert blocks[0]["signature"] == ""

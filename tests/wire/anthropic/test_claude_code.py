@@ -24,6 +24,7 @@ from keyrelay.core.conversation import (
     ToolCall,
     ToolChoice,
     ToolResult,
+    Unheld,
 )
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.anthropic.caller import FORWARDED_HEADERS, count_tokens_request
@@ -161,6 +162,9 @@ SAID: dict[str, list[Any]] = {
     ],
     "server_tools": [
         BEGUN,
+        Unheld("server_tool_use"),
+        Unheld("web_search_tool_result"),
+        Unheld("citations"),
         TextPiece("It is a test runner."),
         Finished("stop"),
         Counted(tokens=Tokens(input=15_352, output=30, cached=15_000, cache_written=340)),

@@ -62,12 +62,20 @@ def test_every_part() -> None:
         {"type": "compaction", "content": "a"},
         {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1.50}},
     ]
-    assert answered(content=content, stop_reason="tool_use").parts == (
+    answer = answered(content=content, stop_reason="tool_use")
+    assert answer.left_out == ("server_tool_use", "web_search_tool_result", "compaction")
+    assert answer.parts == (
         Thinking(text="hm", signature="s", signed_by="anthropic"),
         Thinking(text="hm"),
         Thinking(redacted="x", signed_by="anthropic"),
         ToolCall(id="toolu_1", name="f", arguments='{"a":1.5}'),
     )
+
+
+def test_sources_of_words_are_named() -> None:
+    cited = {"type": "text", "text": "Well.", "citations": [{"type": "char_location"}]}
+    assert answered(content=[cited, cited]).left_out == ("citations",)
+    assert answered(content=[{**cited, "citations": []}]).left_out == ()
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_what_an_assistant_said(part: Part, block: dict[str, Any]) -> None:
         ("user", Document(media_type="text/plain", data="//79"), "text/plain"),
         ("user", Document(data="AAAA"), "document"),
         ("user", ToolResult(call_id="c", parts=(Document(data="AAAA"),)), "document"),
-        ("assistant", Image(url="u"), "image"),
+        ("assistant", Audio(media_type="audio/wav", data="AAAA"), "audio"),
         ("assistant", RESULT, "toolresult"),
         ("assistant", ToolCall(id="c", name="f", arguments="[1]"), "call of f"),
         ("system", Image(url="u"), "image"),

@@ -266,3 +266,21 @@ def test_a_provider_has_rules_of_its_own() -> None:
 def test_a_prefix_that_is_there_is_not_put_twice() -> None:
     target = Target(provider_id="x", model="org/m", quirks=QuirksRow(model_prefix="org/"))
     assert written(asking(), target)["model"] == "org/m"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said", "left_out"),
+    [
+        (Sampling(temperature=0.5, top_k=40), {}, ("temperature", "top_k")),
+        (Sampling(temperature=1), {"temperature": 1.0}, ()),
+        (Sampling(top_p=0.9), {}, ("top_p",)),
+        (Sampling(), {}, ()),
+    ],
+)
+def test_newer_models_are_not_told_how_to_choose_words(
+    sampling: Sampling, said: dict[str, Any], left_out: tuple[str, ...]
+) -> None:
+    target = Target(provider_id="anthropic", model="claude-opus-4-7")
+    request = written(asking(sampling=sampling), target)
+    assert {name: request[name] for name in ("temperature", "top_p", "top_k") if name in request} == said
+    assert left_out_of(asking(sampling=sampling), target) == left_out

@@ -13,6 +13,7 @@ from keyrelay.core.conversation import (
     TextPiece,
     ThinkingPiece,
     Tokens,
+    Unheld,
 )
 from keyrelay.wire.dialects import StreamEnded, StreamFailure
 from tests.wire.anthropic.examples import PROVIDER
@@ -68,7 +69,8 @@ THOUGHT = begin(0, type="thinking", thinking="", signature="")
     [
         ([TEXT, text(0, "a"), text(0, ""), text(0, "b"), end(0)], [TextPiece("a"), TextPiece("b")]),
         ([begin(0, type="text", text="a"), text(0, "b"), end(0)], [TextPiece("a"), TextPiece("b")]),
-        ([TEXT, piece(0, "citations_delta", citation={"text": 5}), piece(0, "delta_of_tomorrow"), end(0)], []),
+        ([TEXT, piece(0, "citations_delta", citation={"text": 5}), end(0)], [Unheld("citations")]),
+        ([TEXT, piece(0, "delta_of_tomorrow"), end(0)], []),
         (
             [THOUGHT, piece(0, "thinking_delta", thinking="a"), piece(0, "signature_delta", signature="s"), end(0)],
             [ThinkingPiece("a"), ThinkingPiece(signature="s", signed_by="anthropic")],
@@ -107,8 +109,14 @@ THOUGHT = begin(0, type="thinking", thinking="", signature="")
             ],
             [CallBegun("t", "f"), CallPiece("{}")],
         ),
-        ([begin(0, type="server_tool_use", id="s"), piece(0, "input_json_delta", partial_json="{}"), end(0)], []),
-        ([begin(0, type="compaction", content="a"), piece(0, "compaction_delta", content="a"), end(0)], []),
+        (
+            [begin(0, type="server_tool_use", id="s"), piece(0, "input_json_delta", partial_json="{}"), end(0)],
+            [Unheld("server_tool_use")],
+        ),
+        (
+            [begin(0, type="compaction", content="a"), piece(0, "compaction_delta", content="a"), end(0)],
+            [Unheld("compaction")],
+        ),
         ([{"type": "ping"}, {"type": "event_of_tomorrow", "index": "a", "delta": 5}, {"index": 0}], []),
         ([START], []),
     ],

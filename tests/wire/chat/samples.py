@@ -8,10 +8,10 @@ import msgspec
 from keyrelay.core.conversation import Conversation
 from keyrelay.core.providers import HabitsRow, Operation, QuirksRow
 from keyrelay.core.requests import CallRequest
-from keyrelay.upstream.catalogue import load_catalogue
 from keyrelay.wire.chat.caller import OpenAICaller
 from keyrelay.wire.chat.provider import OpenAIProvider
 from keyrelay.wire.dialects import AnswerFacts, Target
+from tests.shipped import shipped_rows
 
 CALLER = OpenAICaller()
 PROVIDER = OpenAIProvider()
@@ -44,7 +44,7 @@ def facts(request: CallRequest | None = None, **members: Any) -> AnswerFacts:
 
 def target(provider_id: str = "openai_compatible", model: str = "some-model", **quirks: Any) -> Target:
     """A target with the habits that the catalogue knows of its provider."""
-    row = load_catalogue().get(provider_id)
+    row = shipped_rows().get(provider_id)
     habits = HabitsRow() if row is None else row.habits
     return Target(provider_id=provider_id, model=model, quirks=QuirksRow(**quirks), habits=habits)
 

@@ -243,3 +243,17 @@ def test_cache_marks_go_to_openrouter_and_are_named_as_left_out_elsewhere() -> N
 
 def test_the_writing_says_for_whom_it_is() -> None:
     assert repr(History(HabitsRow(), "some-model", {})) == "<History for some-model>"
+
+
+def test_pictures_that_the_assistant_made_stand_in_the_users_turn_after_it() -> None:
+    made = Message(role="assistant", parts=(Text(text="Here."), PICTURE))
+    shaped = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aWNvbg=="}}
+    then = Message(role="user", parts=(Text(text="Bluer."),))
+    said = {"role": "assistant", "content": "Here."}
+    blue = {"type": "text", "text": "Bluer."}
+    assert written(Conversation(messages=(made, then, then)))["messages"] == [
+        said,
+        {"role": "user", "content": [shaped, blue]},
+        {"role": "user", "content": "Bluer."},
+    ]
+    assert written(Conversation(messages=(made,)))["messages"] == [said, {"role": "user", "content": [shaped]}]

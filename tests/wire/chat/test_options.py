@@ -158,3 +158,12 @@ def test_what_is_wrong_is_pointed_to(members: dict[str, Any], param: str) -> Non
     with pytest.raises(CallerError) as caught:
         read(**members)
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_a_custom_tool_may_stand_flat_as_in_the_responses_dialect() -> None:
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "a"}
+    flat = {"type": "custom", "name": "ApplyPatch", "description": "Edits.", "format": grammar}
+    (tool,) = read(tools=[flat]).tools
+    nested = {"type": "custom", "custom": {"name": "ApplyPatch", "description": "Edits.", "format": grammar}}
+    assert (tool,) == read(tools=[nested]).tools
+    assert (tool.name, tool.custom, bool(tool.grammar)) == ("ApplyPatch", True, True)

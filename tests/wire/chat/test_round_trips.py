@@ -29,6 +29,7 @@ from keyrelay.core.conversation import (
     Finished,
     Format,
     Image,
+    MediaPiece,
     Message,
     Part,
     Reasoning,
@@ -237,6 +238,13 @@ def tokens(draw: st.DrawFn) -> Tokens:
     )
 
 
+pictures = st.builds(
+    Image,
+    media_type=st.sampled_from(["image/png", "image/webp"]),
+    data=st.binary(min_size=1, max_size=9).map(lambda data: base64.b64encode(data).decode()),
+) | st.builds(Image, url=st.just("https://example.test/a.png"))
+
+
 @st.composite
 def answers(draw: st.DrawFn) -> Answer:
     thoughts = draw(
@@ -249,7 +257,13 @@ def answers(draw: st.DrawFn) -> Answer:
     called = draw(calls(custom=True) | signed)
     finish: Finish = "tool_calls" if called else draw(FINISHES)
     return Answer(
-        parts=(*thoughts, *draw(st.lists(texts, max_size=1)), *draw(refusals), *called),
+        parts=(
+            *thoughts,
+            *draw(st.lists(texts, max_size=1)),
+            *draw(st.lists(pictures, max_size=2)),
+            *draw(refusals),
+            *called,
+        ),
         finish=finish,
         tokens=draw(tokens()),
         id="chatcmpl-" + ID,
@@ -272,6 +286,7 @@ def streams(draw: st.DrawFn) -> list[Event]:
     if len(events) > 1 and draw(st.booleans()):
         events.append(ThinkingPiece(signature=draw(WORDS), signed_by=draw(st.sampled_from(["anthropic", "openai"]))))
     events += [TextPiece(text=text) for text in draw(st.lists(WORDS, max_size=4))]
+    events += [MediaPiece(picture) for picture in draw(st.lists(pictures, max_size=2))]
     events += [RefusalPiece(text=text) for text in draw(st.lists(WORDS, max_size=2))]
     called = draw(calls(custom=False))
     for call in called:
@@ -401,14 +416,20 @@ DELTAS = st.fixed_dictionaries(
     {},
     optional={
         "content": ODD | WORDS,
-        "tool_calls": st.lists(ODD | st.fixed_dictionaries({"index": ODD | st.integers(0, 2), "function": ODD})),
+        "tool_calls": st.lists(
+            ODD | st.fixed_dictionaries({"index": ODD | st.integers(0, 2), "function": ODD}), max_size=3
+        ),
         "reasoning_details": ODD,
         "function_call": ODD,
         "refusal": ODD,
     },
 )
 ODD_ANSWERS = st.fixed_dictionaries(
-    {"choices": st.lists(st.fixed_dictionaries({"delta": DELTAS, "message": DELTAS, "finish_reason": ODD}))},
+    {
+        "choices": st.lists(
+            st.fixed_dictionaries({"delta": DELTAS, "message": DELTAS, "finish_reason": ODD}), max_size=2
+        )
+    },
     optional={"usage": ODD, "error": ODD, "data": ODD, "id": ODD},
 )
 

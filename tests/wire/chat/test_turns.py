@@ -242,3 +242,11 @@ def test_what_is_wrong_is_pointed_to(message: dict[str, Any], param: str, code: 
 def test_the_reading_says_what_it_has_seen() -> None:
 
     assert repr(_Turns({})) == "<_Turns 0 custom calls>"
+
+
+def test_pictures_of_an_answer_come_back_with_it() -> None:
+    image = {"type": "image_url", "image_url": {"url": PIXEL}, "index": 0}
+    (message,) = said({"role": "assistant", "content": "Here.", "images": [image]})
+    assert message.parts == (Text(text="Here."), Image(media_type="image/png", data="iVBORw0KGgo="))
+    conversation = read(messages=[{"role": "assistant", "content": "a", "images": "what"}])
+    assert conversation.left_out == ("messages[].images",)

@@ -125,7 +125,7 @@ def test_a_text_is_a_text(document: Document, text: str) -> None:
         ("user", ToolResult(call_id="c", parts=(Image(url="https://example.com/a.png"),)), "image"),
         ("user", ToolResult(call_id="c", parts=(Document(url="https://example.com/a.pdf"),)), "document"),
         ("system", Image(url="https://example.com/a.png"), "image"),
-        ("assistant", Image(url="https://example.com/a.png"), "image"),
+        ("assistant", ToolResult(call_id="c", parts=()), "toolresult"),
     ],
 )
 def test_content_is_never_lost_in_silence(role: Role, part: Part, kind: str) -> None:

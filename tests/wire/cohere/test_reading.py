@@ -26,6 +26,7 @@ def test_a_whole_answer() -> None:
         finish="stop",
         tokens=Tokens(input=71, output=418, cached=64),
         id="c14c80c3",
+        left_out=("citations",),
     )
 
 

@@ -14,6 +14,7 @@ from keyrelay.core.conversation import (
     TextPiece,
     ThinkingPiece,
     Tokens,
+    Unheld,
 )
 from keyrelay.wire.cohere.names import fitting_name
 from keyrelay.wire.cohere.streaming import CohereReader
@@ -89,6 +90,7 @@ EVENTS = [
     ThinkingPiece(text="Sun\u2028light"),
     TextPiece(text="The "),
     TextPiece(text="sky \u2029\x85\r\n"),
+    Unheld("citations"),
     ThinkingPiece(text="I "),
     ThinkingPiece(text="look."),
     CallBegun(id="call_0", name="get-it"),

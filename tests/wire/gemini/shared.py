@@ -17,6 +17,7 @@ from keyrelay.core.conversation import (
     Finish,
     Format,
     Image,
+    Media,
     Message,
     Reasoning,
     Sampling,
@@ -223,12 +224,22 @@ def tokens(draw: st.DrawFn) -> Tokens:
     )
 
 
+MEDIA: list[Media] = [
+    Image(media_type="image/png", data="AAAA"),
+    Image(media_type="image/png", url="https://example.test/a.png"),
+    Audio(media_type="audio/wav", data="AAAA"),
+    Document(media_type="video/mp4", data="AAAA", name="a"),
+    Document(media_type="application/pdf", url="https://example.test/a.pdf", name="a"),
+]
+media = st.sampled_from(MEDIA)
+
+
 @st.composite
 def answers(draw: st.DrawFn) -> Answer:
     calls = draw(calls_of_a_turn(set(), objects))
     finishes: list[Finish] = ["tool_calls"] if calls else ["stop", "length", "content_filter", "error"]
     return Answer(
-        parts=draw(assistant_parts(calls)),
+        parts=(*draw(assistant_parts(calls)), *draw(st.lists(media, max_size=2))),
         finish=draw(st.sampled_from(finishes)),
         tokens=draw(tokens()),
         id="resp-1",

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from keyrelay.core.conversation import (
@@ -10,6 +11,7 @@ from keyrelay.core.conversation import (
     Format,
     Image,
     Message,
+    Reasoning,
     Sampling,
     Text,
     Tool,
@@ -234,3 +236,32 @@ def test_but_a_call_without_signature_gets_one_where_the_model_insists(name: str
     assert passed["safetySettings"] == []
     assert request.body == body
     assert EVENTS.conversation(asked(passed)) != EVENTS.conversation(request)
+
+
+@pytest.mark.parametrize(
+    ("asked_in", "wanted", "shown"),
+    [
+        ("", Reasoning(effort="low"), None),
+        ("gemini", Reasoning(budget_tokens=2048), None),
+        ("gemini", None, None),
+        ("openai", None, True),
+        ("openai", Reasoning(), None),
+        ("openai", Reasoning(effort="low"), True),
+        ("openai", Reasoning(effort="none"), None),
+        ("openai", Reasoning(effort="low", shown=False), False),
+        ("anthropic", None, None),
+        ("anthropic", Reasoning(budget_tokens=-1), True),
+        ("anthropic", Reasoning(budget_tokens=0), None),
+        ("anthropic", Reasoning(budget_tokens=2048, shown=False), False),
+        ("responses", Reasoning(effort="high"), True),
+        ("ollama", None, None),
+    ],
+)
+def test_thoughts_are_shown_where_the_callers_dialect_shows_them(
+    asked_in: Any, wanted: Reasoning | None, shown: bool | None
+) -> None:
+    conversation = msgspec.structs.replace(dialogue((HELLO,)), reasoning=wanted)
+    target = msgspec.structs.replace(NEWEST, asked_in=asked_in)
+    body = json.loads(PROVIDER.request(conversation, target).body)
+    thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
+    assert thinking.get("includeThoughts") == shown

@@ -19,6 +19,8 @@ from keyrelay.core.conversation import (
     Counted,
     Event,
     Finished,
+    Media,
+    MediaPiece,
     Text,
     TextPiece,
     Thinking,
@@ -56,6 +58,8 @@ def pieces_of(answer: Answer) -> list[Event]:
             events += [CallPiece(arguments=part.arguments[:2]), CallPiece(arguments=part.arguments[2:])]
         elif isinstance(part, Thinking):
             events.append(ThinkingPiece(text=part.text, signature=part.signature, signed_by=part.signed_by))
+        elif isinstance(part, Media):
+            events.append(MediaPiece(part))
         else:
             events.append(TextPiece(text=part.text))
     assert answer.tokens is not None
@@ -215,10 +219,18 @@ SHAPES = st.recursive(
     max_leaves=20,
 )
 PARTS = st.dictionaries(
-    st.sampled_from(["text", "functionCall", "functionResponse", "inlineData", "file_data"]), SHAPES, min_size=1
+    st.sampled_from(["text", "functionCall", "functionResponse", "inlineData", "file_data"]),
+    SHAPES,
+    min_size=1,
+    max_size=2,
 )
 BODIES = st.fixed_dictionaries(
-    {"contents": st.lists(st.fixed_dictionaries({"parts": st.lists(PARTS, min_size=1)}), min_size=1) | SHAPES},
+    {
+        "contents": st.lists(
+            st.fixed_dictionaries({"parts": st.lists(PARTS, min_size=1, max_size=3)}), min_size=1, max_size=3
+        )
+        | SHAPES
+    },
     optional={"tools": SHAPES, "generationConfig": SHAPES, "systemInstruction": SHAPES, "toolConfig": SHAPES},
 )
 

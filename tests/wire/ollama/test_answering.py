@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -15,6 +16,7 @@ from keyrelay.core.conversation import (
     Event,
     Finish,
     Finished,
+    Image,
     Refusal,
     RefusalPiece,
     Text,
@@ -34,12 +36,12 @@ from tests.wire.ollama.samples import CHAT, CREATED, EXAMPLES, GENERATE, answers
 
 PROVIDER = OllamaProvider()
 METRICS = {
-    "total_duration": 0,
+    "total_duration": 1,
     "load_duration": 0,
     "prompt_eval_count": 3,
     "prompt_eval_duration": 0,
     "eval_count": 5,
-    "eval_duration": 0,
+    "eval_duration": 1,
 }
 TOKENS = Tokens(input=3, output=5)
 BROKEN = ToolCall(id="call_1", name="f", arguments='{"a": ')
@@ -72,7 +74,7 @@ def test_a_whole_answer() -> None:
 
 def test_a_whole_answer_to_a_prompt() -> None:
     answer = Answer(parts=(Thinking(text="Hm."), Refusal(text="No")), finish="length", tokens=TOKENS)
-    body = GENERATE.answer(answer, facts(think="low"), total_duration_ns=9)
+    body = GENERATE.answer(answer, msgspec.structs.replace(facts(think="low"), took_s=1.5))
     assert json.loads(body) == {
         "model": "llama3",
         "created_at": CREATED,
@@ -82,8 +84,8 @@ def test_a_whole_answer_to_a_prompt() -> None:
         "done_reason": "length",
         "context": [],
         **METRICS,
-        "total_duration": 9,
-        "eval_duration": 9,
+        "total_duration": 1_500_000_000,
+        "eval_duration": 1_500_000_000,
     }
 
 
@@ -205,11 +207,10 @@ def test_what_nobody_counted_is_estimated(known: Tokens | None, expected: int) -
     assert (whole["prompt_eval_count"], whole["eval_count"]) == (7, 4)
 
 
-def test_who_knows_the_time_says_it_before_the_end() -> None:
+def test_who_knows_the_time_says_it_at_the_end() -> None:
     writer = CHAT.writer(facts())
-    writer.total_duration_ns = 12
-    last = json.loads(writer.end())
-    assert (last["total_duration"], last["eval_duration"], last["load_duration"]) == (12, 12, 0)
+    last = json.loads(writer.end((), 0.25))
+    assert (last["total_duration"], last["eval_duration"], last["load_duration"]) == (250_000_000, 250_000_000, 0)
 
 
 def test_a_writer_says_how_far_it_is() -> None:
@@ -271,3 +272,10 @@ def test_vectors_survive_both_sides() -> None:
     assert PROVIDER.embeddings(CHAT.embeddings(EMBEDDINGS, embedding_facts())) == Embeddings(
         vectors=EMBEDDINGS.vectors, tokens=Tokens(input=4), model="m"
     )
+
+
+def test_what_has_no_place_is_not_written_and_what_was_left_out_is_told() -> None:
+    picture = Image(url="https://a.example/b.png")
+    assert not CHAT.shows(picture, facts().request)
+    assert json.loads(CHAT.answer(Answer(parts=(picture,)), facts()))["message"]["content"] == ""
+    assert json.loads(CHAT.writer(facts()).end(("a", "b")))["keyrelay"] == {"left_out": ["a", "b"]}

@@ -4,7 +4,7 @@ import json
 
 from hypothesis import strategies as st
 
-from keyrelay.core.conversation import Answer, Finish, Refusal, Text, Thinking, Tokens, ToolCall
+from keyrelay.core.conversation import Answer, AnswerPart, Finish, Refusal, Text, Thinking, Tokens, ToolCall
 from tests.wire.responses.asked import asked
 
 TOOLS = [
@@ -49,7 +49,7 @@ ANSWERS = st.builds(Answer, parts=PARTS.map(tuple), finish=FINISHES, tokens=st.n
 
 def joined(answer: Answer) -> Answer:
     """An answer as it is after its pieces have gone by: neighbours of one kind are one part, thoughts until signed."""
-    parts: list[Text | Thinking | Refusal | ToolCall] = []
+    parts: list[AnswerPart] = []
     for part in answer.parts:
         last = parts[-1] if parts else None
         if isinstance(part, Text) and isinstance(last, Text):

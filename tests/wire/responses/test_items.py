@@ -1,6 +1,6 @@
 import pytest
 
-from keyrelay.core.conversation import Document, Message, Text, Thinking, ToolCall, ToolResult
+from keyrelay.core.conversation import Document, Image, Message, Text, Thinking, ToolCall, ToolResult
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.responses.items import LEFT_OUT
 from tests.wire.responses.asked import understood
@@ -136,3 +136,11 @@ def test_what_is_no_item_is_refused_with_its_place(item: dict[str, object], para
     with pytest.raises(CallerError) as caught:
         understood(input=[item])
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_a_picture_that_the_model_made_comes_back() -> None:
+    item = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBORw0KGgoA"}
+    conversation = understood(input=[{"role": "user", "content": "a"}, item, {**item, "result": None}])
+    picture = Image(media_type="image/png", data="iVBORw0KGgoA")
+    assert conversation.messages[1:] == (Message(role="assistant", parts=(picture,)),)
+    assert conversation.left_out == ("input[2]: image_generation_call",)

@@ -16,18 +16,28 @@ What this dialect cannot say is named in `Written.left_out`, in the words of the
     temperature            above 1 it is set to 1; with thinking only 1 is taken
     top_p                  beside temperature (new models take one of the two); with thinking below 0.95
     top_k                  with thinking
+    temperature, top_p,    to Claude 4.7 and later, which refuse them
+    top_k
     tier                   but `auto`, and `default`, which is `standard_only`
     stop                   sequences of white space
     format                 JSON without a schema is asked for in words, which nobody enforces
     format.description     goes with the schema's name, which means nothing to the model
     tools.grammar          stands in the tool's description, which nobody enforces
     reasoning              thinking beside a tool that must be called, with a budget that does not fit into `max_tokens`
-                           (at least 1,024 below it), or after calls that were made without signed thoughts
+                           (at least 1,024 below it), or after calls that were made without signed thoughts; to
+                           models before 3.7. What later ones take in its place stands in `models`
 
-Content raises `UntranslatableError`: sound; pictures but JPEG, PNG, GIF, WebP; files but PDF and text; pictures and
-files of the assistant's; arguments that are no JSON object; a schema that is none; tools that must be called and are
-not there; more than one answer. Thoughts that this dialect did not sign, and blank texts (it refuses both), go in
-silence.
+Of an answer, blocks of tools that Anthropic runs, of other kinds, and `citations` are named as left out. A caller is
+given a note in the text for a picture, a sound or a file, since the assistant of this dialect has words alone.
+
+Content raises `UntranslatableError`: sound; pictures but JPEG, PNG, GIF, WebP; files but PDF and text; arguments that
+are no JSON object; a schema that is none; tools that must be called and are not there; more than one answer. Pictures
+and files that the assistant made stand in the user's turn after it. Thoughts that this dialect did not sign, and blank
+texts (it refuses both), go in silence.
+
+Callers see thoughts only when they turned thinking on (`thinking` is not `disabled`, its `display` not `omitted`), as
+they would at Anthropic; those that it did not sign have an empty signature. Who waits for the end of thoughts that it
+does not see is sent a `ping` now and then.
 
 What Anthropic insists on is made up: `max_tokens` (the model's own most, else 4,096), results before all else in a
 turn, no white space at the end of a beginning that the model is to continue, tools where calls were made before, a

@@ -4,12 +4,11 @@ A request is read just far enough to route it; `caller_request` reads it whole w
 """
 
 import re
-from functools import lru_cache
 from typing import NoReturn
 
 import msgspec
 
-from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked
+from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked, Media
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Capability, Operation
 from keyrelay.core.requests import CallRequest
@@ -19,13 +18,14 @@ from keyrelay.wire.anthropic.caller_request import read_conversation
 from keyrelay.wire.anthropic.caller_stream import AnthropicWriter
 from keyrelay.wire.body import field, read_members
 from keyrelay.wire.dialects import AnswerFacts, EmbeddingFacts, EventWriter
-from keyrelay.wire.openai import MAX_MODEL_NAME, NOTHING
+from keyrelay.wire.openai import NOTHING, model_name
 
 FORWARDED_HEADERS = ("anthropic-beta", "anthropic-version")
 """Headers of a caller's that go on to a provider that speaks this dialect too."""
 
 _MESSAGES = re.compile(rb"\[\s*\{")
 _NULL = b"null"
+_PICTURE = b'"image"'  # in words the marks are escaped, so this is a type
 _WITHOUT_FORMAT = frozenset({b"", _NULL})
 
 
@@ -57,6 +57,11 @@ class AnthropicCaller:
     def conversation(self, request: CallRequest) -> Conversation:
         """The request in the canonical form. Raise CallerError (400) whose `param` points to the field."""
         return read_conversation(request)
+
+    def shows(self, part: Media, request: CallRequest) -> bool:
+        """The assistant of this dialect has words and calls only."""
+        del part, request
+        return False
 
     def answer(self, answer: Answer, facts: AnswerFacts) -> bytes:
         """The body of a whole answer."""
@@ -104,7 +109,7 @@ def _refuse(operation: str) -> NoReturn:
 def _read(body: bytes, max_depth: int, model: str, *, stream: bool | None) -> CallRequest:
     fields = read_members(body, max_depth=max_depth)
     _check_messages(fields)
-    name = model or _model_name(fields)
+    name = model or model_name(fields)
     streamed = bool(field(fields, "stream", bool)) if stream is None else stream
     return CallRequest(
         operation="chat",
@@ -132,28 +137,12 @@ def _check_messages(fields: dict[str, msgspec.Raw]) -> None:
         raise CallerError(400, message, param="messages", code="invalid_value")
 
 
-def _model_name(fields: dict[str, msgspec.Raw]) -> str:
-    raw = bytes(fields.get("model", _NULL))
-    if raw == _NULL:
-        message = "Missing required field 'model'. Name a model, a route or 'auto'."
-        raise CallerError(400, message, param="model", code="missing_field")
-    return _name_in(raw)
-
-
-@lru_cache(maxsize=4096)
-def _name_in(text: bytes) -> str:
-    """A model's name in JSON; the same few come again and again."""
-    name = field({"model": msgspec.Raw(text)}, "model", str)
-    if not name or len(name) > MAX_MODEL_NAME or not name.isprintable():
-        message = f"Invalid value for 'model': expected 1 to {MAX_MODEL_NAME} printable characters."
-        raise CallerError(400, message, param="model", code="invalid_value")
-    return name
-
-
 def _needs(fields: dict[str, msgspec.Raw]) -> tuple[Capability, ...]:
     needs: tuple[Capability, ...] = ("chat",)
     if bytes(fields.get("tools", _NULL)) not in NOTHING:
         needs += ("tools",)
+    if _PICTURE in bytes(fields["messages"]):
+        needs += ("vision",)
     if _has_format(fields):
         needs += ("json_schema",)
     return needs

@@ -9,7 +9,7 @@ from keyrelay.wire.anthropic.endings import StopDetails, Usage, stop_reason_of, 
 from keyrelay.wire.anthropic.ids import fitted
 from keyrelay.wire.anthropic.shapes import RedactedThinkingBlock, TextBlock, ThinkingBlock, ToolUseBlock
 from keyrelay.wire.dialects import AnswerFacts
-from keyrelay.wire.parts import encoded_text, estimated_tokens, json_object, lowered_arguments
+from keyrelay.wire.parts import characters_of, encoded_text, estimated_tokens, json_object, lowered_arguments
 
 AnswerBlock = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock
 
@@ -36,11 +36,11 @@ def write_answer(answer: Answer, facts: AnswerFacts) -> bytes:
     refusal = "".join(part.text for part in answer.parts if isinstance(part, Refusal))
     tokens = answer.tokens
     if tokens is None:
-        tokens = Tokens(input=facts.input_tokens, output=estimated_tokens(sum(map(_size, answer.parts))))
+        tokens = Tokens(input=facts.input_tokens, output=estimated_tokens(sum(map(characters_of, answer.parts))))
     message = MessageShape(
         id=message_id(facts),
         model=facts.model,
-        content=list(_blocks(answer)),
+        content=list(_blocks(answer, shown=shows_thoughts(facts))),
         stop_reason=stop_reason_of(answer.finish, called=bool(calls), refused=bool(refusal)),
         stop_sequence=answer.stop_sequence or None,
         stop_details=StopDetails(explanation=refusal) if refusal else msgspec.UNSET,
@@ -59,21 +59,27 @@ def thinking_signature(part_signature: str, signed_by: str) -> str:
     return part_signature if signed_by == "anthropic" else ""
 
 
-def _size(part: Text | Thinking | Refusal | ToolCall) -> int:
-    return len(part.name) + len(part.arguments) if isinstance(part, ToolCall) else len(part.text)
+def shows_thoughts(facts: AnswerFacts) -> bool:
+    """Whether the caller asked for thoughts.
+
+    Some clients take a block of thoughts that nobody signed for a fault, others show it as words: only those who turned
+    thinking on are given them. What has to come back is remembered here (`engine.continuity`).
+    """
+    reasoning = facts.conversation.reasoning
+    return reasoning is not None and bool(reasoning.budget_tokens) and reasoning.shown is not False
 
 
-def _blocks(answer: Answer) -> Iterator[AnswerBlock]:
+def _blocks(answer: Answer, *, shown: bool) -> Iterator[AnswerBlock]:
     for part in answer.parts:
         if isinstance(part, Text | Refusal):
             yield TextBlock(text=part.text)
         elif isinstance(part, ToolCall):
             yield ToolUseBlock(id=fitted(part.id), name=part.name, input=_input(part))
-        elif part.redacted:
-            if part.signed_by == "anthropic":
+        elif isinstance(part, Thinking) and shown:
+            if not part.redacted:
+                yield ThinkingBlock(thinking=part.text, signature=thinking_signature(part.signature, part.signed_by))
+            elif part.signed_by == "anthropic":
                 yield RedactedThinkingBlock(data=part.redacted)
-        else:
-            yield ThinkingBlock(thinking=part.text, signature=thinking_signature(part.signature, part.signed_by))
 
 
 def _input(call: ToolCall) -> msgspec.Raw:

@@ -4,6 +4,7 @@ Blocks have contiguous indexes from 0 and are closed before the next one opens. 
 end, together with what it used, because that may be known last.
 """
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -23,7 +24,7 @@ from keyrelay.core.conversation import (
     Tokens,
 )
 from keyrelay.core.errors import CallerError
-from keyrelay.wire.anthropic.caller_answer import MessageShape, message_id, thinking_signature
+from keyrelay.wire.anthropic.caller_answer import MessageShape, message_id, shows_thoughts, thinking_signature
 from keyrelay.wire.anthropic.endings import StopDetails, Usage, stop_reason_of, usage_of
 from keyrelay.wire.anthropic.ids import fitted
 from keyrelay.wire.anthropic.shapes import (
@@ -33,6 +34,7 @@ from keyrelay.wire.anthropic.shapes import (
     ToolUseBlock,
 )
 from keyrelay.wire.dialects import AnswerFacts
+from keyrelay.wire.media import told
 from keyrelay.wire.parts import NO_ARGUMENTS, encoded_text, estimated_tokens
 
 _Open = Literal["", "text", "refusal", "thinking", "call", "custom"]
@@ -42,6 +44,8 @@ _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","inde
 _STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
 _EVENT = b"event: %b\ndata: %b\n\n"
 _LAST = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+_PIECES_PER_PING = 16
 _CUSTOM_BEGIN = '{"input":"'
 _CUSTOM_END = '"}'
 
@@ -75,6 +79,7 @@ class _Ending(msgspec.Struct, kw_only=True):
 class _MessageDelta(msgspec.Struct, tag="message_delta", tag_field="type"):
     delta: _Ending
     usage: Usage
+    keyrelay: object = msgspec.UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -96,8 +101,10 @@ class AnthropicWriter:
         "_open",
         "_prompt",
         "_refusal",
+        "_shown",
         "_stop_sequence",
         "_tokens",
+        "_waited",
     )
 
     def __init__(self, facts: AnswerFacts) -> None:
@@ -110,7 +117,9 @@ class AnthropicWriter:
         self._open: _Open = ""
         self._prompt = Tokens(input=facts.input_tokens)
         self._refusal = ""
+        self._shown = shows_thoughts(facts)
         self._stop_sequence = ""
+        self._waited = 0
         self._tokens: Tokens | None = None
 
     def write(self, event: Event) -> bytes:
@@ -128,8 +137,9 @@ class AnthropicWriter:
         del error
         return b""
 
-    def end(self) -> bytes:
-        """What ends a whole answer."""
+    def end(self, left_out: Sequence[str] = (), took_s: float = 0.0) -> bytes:
+        """What ends a whole answer; what was left out stands beside what it used."""
+        del took_s
         begun = self._close() if self._begun else self._start()
         self._begun = True
         ending = _Ending(
@@ -137,7 +147,8 @@ class AnthropicWriter:
             stop_sequence=self._stop_sequence or None,
             stop_details=StopDetails(explanation=self._refusal) if self._refusal else msgspec.UNSET,
         )
-        delta = _encode(_MessageDelta(ending, usage_of(self._counted())))
+        said = told(left_out).get("keyrelay", msgspec.UNSET)
+        delta = _encode(_MessageDelta(ending, usage_of(self._counted()), said))
         return begun + _EVENT % (b"message_delta", delta) + _LAST
 
     def _counted(self) -> Tokens:
@@ -179,6 +190,8 @@ class AnthropicWriter:
 
     def _think(self, piece: ThinkingPiece) -> bytes:
         """Thoughts; a signature, whoever's it is, says that they are complete."""
+        if not self._shown:
+            return self._wait(piece.text)
         data = self._say("thinking", piece.text, _ThinkingDelta(piece.text))
         signature = thinking_signature(piece.signature, piece.signed_by)
         if signature:
@@ -187,6 +200,12 @@ class AnthropicWriter:
             data += self._close() + _START % (self._index, _encode(RedactedThinkingBlock(data=piece.redacted)))
             self._open = "thinking"
         return data + self._close() if piece.signature or piece.redacted else data
+
+    def _wait(self, text: str) -> bytes:
+        """Thoughts that the caller does not see; now and then it hears that they go on."""
+        self._characters += len(text)
+        self._waited += 1
+        return b"" if self._waited % _PIECES_PER_PING else _PING
 
     def _call(self, call: CallBegun) -> bytes:
         data = self._close()

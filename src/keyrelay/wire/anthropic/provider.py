@@ -12,6 +12,7 @@ from keyrelay.core.conversation import (
     Text,
     Thinking,
     ToolCall,
+    Unheld,
 )
 from keyrelay.core.providers import QuirksRow
 from keyrelay.core.requests import CallRequest
@@ -109,7 +110,8 @@ def _answer(message: _Message) -> Answer | Unreadable:
         return Unreadable(problem="the answer holds an error although its status is 200", is_error=True)
     if not message.content and message.stop_reason is None:
         return Unreadable(problem="the answer is empty")
-    parts = [part for raw in message.content or () for part in _parts(raw)]
+    found = [part for raw in message.content or () for part in _parts(raw)]
+    parts = [part for part in found if not isinstance(part, Unheld)]
     finish = finish_of(message.stop_reason, called=any(isinstance(part, ToolCall) for part in parts))
     explanation = message.stop_details.explanation if message.stop_details is not None else None
     if explanation and finish == "content_filter" and not any(isinstance(part, Text) for part in parts):
@@ -121,17 +123,19 @@ def _answer(message: _Message) -> Answer | Unreadable:
         stop_sequence=message.stop_sequence or "",
         id=message.id,
         model=message.model,
+        left_out=tuple(dict.fromkeys(part.name for part in found if isinstance(part, Unheld))),
     )
 
 
-def _parts(raw: msgspec.Raw) -> tuple[Text | Thinking | Refusal | ToolCall, ...]:
-    """The part of a block; none for blocks of tools that the provider runs itself, and whatever is not known."""
-    if shapes.unknown_type(raw):
-        return ()
+def _parts(raw: msgspec.Raw) -> tuple[Text | Thinking | Refusal | ToolCall | Unheld, ...]:
+    """The part of a block; the name of blocks of tools that the provider runs itself, and whatever is not known."""
+    unknown = shapes.unknown_type(raw)
+    if unknown:
+        return (shapes.unheld(unknown),)
     block = shapes.blocks.decode(raw)
     match block:
         case shapes.TextBlock(text):
-            return (Text(text),)
+            return (Text(text), shapes.CITATIONS) if shapes.is_cited(raw) else (Text(text),)
         case shapes.ToolUseBlock():
             return (ToolCall(id=block.id, name=block.name, arguments=raw_text(block.input)),)
         case shapes.ThinkingBlock(thinking, signature):
@@ -139,4 +143,4 @@ def _parts(raw: msgspec.Raw) -> tuple[Text | Thinking | Refusal | ToolCall, ...]
         case shapes.RedactedThinkingBlock(data):
             return (Thinking(redacted=data, signed_by="anthropic"),)
         case _:
-            return ()
+            return (shapes.unheld(shapes.type_of(raw)),)

@@ -34,6 +34,7 @@ from keyrelay.wire.anthropic.shapes import (
     marked,
 )
 from keyrelay.wire.dialects import UntranslatableError
+from keyrelay.wire.media import shown_by_user
 from keyrelay.wire.parts import data_text, json_object, lowered_arguments, merged
 
 JSON_ONLY = "Answer with one JSON object and nothing else."
@@ -74,7 +75,8 @@ def written_turns(conversation: Conversation, left_out: list[str]) -> Turns:
         block for message in conversation.messages if message.role == "system" for block in _instructions(message)
     ]
     turns = []
-    for message in merged(message for message in conversation.messages if message.role != "system"):
+    messages = shown_by_user(conversation.messages)
+    for message in merged(message for message in messages if message.role != "system"):
         content = list(_user(message.parts, left_out) if message.role == "user" else _assistant(message.parts))
         if content:
             turns.append(Turn(message.role, content))

@@ -9,9 +9,10 @@ import msgspec
 
 from keyrelay.core.conversation import Conversation, Sampling, Tool, ToolCall, ToolChoice
 from keyrelay.core.providers import QuirksRow
+from keyrelay.wire.anthropic.models import EffortWord, rules_for
 from keyrelay.wire.anthropic.provider_messages import Turn, Turns, written_turns
 from keyrelay.wire.anthropic.shapes import CacheControl, TextBlock, marked
-from keyrelay.wire.anthropic.thinking import EffortWord, Thinking, Thought, thought_for
+from keyrelay.wire.anthropic.thinking import Thinking, Thought, thought_for
 from keyrelay.wire.dialects import Target, UntranslatableError, Written
 from keyrelay.wire.openai import apply_quirks
 from keyrelay.wire.parts import json_object, lowered_tool
@@ -83,8 +84,10 @@ def write_request(conversation: Conversation, target: Target) -> Written:
     turns = written_turns(conversation, left_out)
     tools, choice = _tools(conversation, left_out)
     bound = conversation.max_output_tokens or target.max_output_tokens or DEFAULT_MAX_TOKENS
+    rules = rules_for(target.model)
     thought = thought_for(
         conversation.reasoning,
+        rules,
         max_tokens=min(bound, target.max_output_tokens or bound),
         most=target.max_output_tokens,
         may_grow=conversation.max_output_tokens is None,
@@ -92,6 +95,8 @@ def write_request(conversation: Conversation, target: Target) -> Written:
         may_budget=turns.thought_before_calls,
     )
     body = _body(conversation, turns, thought, left_out)
+    if not rules.samples:
+        _forget_sampling(body, left_out)
     body.model = prefixed(target.model, target.quirks)
     body.tools, body.tool_choice = tools or None, choice
     left_out += thought.left_out
@@ -156,6 +161,17 @@ def _sampling(
         top_k = None
         left_out.append("top_k")
     return temperature, top_p, top_k
+
+
+def _forget_sampling(body: _Body, left_out: list[str]) -> None:
+    """Take out what newer models refuse; the default of a temperature they take."""
+    if body.temperature != _MOST_TEMPERATURE:
+        left_out += ["temperature"] if body.temperature is not None else []
+        body.temperature = None
+    for name in ("top_p", "top_k"):
+        if getattr(body, name) is not None:
+            setattr(body, name, None)
+            left_out.append(name)
 
 
 def _stop(stop: tuple[str, ...], left_out: list[str]) -> list[str] | None:

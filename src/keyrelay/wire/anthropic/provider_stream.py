@@ -2,7 +2,7 @@
 
 A block is what a part is; its pieces carry its index. Blocks come one after the other, but a server that mixes them is
 understood as well: the pieces of a later block wait until the one before it is complete. Blocks of tools that the
-provider runs itself, and everything that is not known, are passed over.
+provider runs itself, and everything that is not known, are passed over and named.
 """
 
 from collections.abc import Sequence
@@ -157,11 +157,14 @@ class AnthropicReader:
     def _start(self, index: int, raw: msgspec.Raw) -> Sequence[Event]:
         if index in self._open:
             return ()
-        if shapes.unknown_type(raw):
+        unknown = shapes.unknown_type(raw)
+        if unknown:
             self._open[index] = _Open("")
-            return ()
+            return (shapes.unheld(unknown),)
         block = shapes.blocks.decode(raw)
         opened, begun = self._opened(block)
+        if not opened.kind and not begun:
+            begun = (shapes.unheld(shapes.type_of(raw)),)
         self._open[index] = opened
         return self._in_turn(opened, begun)
 
@@ -199,6 +202,8 @@ class AnthropicReader:
                 return CallPiece(delta.partial_json)
             case ("thinking", "thinking_delta") if delta.thinking:
                 return ThinkingPiece(delta.thinking)
+            case ("text", "citations_delta"):
+                return shapes.CITATIONS
             case ("thinking", "signature_delta") if delta.signature:
                 block.signature = ""
                 return ThinkingPiece(signature=delta.signature, signed_by="anthropic")

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from keyrelay.core.conversation import Unheld
+
 _NOTHING = msgspec.Raw()
 
 
@@ -161,6 +163,9 @@ WrittenBlock: TypeAlias = (
     TextBlock | ImageBlock | DocumentBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | WrittenResultBlock
 )
 
+CITATIONS = Unheld("citations")
+_LONGEST_NAME = 64
+
 KNOWN_BLOCKS = frozenset(
     {
         "text",
@@ -181,17 +186,38 @@ class _Typed(msgspec.Struct, frozen=True, gc=False):
     type: str
 
 
+class _Cited(msgspec.Struct, frozen=True, gc=False):
+    citations: msgspec.Raw = _NOTHING
+
+
+_NONE = frozenset({b"", b"null", b"[]"})
+_cited = msgspec.json.Decoder(_Cited)
 blocks = msgspec.json.Decoder(Block)
 _typed = msgspec.json.Decoder(_Typed)
 
 
-def unknown_type(raw: bytes | msgspec.Raw) -> str:
-    """The type of a block that nobody here knows; empty for one that is known, or is no block."""
+def type_of(raw: bytes | msgspec.Raw) -> str:
+    """The type of a block; empty for what is none."""
     try:
-        name = _typed.decode(raw).type
+        return _typed.decode(raw).type
     except ValueError:
         return ""
+
+
+def unknown_type(raw: bytes | msgspec.Raw) -> str:
+    """The type of a block that nobody here knows; empty for one that is known, or is no block."""
+    name = type_of(raw)
     return "" if name in KNOWN_BLOCKS else name
+
+
+def is_cited(raw: msgspec.Raw) -> bool:
+    """Whether a block says where its words were found."""
+    return b'"citations"' in bytes(raw) and bytes(_cited.decode(raw).citations) not in _NONE
+
+
+def unheld(name: str) -> Unheld:
+    """A block of an answer that the canonical form cannot hold, by its type."""
+    return Unheld(name[:_LONGEST_NAME])
 
 
 def marked(cache: str) -> CacheControl | None:

@@ -6,15 +6,18 @@
     an effort, or as    {"type":"adaptive"}, with the effort beside it (`minimal` is `low` here)
     the model sees fit
 
-Thinking is impossible where a tool has to be called; with a budget also after calls that were made without signed
-thoughts, as another provider's are. It is then left out, and said so.
+Models before 4.6 are given a budget for an effort (8,192 tokens where nothing is said), those since 4.7 an effort for a
+budget (see `models`). Thinking is impossible where a tool has to be called; with a budget also after calls that were
+made without signed thoughts, as another provider's are. It is then left out, and said so.
 """
 
 from typing import Literal
 
 import msgspec
 
-from keyrelay.core.conversation import Effort, Reasoning
+from keyrelay.core.conversation import Reasoning
+from keyrelay.wire.anthropic.models import EffortWord, ModelRules
+from keyrelay.wire.parts import budget_of, effort_of
 
 LEAST_BUDGET = 1024
 """The smallest budget that Anthropic takes."""
@@ -22,7 +25,7 @@ LEAST_BUDGET = 1024
 ANSWER_TOKENS = 4096
 """What an answer may have beyond the thoughts where the caller set no bound."""
 
-EffortWord = Literal["low", "medium", "high", "xhigh", "max"]
+_USUAL_BUDGET = 8192
 
 
 class Thinking(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -48,7 +51,14 @@ class Thought(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def thought_for(
-    reasoning: Reasoning | None, *, max_tokens: int, most: int, may_grow: bool, may_think: bool, may_budget: bool
+    reasoning: Reasoning | None,
+    rules: ModelRules,
+    *,
+    max_tokens: int,
+    most: int,
+    may_grow: bool,
+    may_think: bool,
+    may_budget: bool,
 ) -> Thought:
     """What to say of thinking.
 
@@ -57,17 +67,23 @@ def thought_for(
     """
     if reasoning is None or (reasoning.effort is None and reasoning.budget_tokens is None):
         return Thought(max_tokens=max_tokens)
-    effort, budget = _word(reasoning.effort), reasoning.budget_tokens
+    effort, budget = rules.effort(reasoning.effort), reasoning.budget_tokens
     if budget == 0 or reasoning.effort == "none":
-        return Thought(max_tokens=max_tokens, thinking=Thinking("disabled"), effort=effort)
-    if not may_think:
+        thinking = Thinking("disabled") if rules.can_rest else None
+        return Thought(max_tokens=max_tokens, thinking=thinking, effort=effort)
+    if not may_think or not rules.thinks:
         return Thought(max_tokens=max_tokens, effort=effort, left_out=("reasoning",))
     display: Literal["summarized", "omitted"] | None = None
     if reasoning.shown is not None:
         display = "summarized" if reasoning.shown else "omitted"
-    if budget is None or budget < 0:
-        return Thought(max_tokens=max_tokens, thinking=Thinking("adaptive", display=display), effort=effort)
-    budget = max(budget, LEAST_BUDGET)
+    fits = budget is None or budget < 0
+    if not rules.budget or (fits and rules.adaptive):
+        effort = effort or rules.effort(effort_of(reasoning))
+        lost = () if fits else ("reasoning.budget_tokens",)
+        thinking = Thinking("adaptive", display=display)
+        return Thought(max_tokens=max_tokens, thinking=thinking, effort=effort, left_out=lost)
+    wanted = (_USUAL_BUDGET if reasoning.effort is None else budget_of(reasoning)) if fits else budget
+    budget = max(wanted or 0, LEAST_BUDGET)
     room = max_tokens
     if may_grow:
         room = max(max_tokens, budget + ANSWER_TOKENS)
@@ -76,9 +92,3 @@ def thought_for(
         return Thought(max_tokens=max_tokens, effort=effort, left_out=("reasoning",))
     thinking = Thinking("enabled", min(budget, room - 1), display)
     return Thought(max_tokens=room, thinking=thinking, effort=effort)
-
-
-def _word(effort: Effort | None) -> EffortWord | None:
-    if effort is None or effort == "none":
-        return None
-    return "low" if effort == "minimal" else effort

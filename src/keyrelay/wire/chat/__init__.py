@@ -28,5 +28,13 @@ What becomes of what does not fit:
 | cache marks, `top_k`, to a provider not known to take them | left out |
 | log probabilities | not asked for, since a translated answer has no place for them |
 | a budget for thinking to a provider | the effort that stands for it |
+| the Responses dialect's `input` at chat completions, as Cursor sends it | understood, and answered as a chat |
+| calls of such a caller's custom tools | functions whose arguments are the free text |
+| pictures, sound in an answer to a caller | `images` with `data:` URLs, as OpenRouter has them; `audio` |
+| `images`, pictures in the content, `audio` of a provider's answer | pictures, sound; its transcript is words |
+| `annotations`, `executed_tools`, `citations`, `search_results` in an answer | named as left out |
+| other parts of an answer's content | named as left out |
+| pictures that the assistant made, in the history | in the user's message after them |
+| thoughts in the words of models known for it (`<think>`) | thoughts, unless the answer passes as it is |
 | what a provider's quirks drop | left out; cannot be translated if it is messages, tools or a response format |
 """

@@ -4,12 +4,18 @@
 other words, and this one says that the answer is not whole.
 """
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import msgspec
 
 from keyrelay.core.conversation import (
     Answer,
+    Audio,
+    CallBegun,
     Conversation,
     Finish,
+    Image,
     Refusal,
     Text,
     Thinking,
@@ -20,7 +26,7 @@ from keyrelay.core.requests import CallRequest
 from keyrelay.wire.chat.thoughts import joined_thoughts, write_details
 from keyrelay.wire.dialects import AnswerFacts
 from keyrelay.wire.openai import NOTHING
-from keyrelay.wire.parts import custom_names, estimated_tokens, raised_call
+from keyrelay.wire.parts import characters_of, custom_names, data_url, estimated_tokens, raised_call
 
 FINISH: dict[Finish, str] = {
     "stop": "stop",
@@ -31,6 +37,7 @@ FINISH: dict[Finish, str] = {
     "error": "length",
 }
 
+_Call = TypeVar("_Call", ToolCall, CallBegun)
 _encoder = msgspec.json.Encoder()
 _ABSENT = msgspec.Raw(b"null")
 
@@ -117,13 +124,40 @@ def _message(answer: Answer, facts: AnswerFacts, *, legacy: bool) -> dict[str, o
             message["reasoning_content"] = text
         if any(thought.signature or thought.redacted for thought in thoughts):
             message["reasoning_details"] = write_details(thoughts)
+    images = [part for part in parts if isinstance(part, Image)]
+    if images:
+        message["images"] = write_images(images, 0)
+    for part in parts:
+        if isinstance(part, Audio):
+            message["audio"] = write_audio(part, facts)
     customs = custom_names(facts.conversation.tools)
     calls = [raised_call(part, customs) for part in parts if isinstance(part, ToolCall)]
     if calls and legacy:
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments}
     elif calls:
-        message["tool_calls"] = [write_call(call, call.arguments) for call in calls]
+        message["tool_calls"] = [write_call(as_sent(call, facts.request), call.arguments) for call in calls]
     return message
+
+
+def write_images(images: Iterable[Image], first: int) -> list[dict[str, object]]:
+    """Pictures as OpenRouter has them; `first` is how many came before."""
+    urls = [data_url(image.media_type, image.data) if image.data else image.url for image in images]
+    return [
+        {"type": "image_url", "image_url": {"url": url}, "index": index} for index, url in enumerate(urls, start=first)
+    ]
+
+
+def write_audio(sound: Audio, facts: AnswerFacts) -> dict[str, object]:
+    """Sound; nobody keeps it under its id, which has expired when it comes. Its words are a text of their own."""
+    return {"id": f"audio_{facts.id}", "data": sound.data, "transcript": "", "expires_at": int(facts.created_s)}
+
+
+def as_sent(call: _Call, request: CallRequest) -> _Call:
+    """A call as its caller takes it.
+
+    Cursor declares custom tools, but looks for a function in every call, whose arguments then are the free text.
+    """
+    return msgspec.structs.replace(call, custom=False) if call.custom and request.reshaped else call
 
 
 def write_call(call: ToolCall, arguments: str) -> dict[str, object]:
@@ -140,9 +174,7 @@ def write_call(call: ToolCall, arguments: str) -> dict[str, object]:
 
 def _written(answer: Answer) -> int:
     """How many characters an answer has."""
-    return sum(
-        len(part.name) + len(part.arguments) if isinstance(part, ToolCall) else len(part.text) for part in answer.parts
-    )
+    return sum(map(characters_of, answer.parts))
 
 
 def usage(tokens: Tokens | None, facts: AnswerFacts, written: int) -> dict[str, object]:

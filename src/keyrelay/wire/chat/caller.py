@@ -4,15 +4,19 @@ import msgspec
 
 from keyrelay.core.conversation import (
     Answer,
+    Audio,
     Conversation,
     Dialect,
     Embeddings,
     EmbeddingsAsked,
+    Image,
+    Media,
     Sampling,
 )
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Operation
 from keyrelay.core.requests import CallRequest
+from keyrelay.wire.body import read_members
 from keyrelay.wire.chat.answers import encode_chat, encode_completion
 from keyrelay.wire.chat.completions import prompt_messages
 from keyrelay.wire.chat.events import ChatWriter, CompletionWriter
@@ -27,12 +31,15 @@ from keyrelay.wire.chat.turns import read_messages
 from keyrelay.wire.chat.vectors import encode_embeddings, read_embeddings_asked
 from keyrelay.wire.dialects import AnswerFacts, EmbeddingFacts, EventWriter
 from keyrelay.wire.errors import encode_error, encode_error_event
-from keyrelay.wire.openai import NOTHING, decode_request
-from keyrelay.wire.parts import decode_caller
+from keyrelay.wire.openai import NOTHING, asks_for_usage, decode_request
+from keyrelay.wire.parts import decode_caller, with_custom_calls
+from keyrelay.wire.responses.asking import read_conversation as read_responses
+from keyrelay.wire.responses.caller import ResponsesCaller, is_responses_shaped
 
 _chat = msgspec.json.Decoder(ChatBody)
 _completions = msgspec.json.Decoder(CompletionsBody)
 
+_RESPONSES = ResponsesCaller()
 _CHANGES_NOTHING = frozenset({"model", "stream", "stream_options", "store", "metadata"})
 _HELD_IN_CHAT = _CHANGES_NOTHING | set(ChatBody.__struct_fields__)
 _HELD_IN_COMPLETIONS = _CHANGES_NOTHING | set(CompletionsBody.__struct_fields__)
@@ -54,14 +61,30 @@ class OpenAICaller:
         model: str = "",  # noqa: ARG002 (other dialects say it in the path)
         stream: bool | None = None,  # noqa: ARG002 (other dialects say it in the path)
     ) -> CallRequest:
-        """Read a body just far enough to route it; this dialect says model and stream in the body."""
-        return decode_request(operation, body, max_depth=max_depth)
+        """Read a body just far enough to route it; this dialect says model and stream in the body.
+
+        Cursor sends requests of the Responses dialect to chat completions, and understands chat's answers only.
+        """
+        try:
+            return decode_request(operation, body, max_depth=max_depth)
+        except CallerError as error:
+            if operation != "chat" or error.param != "messages":
+                raise
+            return _reshaped(body, error, max_depth)
 
     def conversation(self, request: CallRequest) -> Conversation:
         """A chat, or a prompt to complete, in the canonical form. Raise CallerError (400) that points to the field."""
         if request.operation == "completions":
             return _completion(request)
+        if request.reshaped:
+            return with_custom_calls(read_responses(request))
         return _conversation(request)
+
+    def shows(self, part: Media, request: CallRequest) -> bool:
+        """Pictures and sound have a place in a chat; a file, and a text completion, have none."""
+        return request.operation == "chat" and (
+            isinstance(part, Image) or (isinstance(part, Audio) and bool(part.data))
+        )
 
     def answer(self, answer: Answer, facts: AnswerFacts) -> bytes:
         """A `chat.completion`, or a `text_completion` for a prompt."""
@@ -88,6 +111,16 @@ class OpenAICaller:
     def error_event(self, error: CallerError, request_id: str) -> bytes:  # noqa: ARG002 (other dialects name it)
         """An error in a stream that has begun."""
         return encode_error_event(error)
+
+
+def _reshaped(body: bytes, error: CallerError, max_depth: int) -> CallRequest:
+    """A request of the Responses dialect; raise the error that the body met as a chat's if it is none."""
+    fields = read_members(body, max_depth=max_depth)
+    if not is_responses_shaped(fields):
+        raise error
+    found = _RESPONSES.request("chat", body, max_depth=max_depth)
+    wants_usage = found.stream and asks_for_usage(fields)
+    return msgspec.structs.replace(found, dialect="openai", reshaped=True, wants_usage=wants_usage)
 
 
 def _conversation(request: CallRequest) -> Conversation:

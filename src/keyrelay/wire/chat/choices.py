@@ -2,8 +2,9 @@
 
 import msgspec
 
-from keyrelay.core.conversation import Answer, Finish, Refusal, Text, Thinking, ToolCall
+from keyrelay.core.conversation import Answer, AnswerPart, Finish, Image, Refusal, Text, Thinking, ToolCall, Unheld
 from keyrelay.wire.body import JSON_ERRORS
+from keyrelay.wire.chat.beyond import heard, picture, read_pictures, unheld, unheld_content, unheld_findings
 from keyrelay.wire.chat.counts import read_tokens
 from keyrelay.wire.chat.shapes import AnswerBody, AnswerChoice, CallShape, ChatMessage, ContentPart, FunctionCall
 from keyrelay.wire.chat.thoughts import read_thoughts, thought_text
@@ -25,10 +26,11 @@ _FINISHES: dict[str, Finish] = {
     "content_filter": "content_filter",
     "insufficient_system_resource": "error",  # DeepSeek ran out of room in the middle
 }
+_WORDS = frozenset({"text", "output_text", "thinking", "refusal"})
 _HOLDS_ERROR = Unreadable(problem="the answer holds an error although its status is 200", is_error=True)
 
-ContentWords = Text | Thinking | Refusal
-AnswerPart = ContentWords | ToolCall
+Content = Text | Thinking | Refusal | Image | Unheld
+_Found = AnswerPart | Unheld
 _answer = msgspec.json.Decoder(AnswerBody)
 
 
@@ -44,9 +46,11 @@ def read_answer(body: bytes) -> Answer | Unreadable:
         if choice.finish_reason == BROKEN or bytes(choice.error) not in NOTHING:
             return _HOLDS_ERROR
         answer_id = "" if answer.id is None else str(answer.id)
-        parts = _parts(choice.message or ChatMessage(), answer_id)
+        message = choice.message or ChatMessage()
+        found = (*_parts(message, answer_id), *unheld(message), *unheld_findings(answer))
     except JSON_ERRORS:
         return Unreadable(problem="the answer is not the JSON object that was expected")
+    parts = tuple(part for part in found if not isinstance(part, Unheld))
     finish, stop_sequence = _finish(choice, parts)
     return Answer(
         parts=parts,
@@ -55,6 +59,7 @@ def read_answer(body: bytes) -> Answer | Unreadable:
         stop_sequence=stop_sequence,
         id=answer_id,
         model=answer.model or "",
+        left_out=tuple(dict.fromkeys(part.name for part in found if isinstance(part, Unheld))),
     )
 
 
@@ -75,8 +80,9 @@ def read_finish(reason: str | None, stop_reason: str | int | None, *, calls: boo
     return ("stop_sequence", stop_reason) if isinstance(stop_reason, str) and stop_reason else ("stop", "")
 
 
-def _parts(message: ChatMessage, answer_id: str) -> tuple[AnswerPart, ...]:
-    parts: list[AnswerPart] = [*read_thoughts(message), *content_parts(message)]
+def _parts(message: ChatMessage, answer_id: str) -> tuple[_Found, ...]:
+    parts: list[_Found] = [*read_thoughts(message), *content_parts(message), *heard(message.audio)]
+    parts += read_pictures(message)
     if message.refusal:
         parts.append(Refusal(text=message.refusal))
     parts += [_call(call, position, answer_id) for position, call in enumerate(message.tool_calls or ())]
@@ -87,8 +93,8 @@ def _parts(message: ChatMessage, answer_id: str) -> tuple[AnswerPart, ...]:
     return tuple(parts)
 
 
-def content_parts(message: ChatMessage) -> list[ContentWords]:
-    """The words in the content of an answer or a delta; Mistral puts thoughts beside them."""
+def content_parts(message: ChatMessage) -> list[Content]:
+    """The words in the content of an answer or a delta; some put thoughts, pictures and sources beside them."""
     content = message.content
     if not content:
         return []
@@ -97,13 +103,17 @@ def content_parts(message: ChatMessage) -> list[ContentWords]:
     return [part for shape in content if (part := _content_part(shape)) is not None]
 
 
-def _content_part(shape: ContentPart) -> ContentWords | None:
+def _content_part(shape: ContentPart) -> Content | None:
     text = thought_text(shape)
     if text:
         return Thinking(text=text)
     if shape.refusal:
         return Refusal(text=shape.refusal)
-    return Text(text=shape.text) if shape.text else None
+    if shape.text:
+        return Text(text=shape.text)
+    if shape.type in _WORDS:
+        return None
+    return picture(shape.image_url) or unheld_content(shape)
 
 
 def _call(call: CallShape, position: int, answer_id: str) -> ToolCall:

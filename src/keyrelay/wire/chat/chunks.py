@@ -12,17 +12,22 @@ from keyrelay.core.conversation import (
     Counted,
     Event,
     Finished,
+    Image,
+    MediaPiece,
     RefusalPiece,
     Text,
     TextPiece,
     Thinking,
     ThinkingPiece,
     Tokens,
+    Unheld,
 )
 from keyrelay.wire.body import JSON_ERRORS
+from keyrelay.wire.chat.beyond import joined_sound, read_audio, read_pictures, unheld, unheld_findings
 from keyrelay.wire.chat.choices import BROKEN, content_parts, read_finish
 from keyrelay.wire.chat.counts import read_tokens
 from keyrelay.wire.chat.order import CallPieces, PartOrder
+from keyrelay.wire.chat.shapes import NOTHING as NOTHING_SAID
 from keyrelay.wire.chat.shapes import CallShape, ChatMessage, Chunk, ChunkChoice
 from keyrelay.wire.chat.thoughts import read_thought_pieces
 from keyrelay.wire.dialects import StreamEnded, StreamFailure
@@ -40,7 +45,7 @@ _chunk = msgspec.json.Decoder(Chunk)
 class ChunkReader:
     """The reading of one stream; see `wire.dialects.EventReader`."""
 
-    __slots__ = ("_begun", "_calls", "_finished", "_id", "_order", "_plain", "_tokens")
+    __slots__ = ("_begun", "_calls", "_finished", "_id", "_order", "_plain", "_sound", "_tokens")
 
     def __init__(self) -> None:
         self._begun = False
@@ -49,6 +54,7 @@ class ChunkReader:
         self._calls = CallPieces()
         self._order = PartOrder()
         self._plain = False
+        self._sound: list[str] = []
         self._tokens: Tokens | None = None
 
     def read(self, event: bytes) -> Sequence[Read]:
@@ -79,6 +85,9 @@ class ChunkReader:
             if choice.finish_reason == BROKEN or bytes(choice.error) not in NOTHING:
                 return [_held_error(data)]
             self._read_choice(choice, read)
+            if choice.delta is not None:
+                read += unheld(choice.delta)
+        read += unheld_findings(chunk)
         self._count(chunk, read)
         return read
 
@@ -98,14 +107,33 @@ class ChunkReader:
         for part in content_parts(delta):
             if isinstance(part, Text):
                 events += order.words(TextPiece(text=part.text))
+            elif isinstance(part, Unheld):
+                events.append(part)
+            elif isinstance(part, Image):
+                events += order.words(MediaPiece(part))
             else:
                 events += order.words(_thinking(part) if isinstance(part, Thinking) else RefusalPiece(text=part.text))
+        if delta.audio is not NOTHING_SAID or delta.images is not NOTHING_SAID:
+            events += self._media(delta)
         if delta.refusal:
             events += order.words(RefusalPiece(text=delta.refusal))
         for call in delta.tool_calls or ():
             events += self._call(call)
         if delta.function_call is not None:
             events += self._call(msgspec.structs.replace(_LEGACY, function=delta.function_call))
+        return events
+
+    def _media(self, delta: ChatMessage) -> list[Event]:
+        """Pictures, and the words of a sound, whose pieces wait for the end."""
+        events: list[Event] = []
+        audio = read_audio(delta.audio)
+        if isinstance(audio, Unheld):
+            events.append(audio)
+        elif audio is not None:
+            events += self._order.words(TextPiece(text=audio.transcript)) if audio.transcript else []
+            self._sound += [audio.data] if audio.data else []
+        for image in read_pictures(delta):
+            events += [image] if isinstance(image, Unheld) else self._order.words(MediaPiece(image))
         return events
 
     def _call(self, call: CallShape) -> list[Event]:
@@ -119,6 +147,9 @@ class ChunkReader:
         events: list[Event] = []
         for number, held in self._calls.nameless(self._id):
             events += self._order.call(number, held)
+        if self._sound:
+            sound = joined_sound(self._sound)
+            events += [sound] if isinstance(sound, Unheld) else self._order.words(MediaPiece(sound))
         events += self._order.rest()
         finish, stop_sequence = read_finish(reason, stop_reason, calls=self._order.calls > 0)
         return [*events, Finished(finish=finish, stop_sequence=stop_sequence)]

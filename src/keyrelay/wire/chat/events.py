@@ -3,9 +3,12 @@
 All of a chunk but its delta is the same throughout a stream and is encoded once.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from keyrelay.core.conversation import (
+    Audio,
     Begun,
     CallBegun,
     CallPiece,
@@ -13,6 +16,9 @@ from keyrelay.core.conversation import (
     Event,
     Finish,
     Finished,
+    Image,
+    Media,
+    MediaPiece,
     RefusalPiece,
     TextPiece,
     Thinking,
@@ -23,15 +29,19 @@ from keyrelay.core.conversation import (
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.chat.answers import (
     FINISH,
+    as_sent,
     chat_id,
     completion_id,
     hides_thoughts,
     speaks_of_functions,
     usage,
+    write_audio,
     write_call,
+    write_images,
 )
 from keyrelay.wire.chat.thoughts import write_details
 from keyrelay.wire.dialects import AnswerFacts
+from keyrelay.wire.media import remark, told
 from keyrelay.wire.parts import RaisedCalls, custom_names
 
 _DONE = b"data: [DONE]\n\n"
@@ -53,12 +63,12 @@ class _Chunks:
         """A chunk with one choice."""
         return self._head + choice + self._tail
 
-    def end(self) -> bytes:
-        """Usage, if it was asked for, and the end."""
-        if not self.facts.request.wants_usage:
-            return _DONE
-        counted = _encoder.encode(usage(self.tokens, self.facts, self.written))
-        return self._head + b'],"usage":' + counted + b"}\n\n" + _DONE
+    def end(self, left_out: Sequence[str]) -> bytes:
+        """Usage, if it was asked for, what was left out, if anything was, and the end."""
+        if not self.facts.request.wants_usage:  # nobody expects one more chunk
+            return remark(left_out) + _DONE
+        last = {"usage": usage(self.tokens, self.facts, self.written), **told(left_out)}
+        return self._head + b"]," + _encoder.encode(last)[1:] + b"\n\n" + _DONE
 
     def note(self, event: Event) -> None:
         """Count what an event says of tokens, or its characters."""
@@ -79,7 +89,7 @@ class _Chunks:
 class ChatWriter:
     """Writes the chunks of a `chat.completion`."""
 
-    __slots__ = ("_calls", "_chunks", "_hides_thoughts", "_legacy", "_raised", "_thought", "_thoughts")
+    __slots__ = ("_calls", "_chunks", "_hides_thoughts", "_images", "_legacy", "_raised", "_thought", "_thoughts")
 
     def __init__(self, facts: AnswerFacts) -> None:
         self._chunks = _Chunks(facts, chat_id(facts), "chat.completion.chunk")
@@ -89,6 +99,7 @@ class ChatWriter:
         self._hides_thoughts = hides_thoughts(facts.conversation)
         self._calls: list[CallBegun] = []
         self._thoughts = 0
+        self._images = 0
         self._thought: list[str] = []
 
     def write(self, event: Event) -> bytes:
@@ -111,6 +122,8 @@ class ChatWriter:
                 delta = _encoder.encode({"refusal": text}) if text else b""
             case CallBegun():
                 delta = self._call(event)
+            case MediaPiece(part=part):
+                delta = self._media(part)
             case Begun():
                 delta = b'{"role":"assistant","content":""}'
             case Finished(finish=finish):
@@ -126,9 +139,18 @@ class ChatWriter:
         del error
         return b""
 
-    def end(self) -> bytes:
-        """Usage, if it was asked for, and `[DONE]`."""
-        return self._chunks.end()
+    def end(self, left_out: Sequence[str] = (), took_s: float = 0.0) -> bytes:
+        """Usage, if it was asked for, what was left out, and `[DONE]`."""
+        del took_s
+        return self._chunks.end(left_out)
+
+    def _media(self, part: Media) -> bytes:
+        if isinstance(part, Audio):
+            return _encoder.encode({"audio": write_audio(part, self._chunks.facts)})
+        if not isinstance(part, Image):
+            return b""
+        self._images += 1
+        return _encoder.encode({"images": write_images((part,), self._images - 1)})
 
     def _finished(self, finish: Finish) -> bytes:
         word = FINISH[finish]
@@ -151,6 +173,7 @@ class ChatWriter:
         return _encoder.encode(delta) if delta else b""
 
     def _call(self, begun: CallBegun) -> bytes:
+        begun = as_sent(begun, self._chunks.facts.request)
         self._calls.append(begun)
         self._thought.clear()
         if self._legacy:
@@ -205,9 +228,10 @@ class CompletionWriter:
         del error
         return b""
 
-    def end(self) -> bytes:
-        """Usage, if it was asked for, and `[DONE]`."""
-        return self._chunks.end()
+    def end(self, left_out: Sequence[str] = (), took_s: float = 0.0) -> bytes:
+        """Usage, if it was asked for, what was left out, and `[DONE]`."""
+        del took_s
+        return self._chunks.end(left_out)
 
     def _piece(self, text: str, finish: str | None) -> bytes:
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}

@@ -1,12 +1,13 @@
 """Messages of the canonical form for providers of OpenAI's dialect.
 
 A turn of the user's becomes a message for each result of a tool, and one for whatever else it says; pictures and
-documents in a result, which OpenAI has no place for, stand in the latter. What a person or a program wrote in several
-texts is joined by an empty line, what a model wrote by nothing, since not every provider takes a list of texts.
+documents in a result or in the assistant's turn, which OpenAI has no place for, stand in the latter. What a person or
+a program wrote in several texts is joined by an empty line, what a model wrote by nothing, since not every provider
+takes a list of texts.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from keyrelay.core.conversation import (
     Audio,
@@ -24,6 +25,7 @@ from keyrelay.core.providers import HabitsRow
 from keyrelay.wire.chat.thoughts import joined_thoughts, takes_signature, write_details
 from keyrelay.wire.dialects import UntranslatableError
 from keyrelay.wire.gemini.models import PLACEHOLDER_SIGNATURE, rules_for
+from keyrelay.wire.media import shown_by_user
 from keyrelay.wire.parts import data_url, fitting_id, lowered_arguments
 
 _NINE = re.compile(r"[A-Za-z0-9]{9}")
@@ -41,10 +43,10 @@ class History:
         self._model = model
         self._left_out = left_out
 
-    def messages(self, messages: Iterable[Message]) -> list[Shaped]:
+    def messages(self, messages: tuple[Message, ...]) -> list[Shaped]:
         """The messages. Raise UntranslatableError for content that they cannot hold."""
         written: list[Shaped] = []
-        for message in messages:
+        for message in shown_by_user(messages):
             if message.role == "assistant":
                 written.append(self._assistant(message))
             elif message.role == "user":

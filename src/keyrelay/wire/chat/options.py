@@ -4,7 +4,7 @@ from typing import get_args
 
 from keyrelay.core.conversation import Effort, Format, Reasoning, Tool, ToolChoice
 from keyrelay.core.errors import CallerError
-from keyrelay.wire.chat.shapes import AllowedTool, ChatBody, ChoiceShape, FunctionShape, Named, ToolShape
+from keyrelay.wire.chat.shapes import AllowedTool, ChatBody, ChoiceShape, CustomShape, FunctionShape, Named, ToolShape
 from keyrelay.wire.parts import raw_text
 
 _EFFORTS: dict[str, Effort] = {effort: effort for effort in get_args(Effort)}
@@ -25,8 +25,10 @@ def read_tools(body: ChatBody, left_out: dict[str, None]) -> tuple[Tool, ...]:
 
 def _tool(shape: ToolShape, where: str) -> Tool | None:
     cache = shape.cache_control.word if shape.cache_control is not None else ""
-    if shape.type == "custom" and shape.custom is not None:
-        custom = shape.custom
+    custom = shape.custom
+    if shape.type == "custom" and custom is None and shape.name:  # as the Responses dialect has it
+        custom = CustomShape(name=shape.name, description=shape.description, format=shape.format)
+    if shape.type == "custom" and custom is not None:
         return Tool(
             name=custom.name,
             description=custom.description or "",

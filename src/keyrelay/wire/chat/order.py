@@ -7,7 +7,7 @@ arguments of the open one are a whole JSON object, or the answer ends.
 
 from collections.abc import Iterator
 
-from keyrelay.core.conversation import CallBegun, CallPiece, Event, RefusalPiece, TextPiece, ThinkingPiece
+from keyrelay.core.conversation import CallBegun, CallPiece, Event, MediaPiece, RefusalPiece, TextPiece, ThinkingPiece
 from keyrelay.wire.chat.shapes import CallShape, FunctionCall
 from keyrelay.wire.chat.turns import argument_text
 from keyrelay.wire.parts import json_object, tool_id
@@ -115,8 +115,8 @@ class PartOrder:
         self._closed: set[int] = set()
         self._waiting: dict[int, list[Event]] = {}
 
-    def words(self, event: TextPiece | ThinkingPiece | RefusalPiece) -> list[Event]:
-        """What goes out when words come."""
+    def words(self, event: TextPiece | ThinkingPiece | RefusalPiece | MediaPiece) -> list[Event]:
+        """What goes out when words come, or a picture."""
         return [event] if self._open == _WORDS else self._add(_WORDS, [event])
 
     def call(self, number: int, events: list[Event]) -> list[Event]:

@@ -139,6 +139,16 @@ class ChatMessage(msgspec.Struct):
     reasoning: str | None = None
     reasoning_details: list[ThoughtDetail] | None = None
     audio: msgspec.Raw = NOTHING
+    images: msgspec.Raw = NOTHING
+    annotations: msgspec.Raw = NOTHING
+    executed_tools: msgspec.Raw = NOTHING
+
+
+class AudioShape(Shape):
+    """Sound in an answer, or a piece of it: base64, and the words in it."""
+
+    data: str | None = None
+    transcript: str | None = None
 
 
 class FunctionShape(Shape):
@@ -167,6 +177,7 @@ class ToolShape(msgspec.Struct):
     name: str | None = None
     description: str | None = None
     parameters: msgspec.Raw = NOTHING
+    format: msgspec.Raw = NOTHING
     strict: bool | None = None
     cache_control: CacheMark | None = None
 
@@ -316,7 +327,16 @@ class AnswerChoice(msgspec.Struct):
     error: msgspec.Raw = NOTHING
 
 
-class AnswerBody(msgspec.Struct):
+class Findings(msgspec.Struct):
+    """What those who search the web for their answers say beside them (Perplexity, xAI)."""
+
+    citations: msgspec.Raw = NOTHING
+    search_results: msgspec.Raw = NOTHING
+    related_questions: msgspec.Raw = NOTHING
+    images: msgspec.Raw = NOTHING
+
+
+class AnswerBody(Findings):
     """A whole response."""
 
     id: str | int | None = None
@@ -342,7 +362,7 @@ class GroqExtra(Shape):
     usage: msgspec.Raw = NOTHING
 
 
-class Chunk(msgspec.Struct):
+class Chunk(Findings):
     """One event of a stream."""
 
     id: str | int | None = None

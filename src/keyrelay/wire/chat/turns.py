@@ -20,6 +20,7 @@ from keyrelay.core.conversation import (
     ToolResult,
 )
 from keyrelay.core.errors import CallerError
+from keyrelay.wire.chat.beyond import read_pictures
 from keyrelay.wire.chat.shapes import CallShape, ChatMessage, Content, ContentPart, FunctionCall, ImageUrl
 from keyrelay.wire.chat.thoughts import read_thoughts, thought_text
 from keyrelay.wire.parts import raw_text, split_data_url, tool_id
@@ -85,6 +86,11 @@ class _Turns:
             parts.append(Refusal(text=message.refusal))
         if message.audio and bytes(message.audio) != b"null":
             self._left_out["messages[].audio"] = None
+        for image in read_pictures(message):
+            if isinstance(image, Image):
+                parts.append(image)
+            else:
+                self._left_out["messages[].images"] = None
         for position, call in enumerate(message.tool_calls or ()):
             parts.append(self._call(call, f"{where}.tool_calls[{position}]"))
         function = message.function_call

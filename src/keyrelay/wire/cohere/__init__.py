@@ -29,7 +29,8 @@ What the canonical form says and Cohere cannot:
     tier, cache_key
     documents                                   texts are texts, below their name; others are refused
     sound, pictures in results or in the words  refused
-    of system and assistant
+    of system
+    pictures that the assistant made            in the user's turn after it
     several answers, lists of token numbers,    refused
     more than 96 texts in one request
     thoughts                                    beside calls they are the `tool_plan`, unless the model said something
@@ -37,5 +38,6 @@ What the canonical form says and Cohere cannot:
     purpose of embeddings                       `input_type`; `search_document` where it is unsaid, and for words that
                                                 are not Cohere's (then `left_out`)
 
-What Cohere says and the canonical form cannot hold: citations, billed units, log probabilities.
+What Cohere says and the canonical form cannot hold: citations, and parts of other kinds, which are named as left out;
+billed units, log probabilities.
 """

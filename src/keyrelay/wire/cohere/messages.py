@@ -7,7 +7,8 @@ from keyrelay.core.conversation import Document, Image, Message, Part, Refusal, 
 from keyrelay.wire.cohere import shapes
 from keyrelay.wire.cohere.names import fitting_name
 from keyrelay.wire.dialects import UntranslatableError
-from keyrelay.wire.parts import data_text, data_url, lowered_arguments
+from keyrelay.wire.media import shown_by_user
+from keyrelay.wire.parts import data_url, document_words, lowered_arguments
 
 _NO_ARGUMENTS = "{}"
 
@@ -16,7 +17,7 @@ def written_messages(messages: tuple[Message, ...]) -> list[shapes.Message]:
     """All messages; raise UntranslatableError."""
     return [
         written
-        for index, message in enumerate(messages)
+        for index, message in enumerate(shown_by_user(messages))
         for written in (_assistant if message.role == "assistant" else _other)(message, f"messages[{index}]")
     ]
 
@@ -76,7 +77,7 @@ def _item(part: Part, where: str, *, pictures: bool) -> shapes.Item:
     if isinstance(part, Image) and pictures:
         url = part.url or data_url(part.media_type, part.data)
         return shapes.Item(type="image_url", image_url=shapes.ImageUrl(url=url, detail=part.detail or None))
-    text = _words(part) if isinstance(part, Document) else None
+    text = document_words(part) if isinstance(part, Document) else None
     if text is None:
         raise _refused(part, where)
     return shapes.Item(type="text", text=text)
@@ -93,11 +94,3 @@ def _refused(part: Part, where: str) -> UntranslatableError:
     return UntranslatableError(
         f"{where}: {kind}", "Cohere takes text, also in documents, and pictures in the user's messages"
     )
-
-
-def _words(document: Document) -> str | None:
-    """The words of a text document below its name, None when it is no text."""
-    if not document.data or not document.media_type.startswith("text/"):
-        return None
-    text = data_text(document.data)
-    return text if text is None or not document.name else f"{document.name}\n\n{text}"

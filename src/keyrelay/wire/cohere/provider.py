@@ -25,6 +25,7 @@ from keyrelay.wire.cohere.reading import read_answer, read_embeddings
 from keyrelay.wire.cohere.schemas import requires_something, stripped
 from keyrelay.wire.cohere.streaming import CohereReader
 from keyrelay.wire.dialects import Target, Unreadable, UntranslatableError, Written
+from keyrelay.wire.openai import prefixed
 from keyrelay.wire.parts import budget_of, lowered_tool
 from keyrelay.wire.sse import EventSplitter
 
@@ -60,7 +61,7 @@ class CohereProvider:
         frequency, presence = _penalties(sampling)
         keywords = target.quirks.strip_tool_schema
         body = shapes.ChatBody(
-            model=_model_at(target),
+            model=prefixed(target.model, target.quirks.model_prefix),
             messages=written_messages(conversation.messages),
             stream=conversation.stream,
             tools=[_tool(tool, keywords) for tool in tools] or None,
@@ -81,7 +82,7 @@ class CohereProvider:
 
     def passed(self, request: CallRequest, target: Target) -> Written:
         """The caller's own bytes, or its members with another model; nobody calls Keyrelay in this dialect so far."""
-        model = _model_at(target)
+        model = prefixed(target.model, target.quirks.model_prefix)
         if model == request.model:
             return Written(body=request.body)
         return Written(body=_encode({**request.fields, "model": msgspec.Raw(_encode(model))}))
@@ -106,7 +107,7 @@ class CohereProvider:
             raise UntranslatableError("input", f"Cohere takes at most {MOST_TEXTS} texts in one request")
         known = asked.purpose in _PURPOSES
         body = shapes.EmbedBody(
-            model=_model_at(target),
+            model=prefixed(target.model, target.quirks.model_prefix),
             texts=asked.inputs,
             input_type=asked.purpose if known else "search_document",
             embedding_types=("float",),
@@ -121,11 +122,6 @@ class CohereProvider:
 
     def __repr__(self) -> str:
         return "<CohereProvider>"
-
-
-def _model_at(target: Target) -> str:
-    prefix = target.quirks.model_prefix
-    return target.model if target.model.startswith(prefix) else prefix + target.model
 
 
 def _offered(tools: tuple[Tool, ...], choice: ToolChoice) -> tuple[Tool, ...]:

@@ -10,7 +10,7 @@ import msgspec
 from keyrelay.core.conversation import Answer, Embeddings, Finish, Text, Thinking, Tokens, ToolCall
 from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.cohere.names import own_name
-from keyrelay.wire.cohere.shapes import Call, Counts, EmbedGiven, Given, Said, Used
+from keyrelay.wire.cohere.shapes import Call, Content, Counts, EmbedGiven, Given, Said, Used
 from keyrelay.wire.dialects import Unreadable
 from keyrelay.wire.openai import NOTHING
 from keyrelay.wire.parts import tool_id
@@ -27,6 +27,8 @@ _FINISHES: dict[str, Finish] = {
     "ERROR_LIMIT": "length",
 }
 _WHOLE_NUMBER_LIMIT = 2**53
+_WORDS = frozenset({"text", "thinking"})
+_LONGEST_NAME = 64
 
 _given = msgspec.json.Decoder(Given)
 _embedded = msgspec.json.Decoder(EmbedGiven)
@@ -45,11 +47,15 @@ def read_answer(body: bytes) -> Answer | Unreadable:
     if given.finish_reason in BROKEN:
         return Unreadable(problem=f"the model broke its answer off: {given.finish_reason}", is_error=True)
     answer_id = given.id or ""
+    contents = given.message.content
+    left_out = ["citations"] if bytes(given.message.citations) not in NOTHING else []
+    left_out += [name for item in contents if (name := unheld_content(item))] if isinstance(contents, list) else []
     return Answer(
         parts=tuple(_parts(given.message, answer_id)),
         finish=finish_of(given.finish_reason),
         tokens=tokens_of(given.usage),
         id=answer_id,
+        left_out=tuple(dict.fromkeys(left_out)),
     )
 
 
@@ -82,6 +88,11 @@ def _parts(said: Said, answer_id: str) -> Iterator[Text | Thinking | ToolCall]:
     for place, call in enumerate(said.tool_calls or ()):
         arguments = call.function.arguments if call.function is not None else None
         yield ToolCall(id=id_of(call, answer_id, place), name=name_of(call), arguments=arguments or "{}")
+
+
+def unheld_content(item: Content) -> str:
+    """What a piece of the content is called that is neither words nor thoughts; empty for those."""
+    return f"content: {item.type[:_LONGEST_NAME]}" if item.type and item.type not in _WORDS else ""
 
 
 def name_of(call: Call) -> str:

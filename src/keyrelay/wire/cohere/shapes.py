@@ -136,6 +136,7 @@ class Said(msgspec.Struct, gc=False):
     content: list[Content] | str | None = None
     tool_plan: str | None = None
     tool_calls: list[Call] | None = None
+    citations: msgspec.Raw = NO_JSON
 
 
 class Given(msgspec.Struct, gc=False):

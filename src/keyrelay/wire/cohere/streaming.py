@@ -17,9 +17,10 @@ from keyrelay.core.conversation import (
     Finished,
     TextPiece,
     ThinkingPiece,
+    Unheld,
 )
 from keyrelay.wire.body import JSON_ERRORS
-from keyrelay.wire.cohere.reading import BROKEN, finish_of, id_of, name_of, tokens_of
+from keyrelay.wire.cohere.reading import BROKEN, finish_of, id_of, name_of, tokens_of, unheld_content
 from keyrelay.wire.cohere.shapes import Call, Content, Delta, EventDelta, StreamedEvent
 from keyrelay.wire.dialects import StreamEnded, StreamFailure
 from keyrelay.wire.openai import NOTHING
@@ -82,6 +83,8 @@ class CohereReader:
             events.append(Begun(id=self._id))
         if streamed.type == "message-end":
             events += self._ended(delta)
+        elif streamed.type == "citation-start":
+            events.append(Unheld("citations"))
         else:
             for index, piece in self._pieces(streamed, delta.message or _NOTHING_SAID):
                 events += self._place(index, piece)
@@ -149,3 +152,6 @@ def _words(said: Delta) -> Iterator[Event]:
             yield ThinkingPiece(text=said.content.thinking)
         if said.content.text:
             yield TextPiece(text=said.content.text)
+        unheld = unheld_content(said.content)
+        if unheld:
+            yield Unheld(unheld)

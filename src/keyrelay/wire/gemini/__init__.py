@@ -22,8 +22,11 @@ and is an `UntranslatableError` when it is content:
     a result of a call that is nowhere            Gemini wants its function's name
 
 System messages are joined into the one system instruction, wherever they stood; neighbours of one role become one turn,
-results first. Efforts, budgets and levels of thinking follow the table in `models`. Of an answer only words, thoughts
-and calls are read; pictures and code that a model made on its own are not.
+results first. Efforts, budgets and levels of thinking follow the table in `models`.
+
+Pictures, sound and files in an answer are what they are; code that Google ran, and what came of it, are blocks of code
+in the text, and named. Named as left out are calls of Google's own tools, sketches in thoughts, `citationMetadata`,
+`groundingMetadata` and `urlContextMetadata`. A caller is told what its answer lacks in the last `finishMessage`.
 
 A call whose arguments are no JSON object is not given to a caller; the answer then ends as MALFORMED_FUNCTION_CALL.
 Refusals are words. Thoughts are shown to callers that said `includeThoughts`, signatures always.

@@ -1,8 +1,10 @@
 """The dialect as its callers speak it: google-genai, Gemini CLI, langchain-google-genai."""
 
+import re
+
 import msgspec
 
-from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked
+from keyrelay.core.conversation import Answer, Audio, Conversation, Dialect, Embeddings, EmbeddingsAsked, Media
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Capability, Operation
 from keyrelay.core.requests import CallRequest
@@ -16,8 +18,9 @@ from keyrelay.wire.gemini.embeddings import read_asked
 from keyrelay.wire.gemini.embeddings import write_answer as write_vectors
 from keyrelay.wire.gemini.errors import encode_error
 from keyrelay.wire.gemini.names import as_written, camel_members, read
-from keyrelay.wire.openai import MAX_MODEL_NAME, NOTHING
+from keyrelay.wire.openai import MAX_MODEL_NAME, NOTHING, is_model_name
 
+_PICTURE = re.compile(rb'(?<!\\)"image/')  # how a media type of data begins
 _WRAPPED = "generateContentRequest"
 
 
@@ -63,6 +66,11 @@ class GeminiCaller:
             return read_conversation(request)
         except CallerError as error:
             raise _in_own_words(error, request.body) from None
+
+    def shows(self, part: Media, request: CallRequest) -> bool:
+        """Pictures, sound and files, as data or by their address."""
+        del request
+        return bool(part.data) or (not isinstance(part, Audio) and bool(part.url))
 
     def answer(self, answer: Answer, facts: AnswerFacts) -> bytes:
         """The body of a whole answer."""
@@ -136,7 +144,7 @@ def _missing(name: str, shape: str) -> CallerError:
 
 def _model_name(model: str) -> str:
     name = model.removeprefix("models/")
-    if not name or len(name) > MAX_MODEL_NAME or not name.isprintable():
+    if not is_model_name(name):
         message = f"Invalid model in the path: expected 1 to {MAX_MODEL_NAME} printable characters."
         raise CallerError(400, message, param="model", code="invalid_value")
     return name
@@ -150,6 +158,8 @@ def _needs(
         tools = read(bytes(fields["tools"]), list[shapes.Tool], "tools")
         if any(tool.function_declarations for tool in tools):
             needs += ("tools",)
+    if _PICTURE.search(fields["contents"]):
+        needs += ("vision",)
     if said(config.response_schema) or said(config.response_json_schema):
         needs += ("json_schema",)
     return needs

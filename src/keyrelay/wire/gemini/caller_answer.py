@@ -1,17 +1,22 @@
 """An answer, written for a caller of `generateContent`: whole, or event by event for `streamGenerateContent`."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
 from keyrelay.core.conversation import (
     Answer,
+    AnswerPart,
+    Audio,
     CallBegun,
     CallPiece,
     Counted,
+    Document,
     Event,
     Finish,
     Finished,
+    Media,
+    MediaPiece,
     Refusal,
     RefusalPiece,
     Text,
@@ -24,9 +29,9 @@ from keyrelay.core.conversation import (
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.dialects import AnswerFacts
 from keyrelay.wire.gemini import shapes
-from keyrelay.wire.gemini.common import DIALECT, arguments_of, one_line
+from keyrelay.wire.gemini.common import DIALECT, arguments_of, media_type_of, one_line
 from keyrelay.wire.gemini.errors import encode_error
-from keyrelay.wire.parts import estimated_tokens
+from keyrelay.wire.parts import characters_of, estimated_tokens
 
 _REASONS: dict[Finish, str] = {
     "stop": "STOP",
@@ -105,8 +110,9 @@ class GeminiEventWriter:
         parts = [part for part in (self._complete_call(), self._piece(event)) if part is not None]
         return self._chunk(b",".join(map(_encoder.encode, parts))) if parts else self._opening()
 
-    def end(self) -> bytes:
-        """The last chunk and, of an array, its end."""
+    def end(self, left_out: Sequence[str] = (), took_s: float = 0.0) -> bytes:
+        """The last chunk, which says what was left out, and, of an array, its end."""
+        del took_s
         call = self._complete_call()
         parts = [call] if call is not None else [shapes.AnswerPart(text="")]  # clients look at the first part of each
         estimate = Tokens(input=self._facts.input_tokens, output=estimated_tokens(self._characters))
@@ -115,6 +121,7 @@ class GeminiEventWriter:
                 shapes.Candidate(
                     content=shapes.AnswerContent(parts=parts, role="model"),
                     finish_reason=_reason(self._finish, broken=self._broken),
+                    finish_message=f"Left out: {', '.join(left_out)}" if left_out else None,
                     index=0,
                 )
             ],
@@ -139,6 +146,8 @@ class GeminiEventWriter:
             self._characters += len(event.text)
             signature = event.signature if event.signed_by == DIALECT else ""
             return _thinking(event.text if self._shown else "", signature)
+        if isinstance(event, MediaPiece):
+            return _media(event.part)
         if isinstance(event, CallBegun):
             self._call = (event, [])
         elif isinstance(event, Finished):
@@ -191,13 +200,25 @@ def _shows_thoughts(facts: AnswerFacts) -> bool:
     return reasoning is not None and reasoning.shown is True
 
 
-def _part(part: Text | Thinking | Refusal | ToolCall, *, shown: bool) -> shapes.AnswerPart | None:
+def _media(part: Media) -> shapes.AnswerPart:
+    name = part.name if isinstance(part, Document) else ""
+    if part.data or isinstance(part, Audio):
+        blob = shapes.Blob(mime_type=part.media_type or None, data=part.data, display_name=name or None)
+        return shapes.AnswerPart(inline_data=blob)
+    kind = part.media_type or media_type_of(part.url)
+    file = shapes.FileData(mime_type=kind or None, file_uri=part.url, display_name=name or None)
+    return shapes.AnswerPart(file_data=file)
+
+
+def _part(part: AnswerPart, *, shown: bool) -> shapes.AnswerPart | None:
     """The part for a caller; None for what it does not see."""
     signature = part.signature if isinstance(part, Thinking | ToolCall) and part.signed_by == DIALECT else ""
     if isinstance(part, Thinking):
         return _thinking(part.text if shown else "", signature)
     if isinstance(part, Text | Refusal):
         return shapes.AnswerPart(text=part.text) if part.text else None
+    if isinstance(part, Media):
+        return _media(part)
     arguments = arguments_of(part.arguments, custom=part.custom)
     if arguments is None:
         return None
@@ -216,7 +237,9 @@ def _is_signature_only(part: shapes.AnswerPart) -> bool:
 
 
 def _is_unsigned_text(part: shapes.AnswerPart) -> bool:
-    return bool(part.text) and not part.thought and part.thought_signature is None
+    """Or data, which may be signed as well."""
+    words = bool(part.text) and not part.thought
+    return (words or part.inline_data is not None) and part.thought_signature is None
 
 
 def _reason(finish: Finish, *, broken: bool) -> str:
@@ -237,9 +260,5 @@ def _usage(tokens: Tokens) -> msgspec.Raw:
 
 
 def _estimated(answer: Answer, facts: AnswerFacts) -> Tokens:
-    characters = sum(map(len, _words(answer.parts)))
+    characters = sum(map(characters_of, answer.parts))
     return Tokens(input=facts.input_tokens, output=estimated_tokens(characters))
-
-
-def _words(parts: Iterable[Text | Thinking | Refusal | ToolCall]) -> Iterable[str]:
-    return (part.name + part.arguments if isinstance(part, ToolCall) else part.text for part in parts)

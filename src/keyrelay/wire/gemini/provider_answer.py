@@ -13,17 +13,22 @@ from keyrelay.core.conversation import (
     Event,
     Finish,
     Finished,
+    Media,
+    MediaPiece,
     Text,
     TextPiece,
     Thinking,
     ThinkingPiece,
     Tokens,
     ToolCall,
+    Unheld,
 )
 from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.dialects import StreamEnded, StreamFailure, Unreadable
 from keyrelay.wire.gemini import shapes
-from keyrelay.wire.gemini.common import DIALECT, one_line, said, words_of
+from keyrelay.wire.gemini.common import DIALECT, media_from_blob, media_from_file, one_line, said, words_of
+from keyrelay.wire.media import fenced
+from keyrelay.wire.openai import NOTHING
 from keyrelay.wire.parts import tool_id
 from keyrelay.wire.sse import event_data
 
@@ -58,6 +63,13 @@ _FINISHES: dict[str, Finish] = {
 }
 """What is missing (MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, MISSING_THOUGHT_SIGNATURE, OTHER …) is a failure."""
 
+_UNHELD = (("function_response", "functionResponse"), ("tool_call", "toolCall"), ("tool_response", "toolResponse"))
+_METADATA = (
+    ("citation_metadata", "citationMetadata"),
+    ("grounding_metadata", "groundingMetadata"),
+    ("url_context_metadata", "urlContextMetadata"),
+)
+_Found = Text | Thinking | ToolCall | Media | Unheld
 _DONE = b"[DONE]"  # not Google's, but that of some who speak its dialect
 _NOT_JSON = "an event is not the JSON that was expected"
 _WHOLE_NUMBER_LIMIT = 2**53
@@ -84,7 +96,8 @@ def read_answer(body: bytes) -> Answer | Unreadable:
     if reason == ACCOUNT_LIMITED:
         problem = f"the account is limited or disabled ({ACCOUNT_LIMITED})"
         return Unreadable(problem=problem, is_error=True, error=ACCOUNT_ERROR)
-    parts = tuple(_parts(candidate, chunk.response_id or "", calls=0))
+    found = tuple(_parts(candidate, chunk.response_id or "", calls=0))
+    parts = tuple(part for part in found if not isinstance(part, Unheld))
     calls = any(isinstance(part, ToolCall) for part in parts)
     return Answer(
         parts=parts,
@@ -92,6 +105,7 @@ def read_answer(body: bytes) -> Answer | Unreadable:
         tokens=read_tokens(chunk.usage_metadata),
         id=chunk.response_id or "",
         model=chunk.model_version or "",
+        left_out=tuple(dict.fromkeys(part.name for part in found if isinstance(part, Unheld))),
     )
 
 
@@ -174,9 +188,13 @@ class GeminiEventReader:
             self._finished = True
             yield Finished(finish=finish)
 
-    def _pieces(self, part: Text | Thinking | ToolCall) -> Iterator[Event]:
+    def _pieces(self, part: _Found) -> Iterator[Event]:
         if isinstance(part, Text):
             yield TextPiece(text=part.text)
+        elif isinstance(part, Media):
+            yield MediaPiece(part)
+        elif isinstance(part, Unheld):
+            yield part
         elif isinstance(part, Thinking):
             yield ThinkingPiece(text=part.text, signature=part.signature, signed_by=part.signed_by)
         else:
@@ -212,16 +230,44 @@ def _finish(reason: str, *, calls: bool) -> Finish:
     return "tool_calls" if finish == "stop" and calls else finish
 
 
-def _parts(candidate: shapes.Candidate | None, answer_id: str, *, calls: int) -> Iterator[Text | Thinking | ToolCall]:
+def _parts(candidate: shapes.Candidate | None, answer_id: str, *, calls: int) -> Iterator[_Found]:
     """The parts of a candidate; `calls` is how many calls the answer held before."""
-    content = None if candidate is None else candidate.content
+    if candidate is None:
+        return
+    content = candidate.content
     for part in (content.parts or ()) if content is not None else ():
         signature = part.thought_signature or ""
-        if part.function_call is None:
-            yield from words_of(part.text or "", signature, thought=bool(part.thought))
-        else:
+        if part.function_call is not None:
             yield _call(part.function_call, signature, answer_id, calls)
             calls += 1
+            continue
+        if part.text is None:
+            yield from _beyond_words(part)
+        yield from words_of(part.text or "", signature, thought=bool(part.thought))
+    for name, wire_name in _METADATA:
+        if bytes(getattr(candidate, name)) not in NOTHING:
+            yield Unheld(wire_name)
+
+
+def _beyond_words(part: shapes.AnswerPart) -> Iterator[Text | Media | Unheld]:
+    """What a part holds that is neither words nor a call; code and what came of it are told in words."""
+    code, result = part.executable_code, part.code_execution_result
+    if part.thought and (part.inline_data is not None or part.file_data is not None):
+        yield Unheld("data in thoughts")  # sketches of a picture that is still to come
+    elif part.inline_data is not None:
+        yield media_from_blob(part.inline_data)
+    elif part.file_data is not None:
+        yield media_from_file(part.file_data)
+    if code is not None:
+        yield Text(fenced(code.code or "", code.language or ""))
+        yield Unheld("executableCode: told as text")
+    if result is not None:
+        failed = "" if result.outcome in {None, "OUTCOME_OK"} else f"{result.outcome}\n"
+        yield Text(fenced(failed + (result.output or "")))
+        yield Unheld("codeExecutionResult: told as text")
+    for name, wire_name in _UNHELD:
+        if said(getattr(part, name)):
+            yield Unheld(wire_name)
 
 
 def _call(call: shapes.FunctionCall, signature: str, answer_id: str, number: int) -> ToolCall:

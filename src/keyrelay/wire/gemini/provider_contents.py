@@ -154,10 +154,15 @@ def _add_thinking(written: list[shapes.Part], part: Thinking) -> None:
     before = written[-1] if written else None
     if part.text:
         written.append(shapes.Part(text=part.text, thought=True, thought_signature=part.signature))
-    elif before is not None and before.text and not before.thought and before.thought_signature is None:
+    elif before is not None and _may_be_signed(before):
         before.thought_signature = part.signature
     else:
         written.append(shapes.Part(text="", thought_signature=part.signature))
+
+
+def _may_be_signed(part: shapes.Part) -> bool:
+    said = bool(part.text) and not part.thought
+    return (said or part.inline_data is not None) and part.thought_signature is None
 
 
 def _call(part: ToolCall, number: int, place: int) -> shapes.Part:

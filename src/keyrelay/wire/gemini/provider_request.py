@@ -4,11 +4,11 @@ import re
 
 import msgspec
 
-from keyrelay.core.conversation import Conversation, Tool, ToolChoice
+from keyrelay.core.conversation import Conversation, Reasoning, Tool, ToolChoice
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.dialects import Target, UntranslatableError, Written
 from keyrelay.wire.gemini import shapes
-from keyrelay.wire.gemini.common import said
+from keyrelay.wire.gemini.common import DIALECT, said
 from keyrelay.wire.gemini.models import PLACEHOLDER_SIGNATURE, ModelRules, rules_for
 from keyrelay.wire.gemini.provider_contents import contents, system_instruction
 from keyrelay.wire.parts import lowered_tool
@@ -104,7 +104,7 @@ def _config(
         frequency_penalty=sampling.frequency_penalty,
         max_output_tokens=min(bound, most) if bound is not None and most else bound,
         stop_sequences=list(conversation.stop[:MAX_STOP_SEQUENCES]) or None,
-        thinking_config=_thinking(conversation, rules, left_out),
+        thinking_config=_thinking(conversation, rules, target, left_out),
     )
     if conversation.format is not None:
         config.response_mime_type = "application/json"
@@ -121,8 +121,24 @@ def _config(
     return config
 
 
-def _thinking(conversation: Conversation, rules: ModelRules, left_out: list[str]) -> shapes.ThinkingConfig | None:
-    wanted = conversation.reasoning
+def _shown(wanted: Reasoning | None, target: Target) -> Reasoning | None:
+    """What is wanted of thinking, to be shown where other dialects show it.
+
+    Gemini alone shows thoughts only to those who ask to see them; in other dialects asking for them is enough, and
+    nobody has to ask in OpenAI's, where providers show what there is.
+    """
+    if target.asked_in in {"", DIALECT} or (wanted is not None and wanted.shown is not None):
+        return wanted
+    if wanted is None:
+        return Reasoning(shown=True) if target.asked_in == "openai" else None
+    thinks = wanted.effort not in {None, "none"} or bool(wanted.budget_tokens)
+    return msgspec.structs.replace(wanted, shown=True) if thinks else wanted
+
+
+def _thinking(
+    conversation: Conversation, rules: ModelRules, target: Target, left_out: list[str]
+) -> shapes.ThinkingConfig | None:
+    wanted = _shown(conversation.reasoning, target)
     if wanted is None:
         return None
     if rules.thinking == "none":

@@ -197,13 +197,34 @@ class Usage(Shape):
     total_token_count: int | None = None
 
 
+class ExecutableCode(Shape):
+    """Code that the model wrote for Google to run."""
+
+    language: str | None = None
+    code: str | None = None
+
+
+class CodeExecutionResult(Shape):
+    """What came of it."""
+
+    outcome: str | None = None
+    output: str | None = None
+
+
 class AnswerPart(Shape):
-    """A piece of an answer, as far as it is read."""
+    """A piece of an answer. What is `Raw` is read or named where it is there."""
 
     text: str | None = None
     thought: bool | None = None
     function_call: FunctionCall | None = None
     thought_signature: str | None = None
+    inline_data: Blob | None = None
+    file_data: FileData | None = None
+    executable_code: ExecutableCode | None = None
+    code_execution_result: CodeExecutionResult | None = None
+    function_response: msgspec.Raw = ABSENT
+    tool_call: msgspec.Raw = ABSENT
+    tool_response: msgspec.Raw = ABSENT
 
 
 class AnswerContent(Shape):
@@ -220,6 +241,9 @@ class Candidate(Shape):
     finish_reason: str | None = None
     finish_message: str | None = None
     index: int | None = None
+    citation_metadata: msgspec.Raw = ABSENT
+    grounding_metadata: msgspec.Raw = ABSENT
+    url_context_metadata: msgspec.Raw = ABSENT
 
 
 class PromptFeedback(Shape):

@@ -20,6 +20,10 @@ What a caller says and the canonical form cannot hold:
     a result without id                         belongs to the first open call of its tool, or of any if it names none
     logprobs, top_logprobs                      held, but no answer carries them
 
+In an answer to a caller a note in the text stands for a picture, a sound or a file: there would be a place for
+pictures, but Ollama's own clients refuse an answer with them. Pictures of a provider's answer are pictures. A name of a
+model means the same with the tag `latest` and without it.
+
 What the canonical form says and Ollama cannot:
 
     tool_choice `none`, names                   the tools that may not be called are not offered

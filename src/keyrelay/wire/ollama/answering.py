@@ -4,7 +4,8 @@ Calls of tools come whole, so a streamed one is held until it is complete. Thoug
 `think`. A call that the answer's bound cut through is left out, as `"done_reason": "length"` says; other arguments that
 are no JSON object, and the free text of custom tools, become `{"input": text}`.
 
-Nobody here loads models, so `load_duration` and `prompt_eval_duration` are 0; `eval_duration` is all of the time.
+Nobody here loads models, so `load_duration` and `prompt_eval_duration` are 0; `eval_duration` is all of the time, and
+never 0, since clients divide by it.
 """
 
 import datetime as dt
@@ -22,7 +23,9 @@ from keyrelay.core.conversation import (
     Event,
     Finish,
     Finished,
+    Refusal,
     RefusalPiece,
+    Text,
     TextPiece,
     Thinking,
     ThinkingPiece,
@@ -31,10 +34,13 @@ from keyrelay.core.conversation import (
 )
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.dialects import AnswerFacts, EmbeddingFacts
+from keyrelay.wire.media import told
 from keyrelay.wire.ollama.shapes import Call, CalledFunction, on_one_line
 from keyrelay.wire.parts import encoded_text, estimated_tokens, json_object, lowered_arguments
 
 _CONTENT = (TextPiece, RefusalPiece)
+_LEAST_NS = 1
+"""Clients divide by the time that an answer took."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -72,9 +78,10 @@ class _Form:
         """One line of a stream."""
         return self._head + said + self._tail
 
-    def last(self, said: bytes, finish: Finish | None, tokens: Tokens, total_duration_ns: int) -> bytes:
+    def last(self, said: bytes, finish: Finish | None, tokens: Tokens, took_s: float) -> bytes:
         """A whole answer, or the last line of a stream, without its line end."""
-        metrics = _Metrics(total_duration_ns, 0, tokens.input, 0, tokens.output, total_duration_ns)
+        took_ns = max(int(took_s * 1e9), _LEAST_NS)
+        metrics = _Metrics(took_ns, 0, tokens.input, 0, tokens.output, took_ns)
         reason = b'"length"' if finish == "length" else b'"stop"'
         return self._head + said + self._end + reason + self._last + b"," + _encode(metrics)[1:]
 
@@ -90,14 +97,16 @@ def shows_thoughts(facts: AnswerFacts) -> bool:
     return reasoning is not None and bool(reasoning.shown)
 
 
-def whole_answer(answer: Answer, facts: AnswerFacts, *, generate: bool, total_duration_ns: int = 0) -> bytes:
+def whole_answer(answer: Answer, facts: AnswerFacts, *, generate: bool) -> bytes:
     """The body of a whole answer."""
     texts, thoughts, calls = list[str](), list[str](), list[ToolCall]()
     for part in answer.parts:
         if isinstance(part, ToolCall):
             calls.append(part)
-        else:
-            (thoughts if isinstance(part, Thinking) else texts).append(part.text)
+        elif isinstance(part, Thinking):
+            thoughts.append(part.text)
+        elif isinstance(part, Text | Refusal):
+            texts.append(part.text)
     said = _encode("".join(texts))
     if shows_thoughts(facts) and any(thoughts):
         said += b',"thinking":' + _encode("".join(thoughts))
@@ -107,7 +116,7 @@ def whole_answer(answer: Answer, facts: AnswerFacts, *, generate: bool, total_du
     arguments = [call.arguments for call in calls]
     tokens = answer.tokens or _estimated(facts, None, sum(map(len, (*texts, *thoughts, *arguments))))
     form = _Form(facts, generate=generate)
-    return form.last(said, answer.finish, tokens, total_duration_ns)
+    return form.last(said, answer.finish, tokens, facts.took_s)
 
 
 def _call(call: ToolCall, finish: Finish | None) -> Call | None:
@@ -132,10 +141,7 @@ def _estimated(facts: AnswerFacts, begun: Tokens | None, characters: int) -> Tok
 
 
 class OllamaWriter:
-    """Writes one streamed answer.
-
-    Whoever knows how long the answer took sets `total_duration_ns` before `end`.
-    """
+    """Writes one streamed answer."""
 
     __slots__ = (
         "_begun",
@@ -147,7 +153,6 @@ class OllamaWriter:
         "_form",
         "_shown",
         "_tokens",
-        "total_duration_ns",
     )
 
     def __init__(self, facts: AnswerFacts, *, generate: bool) -> None:
@@ -160,7 +165,6 @@ class OllamaWriter:
         self._call: tuple[CallBegun, list[str]] | None = None
         self._calls = 0
         self._characters = 0
-        self.total_duration_ns = 0
 
     def write(self, event: Event) -> bytes:
         """The line for an event; none for what is only known at the end."""
@@ -191,11 +195,12 @@ class OllamaWriter:
         del error
         return b""
 
-    def end(self) -> bytes:
-        """The last line, with the counts."""
+    def end(self, left_out: Sequence[str] = (), took_s: float = 0.0) -> bytes:
+        """The last line, with the counts and what was left out."""
         held = self._called() if self._call is not None else b""
         tokens = self._tokens or _estimated(self._facts, self._begun, self._characters)
-        return held + self._form.last(b'""', self._finish, tokens, self.total_duration_ns) + b"\n"
+        last = self._form.last(b'""', self._finish, tokens, took_s)
+        return held + (last[:-1] + b"," + _encode(told(left_out))[1:] if left_out else last) + b"\n"
 
     def _called(self) -> bytes:
         """The line of the call that is complete now."""

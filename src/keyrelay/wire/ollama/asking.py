@@ -25,6 +25,7 @@ from keyrelay.core.conversation import (
 )
 from keyrelay.core.errors import CallerError
 from keyrelay.core.requests import CallRequest
+from keyrelay.wire.media import picture_type
 from keyrelay.wire.ollama.shapes import (
     Asked,
     AskedOptions,
@@ -48,13 +49,6 @@ _LEVELS: dict[str, Effort] = {
     "xhigh": "xhigh",
     "max": "max",
 }
-_PICTURES = (
-    ("iVBORw0KGgo", "image/png"),
-    ("/9j/", "image/jpeg"),
-    ("R0lGOD", "image/gif"),
-    ("UklGR", "image/webp"),
-)
-"""How base64 of each kind of picture begins."""
 _WHOLE_NUMBER_LIMIT = 2**53
 
 _chat = msgspec.json.Decoder(ChatAsked)
@@ -193,8 +187,7 @@ def _picture(data: str, where: str) -> Image:
     split = split_data_url(data)
     if split is not None:
         return Image(media_type=split[0], data=split[1])
-    media_type = next((kind for start, kind in _PICTURES if data.startswith(start)), "image/jpeg")
-    return Image(media_type=media_type, data=data)
+    return Image(media_type=picture_type(data), data=data)
 
 
 class _History:

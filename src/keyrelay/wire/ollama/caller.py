@@ -1,11 +1,10 @@
 """Ollama's dialect as callers speak it."""
 
 import re
-from functools import lru_cache
 
 import msgspec
 
-from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked
+from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked, Media
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Capability, Operation
 from keyrelay.core.requests import CallRequest
@@ -13,9 +12,12 @@ from keyrelay.wire.body import field, read_members
 from keyrelay.wire.dialects import AnswerFacts, EmbeddingFacts
 from keyrelay.wire.ollama.answering import OllamaWriter, embeddings_body, error_body, loaded_body, whole_answer
 from keyrelay.wire.ollama.asking import chat_conversation, embeddings_asked, generate_conversation
-from keyrelay.wire.openai import MAX_MODEL_NAME, NOTHING
+from keyrelay.wire.openai import NOTHING
+from keyrelay.wire.openai import model_name as body_model
 from keyrelay.wire.parts import decode_caller
 
+_PICTURES = b'"images"'
+_ABSENT = msgspec.Raw(b"null")
 _NO_TIME = re.compile(rb'"?0+(?:\.0+)?(?:ns|us|ms|s|m|h)?"?')
 """A `keep_alive` that lets go of a model at once."""
 
@@ -80,9 +82,14 @@ class OllamaCaller:
         """The request in the canonical form."""
         return generate_conversation(request) if self._generate else chat_conversation(request)
 
-    def answer(self, answer: Answer, facts: AnswerFacts, *, total_duration_ns: int = 0) -> bytes:
-        """The body of a whole answer. `total_duration_ns` is how long it took, 0 where nobody says."""
-        return whole_answer(answer, facts, generate=self._generate, total_duration_ns=total_duration_ns)
+    def shows(self, part: Media, request: CallRequest) -> bool:
+        """Ollama knows pictures in answers, but its own clients do not take them."""
+        del part, request
+        return False
+
+    def answer(self, answer: Answer, facts: AnswerFacts) -> bytes:
+        """The body of a whole answer."""
+        return whole_answer(answer, facts, generate=self._generate)
 
     def writer(self, facts: AnswerFacts) -> OllamaWriter:
         """The writer of one streamed answer."""
@@ -112,30 +119,15 @@ class OllamaCaller:
 
 def model_name(fields: dict[str, msgspec.Raw]) -> str:
     """The model that a body names; raise CallerError. `name` is what requests of `/api/show` called it once."""
-    raw = fields.get("model", fields.get("name"))
-    if raw is None:
-        raise CallerError(400, "Missing required field 'model'.", param="model", code="missing_field")
-    return _name_in(bytes(raw))
-
-
-@lru_cache(maxsize=4096)
-def _name_in(text: bytes) -> str:
-    """A model's name in JSON; the same few come again and again."""
-    try:
-        name = _text.decode(text)
-    except msgspec.DecodeError:
-        message = "Invalid type for 'model': expected a string."
-        raise CallerError(400, message, param="model", code="invalid_type") from None
-    if not name or len(name) > MAX_MODEL_NAME or not name.isprintable():
-        message = f"Invalid value for 'model': expected 1 to {MAX_MODEL_NAME} printable characters."
-        raise CallerError(400, message, param="model", code="invalid_value")
-    return name
+    return body_model({"model": fields.get("model", fields.get("name", _ABSENT))})
 
 
 def _needs(operation: Operation, fields: dict[str, msgspec.Raw]) -> tuple[Capability, ...]:
     needs: tuple[Capability, ...] = (operation,)
     if bytes(fields.get("tools", b"")) not in NOTHING:
         needs += ("tools",)
+    if _PICTURES in bytes(fields.get("messages", b"")) or bytes(fields.get("images", b"")) not in NOTHING:
+        needs += ("vision",)
     if bytes(fields.get("format", b"")).startswith(b"{"):
         needs += ("json_schema",)
     return needs

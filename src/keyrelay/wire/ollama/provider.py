@@ -29,7 +29,7 @@ from keyrelay.wire.dialects import Target, Unreadable, UntranslatableError, Writ
 from keyrelay.wire.ollama import shapes
 from keyrelay.wire.ollama.lines import LineSplitter
 from keyrelay.wire.ollama.reading import OllamaReader, read_answer, read_embeddings
-from keyrelay.wire.parts import call_names, data_text, json_object, lowered_arguments, lowered_tool
+from keyrelay.wire.parts import call_names, document_words, json_object, lowered_arguments, lowered_tool
 
 _BETWEEN_TEXTS = "\n\n"
 _NO_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{}}')
@@ -215,7 +215,7 @@ class _Turn:
             self._calls.append(self._call(part))
         elif isinstance(part, Image):
             self._images.append(_bare(part, self._where))
-        elif isinstance(part, Document) and (text := _words(part)) is not None:
+        elif isinstance(part, Document) and (text := document_words(part)) is not None:
             self._texts.append(text)
         else:
             kind = type(part).__name__.lower()
@@ -254,11 +254,3 @@ def _bare(image: Image, where: str) -> str:
     if not image.data:
         raise UntranslatableError(f"{where}: image", "Ollama takes pictures as base64, not by URL")
     return image.data
-
-
-def _words(document: Document) -> str | None:
-    """The words of a text document below its name, None when it is no text."""
-    if not document.data or not document.media_type.startswith("text/"):
-        return None
-    text = data_text(document.data)
-    return text if text is None or not document.name else f"{document.name}\n\n{text}"

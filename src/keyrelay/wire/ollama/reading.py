@@ -18,6 +18,8 @@ from keyrelay.core.conversation import (
     Event,
     Finish,
     Finished,
+    Image,
+    MediaPiece,
     Text,
     TextPiece,
     Thinking,
@@ -27,6 +29,7 @@ from keyrelay.core.conversation import (
 )
 from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.dialects import StreamEnded, StreamFailure, Unreadable
+from keyrelay.wire.media import picture_type
 from keyrelay.wire.ollama.shapes import Call, EmbedGiven, Given, Said, arguments_text
 from keyrelay.wire.openai import NOTHING
 from keyrelay.wire.parts import tool_id
@@ -54,8 +57,9 @@ def read_answer(body: bytes) -> Answer | Unreadable:
         return Unreadable(problem="the answer is empty" if said is None else "the answer is not whole")
     thoughts = (Thinking(text=said.thinking),) if said.thinking else ()
     texts = (Text(text=said.content),) if said.content else ()
+    images = tuple(map(_image, said.images or ()))
     return Answer(
-        parts=(*thoughts, *texts, *calls),
+        parts=(*thoughts, *texts, *images, *calls),
         finish=_finish(given.done_reason, called=bool(calls)),
         tokens=_tokens(given.prompt_eval_count, given.eval_count),
         model=given.model or "",
@@ -84,6 +88,10 @@ def _call(call: Call, created_at: str, place: int) -> ToolCall:
     name = call.function.name
     call_id = call.id or tool_id(created_at, place, name)
     return ToolCall(id=call_id, name=name, arguments=arguments_text(call.function.arguments))
+
+
+def _image(data: str) -> Image:
+    return Image(media_type=picture_type(data), data=data)
 
 
 def _finish(reason: str | None, *, called: bool) -> Finish:
@@ -135,6 +143,7 @@ class OllamaReader:
             events.append(ThinkingPiece(text=said.thinking))
         if said.content:
             events.append(TextPiece(text=said.content))
+        events += [MediaPiece(_image(data)) for data in said.images or ()]
         for call in calls:
             events += (CallBegun(id=call.id, name=call.name), CallPiece(arguments=call.arguments))
         self._calls += len(calls)

@@ -152,6 +152,7 @@ class Said(msgspec.Struct, gc=False):
     content: str | None = None
     thinking: str | None = None
     tool_calls: list[Call] | None = None
+    images: list[str] | None = None
 
 
 class Given(msgspec.Struct, gc=False):

@@ -17,5 +17,7 @@ Nobody is called in this dialect, so every request is translated. The rules:
   `compaction`, pictures by `file_id`, and calls of tools that OpenAI defines and clients run (`shell_call` …).
 - `previous_response_id` and `item_reference` are put in place before this package sees them
   (`engine.stored_responses`).
+- A picture in an answer is an `image_generation_call`, which is a picture again when it comes back in `input`; a note
+  in the text stands for a sound, a file, and a picture elsewhere, which is linked.
 - Answers give back the request's settings; `metadata`, `max_tool_calls` and `store` are nothing but given back.
 """

@@ -3,22 +3,26 @@
 from collections.abc import Iterator
 
 from keyrelay.core.conversation import (
+    AnswerPart,
     CallBegun,
     CallPiece,
     Event,
     Finish,
+    Image,
+    Media,
+    MediaPiece,
     Refusal,
     RefusalPiece,
     Text,
     TextPiece,
     Thinking,
     ThinkingPiece,
-    ToolCall,
 )
 from keyrelay.wire.dialects import AnswerFacts
 from keyrelay.wire.responses.events import StreamEvent
 from keyrelay.wire.responses.outputs import ItemStatus, OutputItem
 from keyrelay.wire.responses.parts_under_way import CallUnderWay, MessageUnderWay, ThoughtUnderWay
+from keyrelay.wire.responses.pictures import whole_picture
 from keyrelay.wire.responses.tools import Origin, names_of
 
 _PREFIXES = {"function": "fc", "custom": "ctc", "tool_search": "tsc"}
@@ -46,6 +50,8 @@ class OutputBuilder:
             return self._call(event)
         if isinstance(event, CallPiece) and isinstance(self._under_way, CallUnderWay):
             return self._under_way.more(event)
+        if isinstance(event, MediaPiece) and isinstance(event.part, Image):
+            return self._show(event.part)
         return []
 
     def close(self, status: ItemStatus) -> list[StreamEvent]:
@@ -83,6 +89,13 @@ class OutputBuilder:
         self._under_way = call = CallUnderWay(self._item_id(_PREFIXES[origin.kind]), len(self.items), begun, origin)
         return events + call.open()
 
+    def _show(self, picture: Image) -> list[StreamEvent]:
+        """A picture comes whole, and so does all that is said of it."""
+        events = self.close("completed")
+        picture_events, item = whole_picture(picture, self._item_id("ig"), len(self.items))
+        self.items.append(item)
+        return events + picture_events
+
     def _origin(self, begun: CallBegun) -> Origin:
         """The tool that a call means: what the request says of its name, else what the provider makes of it."""
         origin = self._names.origin(begun.name)
@@ -96,7 +109,7 @@ class OutputBuilder:
         return f"<OutputBuilder {len(self.items)} items, {self._under_way!r}>"
 
 
-def events_of(parts: tuple[Text | Thinking | Refusal | ToolCall, ...]) -> Iterator[Event]:
+def events_of(parts: tuple[AnswerPart, ...]) -> Iterator[Event]:
     """The events in which parts would have come."""
     for part in parts:
         if isinstance(part, Text):
@@ -105,6 +118,8 @@ def events_of(parts: tuple[Text | Thinking | Refusal | ToolCall, ...]) -> Iterat
             yield RefusalPiece(part.text)
         elif isinstance(part, Thinking):
             yield ThinkingPiece(part.text, part.signature, part.redacted, part.signed_by)
+        elif isinstance(part, Media):
+            yield MediaPiece(part)
         else:
             yield CallBegun(part.id, part.name, part.custom, part.signature, part.signed_by)
             yield CallPiece(part.arguments)

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked
+from keyrelay.core.conversation import Answer, Conversation, Dialect, Embeddings, EmbeddingsAsked, Image, Media
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Capability, Operation
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.body import field, read_members
 from keyrelay.wire.dialects import AnswerFacts, EmbeddingFacts
 from keyrelay.wire.errors import encode_error
-from keyrelay.wire.openai import MAX_MODEL_NAME, NOTHING
+from keyrelay.wire.openai import NOTHING, model_name
 from keyrelay.wire.responses.answers import encode_answer, encode_failure
 from keyrelay.wire.responses.asking import read_conversation, read_text
 from keyrelay.wire.responses.reading import ABSENT, missing, wrong
@@ -19,6 +19,7 @@ from keyrelay.wire.responses.shapes import RESOLVED
 from keyrelay.wire.responses.writer import ResponsesWriter
 
 _GLANCE = 64
+_PICTURES = (b'"input_image"', b'"image_generation_call"')
 _SHAPE = "a string or a list of items"
 
 
@@ -45,7 +46,7 @@ class ResponsesCaller:
         streamed = bool(field(fields, "stream", bool)) if stream is None else stream
         return CallRequest(
             operation=operation,
-            model=model or _model(fields),
+            model=model or model_name(fields),
             stream=streamed,
             body=body,
             fields=fields,
@@ -58,6 +59,11 @@ class ResponsesCaller:
     def conversation(self, request: CallRequest) -> Conversation:
         """The request in the canonical form. Raise CallerError (400) whose `param` points to the field."""
         return read_conversation(request)
+
+    def shows(self, part: Media, request: CallRequest) -> bool:
+        """Pictures, if they are there and not elsewhere."""
+        del request
+        return isinstance(part, Image) and bool(part.data)
 
     def answer(self, answer: Answer, facts: AnswerFacts) -> bytes:
         """The `response` object. What a stream ends with is the same for the same parts."""
@@ -104,19 +110,12 @@ def _check_input(fields: dict[str, msgspec.Raw]) -> None:
         raise missing("input", _SHAPE)
 
 
-def _model(fields: dict[str, msgspec.Raw]) -> str:
-    name = field(fields, "model", str)
-    if name is None:
-        raise missing("model", "name a model, a route or 'auto'")
-    if not name or len(name) > MAX_MODEL_NAME or not name.isprintable():
-        raise wrong("model", f"expected 1 to {MAX_MODEL_NAME} printable characters")
-    return name
-
-
 def _needs(operation: Operation, fields: dict[str, msgspec.Raw]) -> tuple[Capability, ...]:
     needs: tuple[Capability, ...] = (operation,)
     if bytes(fields.get("tools", b"")) not in NOTHING or b'"additional_tools"' in bytes(fields.get("input", b"")):
         needs += ("tools",)
+    if any(mark in bytes(fields.get("input", b"")) for mark in _PICTURES):
+        needs += ("vision",)
     wanted = read_text(fields).format
     if wanted is not None and wanted.type == "json_schema":
         needs += ("json_schema",)

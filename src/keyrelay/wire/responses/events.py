@@ -1,6 +1,7 @@
 """The events of a streamed answer, as structs; each gets its `sequence_number` when it is written."""
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from keyrelay.wire.responses.outputs import OutputItem, OutputRefusal, OutputText, ResponseOut, SummaryText
 
@@ -12,10 +13,17 @@ class StreamEvent(msgspec.Struct, kw_only=True):
     sequence_number: int = 0
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """What the provider said and this dialect cannot, in a member of Keyrelay's own."""
+
+    left_out: tuple[str, ...]
+
+
 class ResponseEvent(StreamEvent, kw_only=True):
     """`response.created`, `.in_progress`, `.completed`, `.incomplete`, `.failed`."""
 
     response: ResponseOut
+    keyrelay: LeftOut | UnsetType = UNSET
 
 
 class ItemEvent(StreamEvent, kw_only=True):
@@ -28,6 +36,10 @@ class ItemEvent(StreamEvent, kw_only=True):
 class _OfItem(StreamEvent, kw_only=True):
     item_id: str
     output_index: int
+
+
+class PictureEvent(_OfItem, kw_only=True):
+    """`response.image_generation_call.in_progress`, `.generating`, `.completed`."""
 
 
 class PartEvent(_OfItem, kw_only=True):

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from keyrelay.core.conversation import Message, Part, Role, Text, ToolCall, ToolResult
+from keyrelay.core.conversation import Image, Message, Part, Role, Text, ToolCall, ToolResult
+from keyrelay.wire.media import picture_type
 from keyrelay.wire.parts import decode_caller, raw_text
 from keyrelay.wire.responses.contents import read_output, read_parts
 from keyrelay.wire.responses.envelopes import unseal
@@ -21,7 +22,6 @@ LEFT_OUT = frozenset({
     "code_interpreter_call",
     "configuration_update",
     "file_search_call",
-    "image_generation_call",
     "mcp_approval_request",
     "mcp_approval_response",
     "mcp_call",
@@ -49,7 +49,7 @@ def read_items(items: Sequence[Item], names: ToolNames) -> tuple[tuple[Message, 
     joined = ""
     for index, item in enumerate(items):
         place, kind = f"input[{index}]", item.kind
-        if kind in LEFT_OUT:
+        if kind in LEFT_OUT or (kind == "image_generation_call" and not item.result):
             left_out.append(f"{place}: {kind}")
             continue
         for role, parts in _turns(item, place, names):
@@ -130,6 +130,13 @@ def _search_output(item: Item, place: str, names: ToolNames) -> Iterator[_Turn]:
     yield "user", (ToolResult(call_id=_call_id(item, place), parts=(Text(text),), name=TOOL_SEARCH),)
 
 
+def _picture(item: Item, place: str, names: ToolNames) -> Iterator[_Turn]:
+    """A picture that the model made; one that is kept at OpenAI is for nobody else."""
+    del place, names
+    data = item.result or ""
+    yield "assistant", (Image(media_type=picture_type(data), data=data),)
+
+
 def _nothing(item: Item, place: str, names: ToolNames) -> Iterator[_Turn]:
     """Tools are read elsewhere."""
     del item, place, names
@@ -148,6 +155,7 @@ _READERS: Mapping[str, _Reader] = {
     "tool_search_call": _search_call,
     "tool_search_output": _search_output,
     "additional_tools": _nothing,
+    "image_generation_call": _picture,
 }
 
 

@@ -85,7 +85,16 @@ class SearchCallItem(_Out, frozen=True, kw_only=True, tag="tool_search_call"):
     execution: str = "client"
 
 
-OutputItem = MessageItem | ReasoningItem | FunctionCallItem | CustomCallItem | SearchCallItem
+class PictureItem(_Out, frozen=True, kw_only=True, tag="image_generation_call"):
+    """A picture that the model made: base64, and what kind of picture it is."""
+
+    id: str
+    status: ItemStatus
+    result: str | None = None
+    output_format: str | UnsetType = UNSET
+
+
+OutputItem = MessageItem | ReasoningItem | FunctionCallItem | CustomCallItem | SearchCallItem | PictureItem
 
 
 class InputDetails(_Out, frozen=True, kw_only=True):

@@ -74,6 +74,7 @@ class Item(_Shape, frozen=True, kw_only=True):
     arguments: msgspec.Raw = _NOTHING
     input: str | None = None
     output: msgspec.Raw = _NOTHING
+    result: str | None = None
     summary: list[Content] | None = None
     encrypted_content: str | None = None
     tools: list[ToolShape] | None = None

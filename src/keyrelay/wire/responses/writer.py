@@ -4,12 +4,16 @@
 `response.completed`, `.incomplete` and `.failed` last, which holds the whole answer; there is no `[DONE]`.
 """
 
+from collections.abc import Sequence
+
+from msgspec import UNSET
+
 from keyrelay.core.conversation import Begun, Counted, Event, Finish, Finished, Tokens
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.dialects import AnswerFacts
 from keyrelay.wire.responses.answers import closed, failed, opened, usage_out
 from keyrelay.wire.responses.building import OutputBuilder, last_status
-from keyrelay.wire.responses.events import ResponseEvent, StreamEvent, frame
+from keyrelay.wire.responses.events import LeftOut, ResponseEvent, StreamEvent, frame
 
 
 class ResponsesWriter:
@@ -37,12 +41,14 @@ class ResponsesWriter:
             return self._written(self._builder.close(last_status(event.finish)))
         return self._written(self._builder.add(event))
 
-    def end(self) -> bytes:
-        """The event that ends a whole answer."""
+    def end(self, left_out: Sequence[str] = (), took_s: float = 0.0) -> bytes:
+        """The event that ends a whole answer; what was left out stands beside the response."""
+        del took_s
         events = self._builder.close(last_status(self._finish))
         usage = usage_out(self._tokens, self._facts, self._builder.written)
         self._response = closed(self._response, self._finish, self._builder.items, usage)
-        events.append(self._event(self._response.status))
+        told = LeftOut(left_out=tuple(left_out)) if left_out else UNSET
+        events.append(ResponseEvent(type=f"response.{self._response.status}", response=self._response, keyrelay=told))
         return self._written(events)
 
     def fail(self, error: CallerError) -> bytes:
