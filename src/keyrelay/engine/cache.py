@@ -9,7 +9,6 @@ of the caller once more before a byte goes out.
 """
 
 import asyncio
-from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
@@ -21,20 +20,20 @@ from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.cache_counts import CacheCounts
 from keyrelay.engine.flights import Flight, Flights, Passenger
-from keyrelay.engine.heads import STREAM_HEAD, WHOLE_HEAD, served_by
 from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.kept import Kept
 from keyrelay.engine.pool import MAX_PLANS, Pool
+from keyrelay.engine.replays import Naming, naming_of, replay_head, stream_pieces
 from keyrelay.engine.shelf import Asked, CacheSettings, Shelf, stood_in
 from keyrelay.ports import Ports, Sink
 from keyrelay.wire.cache_answers import NotKept
 from keyrelay.wire.cache_keys import cache_key, may_answer, scope_of
+from keyrelay.wire.cache_replays import last_response
 from keyrelay.wire.cache_wishes import AS_CONFIGURED, CacheWishes
 
 _OK = 200
 _INTERNAL = 500
 _SHUT_DOWN = 503
-_PIECE_BYTES = 16 * 1024
 _GENERATE = "generate"
 _MISS = b"x-keyrelay-cache: miss\r\n"
 
@@ -46,6 +45,10 @@ class Origin(Protocol):
         self, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes, *, fresh: bool
     ) -> tuple[bytes, bytes] | None:
         """As `Gateway.serve`; with `fresh` by a provider in any case."""
+        ...
+
+    async def keep_response(self, request: CallRequest, record: RequestRecord, response: bytes) -> None:
+        """Keep an answer of the Responses dialect, so that it can be asked for and gone on from by its id."""
         ...
 
     def finish(self, record: RequestRecord) -> None:
@@ -101,10 +104,12 @@ class AnswerCache:
         if not may_answer(request, mode):
             return None
         scope = scope_of(record.client, shared=settings.shared)
-        form, targets = _GENERATE if generate else "", self._targets_of(request.model)
+        form, targets = _form_of(wishes), self._targets_of(request.model)
         key = cache_key(request, scope=scope, form=form, prefer=wishes.prefer, targets=targets)
         joins = wanted.look and (settings.tools or not _offers_tools(request))
-        return Asked(key, scope, wanted, wishes.priority, joins, joins and wishes.deadline_s is None)
+        leads = joins and wishes.deadline_s is None
+        alone = "" if request.dialect == "openai" else record.client  # what comes with an answer is kept for one client
+        return Asked(key, scope, wanted, wishes.priority, joins, leads, alone)
 
     def _targets_of(self, name: str) -> tuple[str, ...]:
         """The targets that a name stands for, in their order; found once for each configuration."""
@@ -146,20 +151,25 @@ class AnswerCache:
     # With a kept answer.
 
     async def _give(self, kept: Kept, ride: Ride) -> tuple[bytes, bytes] | None:
-        record = ride.record
+        record, request, caller = ride.record, ride.request, ride.wishes.caller
         self._note(record, "hit", kept.provider, kept.model, kept.label)
+        record.usage, record.left_out = kept.usage, kept.left_out
+        naming = naming_of(request, kept.made_for, record.id)
+        body = naming.apply(kept.body)
         age_s = max(0, int(self._clock.epoch_s() - kept.created_s))
+        head = self._head(ride, stream=kept.stream, age_s=age_s)
         if not kept.stream:
-            head = self._head(record, WHOLE_HEAD, age_s)
+            await self._keep_response(ride, naming, body)
             await self._finish(ride, kept.usage, kept.cost_usd)
-            return head, kept.body
+            return head, body
         sink, last = ride.sink, b""
-        await sink.start(self._head(record, STREAM_HEAD, age_s))
+        await sink.start(head)
         record.first_token_ms = self._since_start(record)
-        for piece in _pieces(kept.body):
+        for piece in stream_pieces(body, caller):
             if last and not sink.write_now(last):
                 await sink.write(last)
             last = piece
+        await self._keep_response(ride, naming, body)
         await self._finish(ride, kept.usage, kept.cost_usd)
         await sink.end(last)
         return None
@@ -169,17 +179,20 @@ class AnswerCache:
     async def _follow(self, flight: Flight, ride: Ride) -> tuple[bytes, bytes] | Exception | None:
         """The answer of a call under way, as `serve`; how it failed, if nothing has been given to the caller yet."""
         record, asked_s = ride.record, ride.wishes.deadline_s
-        passenger = flight.board(ride.sink)
+        naming = naming_of(ride.request, flight.record.id, record.id)
+        passenger = flight.board(naming.sink(ride.sink))
         total_s = self._settings.total_s if asked_s is None else asked_s
         try:
             async with asyncio.timeout_at(record.started_at + total_s):
-                return await self._share(flight, passenger, ride)
+                return await self._share(flight, passenger, ride, naming)
         except TimeoutError:
             raise _deadline_passed(record) from None
         finally:
             flight.leave(passenger)
 
-    async def _share(self, flight: Flight, passenger: Passenger, ride: Ride) -> tuple[bytes, bytes] | Exception | None:
+    async def _share(
+        self, flight: Flight, passenger: Passenger, ride: Ride, naming: Naming
+    ) -> tuple[bytes, bytes] | Exception | None:
         record, made = ride.record, flight.record
         joined_at = self._clock.monotonic_s()
         await flight.begun(passenger)
@@ -187,19 +200,24 @@ class AnswerCache:
         if flight.head is None and flight.error is not None:
             return flight.error
         self._note(record, "shared", made.provider, made.model, made.key)
+        record.left_out = made.left_out
 
         async def finish() -> None:
             self._note(record, "shared", made.provider, made.model, made.key)
-            record.category = made.category
+            record.category, record.left_out = made.category, made.left_out
+            if naming.renames and not made.category:
+                await self._keep_response(ride, naming, naming.apply(flight.body))
             await self._finish(ride, made.usage, made.cost_usd)
 
         if flight.whole is not None:
-            head = self._head(record, WHOLE_HEAD)
-            await finish()
-            return head, flight.whole[1]
+            record.usage = made.usage
+            body, head = naming.apply(flight.whole[1]), self._head(ride, stream=False)
+            await self._keep_response(ride, naming, body)
+            await self._finish(ride, made.usage, made.cost_usd)
+            return head, body
         record.first_token_ms = self._since_start(record)
         try:
-            await flight.deliver(passenger, self._head(record, STREAM_HEAD), finish)
+            await flight.deliver(passenger, self._head(ride, stream=True), finish)
         except CallerError as error:
             raise _of(error, record) from None
         return None
@@ -229,13 +247,15 @@ class AnswerCache:
             await flight.deliver(passenger, (flight.head or b"") + told)
         finally:
             flight.leave(passenger)
+            ride.record.status, ride.record.category = made.status, made.category  # how it went, as far as it has
         return None
 
     async def _fly(self, flight: Flight, asked: Asked, ride: Ride) -> None:
         """The call itself, in a task of its own."""
         origin, record = ride.origin, flight.record
+        wishes = msgspec.structs.replace(ride.wishes, told=flight.tell)
         try:
-            whole = await origin.serve(ride.request, record, flight, ride.wishes, fresh=True)
+            whole = await origin.serve(ride.request, record, flight, wishes, fresh=True)
             self._keep(flight, asked, ride.request, flight.body if whole is None else whole[1])
             flight.land(whole=whole)
         except CallerError as error:
@@ -276,7 +296,7 @@ class AnswerCache:
             kept = NotKept.TOO_LARGE
         elif stood_in(self._pool.snapshot, record):
             kept = NotKept.FALLBACK
-        self._shelf.keep(asked, request, record, kept)
+        self._shelf.keep(asked, request, record, kept, answer=flight.answer)
 
     async def purge(self, client: str | None = None) -> int:
         """Forget what is kept, for one client or for all; how many answers. Raise StoreError when that cannot be.
@@ -303,6 +323,14 @@ class AnswerCache:
         record.cached, record.status, record.cost_usd = how, _OK, 0.0
         record.provider, record.model, record.key = provider, model, key
 
+    async def _keep_response(self, ride: Ride, naming: Naming, body: bytes) -> None:
+        """Keep an answer that has an id of its own, so that it can be asked for."""
+        if not naming.renames:
+            return
+        response = last_response(body) if ride.request.stream else body
+        if response:
+            await ride.origin.keep_response(ride.request, ride.record, response)
+
     async def _finish(self, ride: Ride, usage: Usage | None, cost_usd: float | None) -> None:
         """Write down a request that took no call, and wait until that is safe where it has to be."""
         record, journal = ride.record, self._journal
@@ -319,34 +347,26 @@ class AnswerCache:
     def _since_start(self, record: RequestRecord) -> float:
         return milliseconds(self._clock.monotonic_s() - record.started_at)
 
-    def _head(self, record: RequestRecord, rest: str, age_s: int | None = None) -> bytes:
+    def _head(self, ride: Ride, *, stream: bool, age_s: int | None = None) -> bytes:
         """The lines of the head of an answer that took no call."""
-        if not self._settings.answer_headers:
-            return f"x-request-id: {record.id}\r\n{rest}".encode("ascii")
-        own_ms = self._since_start(record) - record.upstream_ms
-        named = served_by(record.provider, record.model, record.key) if record.provider else ""
-        age = "" if age_s is None else f"age: {age_s}\r\n"
-        return (
-            f"x-request-id: {record.id}\r\n{named}x-keyrelay-cost-usd: 0.00000000\r\nx-keyrelay-attempts: 0\r\n"
-            f"x-keyrelay-overhead-ms: {max(0, own_ms):.3f}\r\nx-keyrelay-cache: {record.cached}\r\n{age}{rest}"
-        ).encode("ascii")
+        record = ride.record
+        own_ms = self._since_start(record) - record.upstream_ms if self._settings.answer_headers else None
+        return replay_head(record, ride.wishes.caller, stream=stream, own_ms=own_ms, age_s=age_s)
 
     def __repr__(self) -> str:
         return f"<AnswerCache {self._shelf!r} {self.flights!r}>"
 
 
+def _form_of(wishes: Wishes) -> str:
+    """What tells apart the endpoints of one dialect whose answers differ for the same body."""
+    if wishes.shape_whole is not None:
+        return _GENERATE
+    caller = wishes.caller
+    return "" if caller is None else f"{caller.stream_type} {'as it is' if wishes.passes else 'translated'}"
+
+
 def _offers_tools(request: CallRequest) -> bool:
     return "tools" in request.needs or "functions" in request.fields
-
-
-def _pieces(body: bytes) -> Iterator[bytes]:
-    """A kept stream in pieces of moderate size, each of whole events."""
-    start = 0
-    while start < len(body):
-        end = body.find(b"\n\n", start + _PIECE_BYTES)
-        end = len(body) if end < 0 else end + 2
-        yield body[start:end]
-        start = end
 
 
 def _of(error: Exception, record: RequestRecord) -> Exception:

@@ -12,6 +12,7 @@ passengers have taken: from then on nobody can join, and the answer will not be 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 
+from keyrelay.core.conversation import Answer
 from keyrelay.core.errors import CallerError
 from keyrelay.core.records import RequestRecord
 from keyrelay.ports import Sink
@@ -120,8 +121,8 @@ class Flight:
     """One call and its passengers. Implements `ports.Sink` towards the call.
 
     `record` is that of the call. `head` is set once a stream has begun, `whole` when an answer in one piece is there,
-    `error` when the call has failed, `ended` when it is over. `keep` says that its answer may be kept, `gone` that some
-    passenger left because its caller had.
+    `answer` when it is known what it says, `error` when the call has failed, `ended` when it is over. `keep` says that
+    its answer may be kept, `gone` that some passenger left because its caller had.
     """
 
     __slots__ = (
@@ -130,6 +131,7 @@ class Flight:
         "_passengers",
         "_pieces",
         "_room",
+        "answer",
         "complete",
         "ended",
         "error",
@@ -160,6 +162,7 @@ class Flight:
         self.head: bytes | None = None
         self.whole: tuple[bytes, bytes] | None = None
         self.error: Exception | None = None
+        self.answer: Answer | None = None
         self.ended = False
         self.task: asyncio.Task[None] | None = None
 
@@ -234,6 +237,10 @@ class Flight:
         return data
 
     # The call's side.
+
+    def tell(self, answer: Answer) -> None:
+        """What the answer says, now that it is whole."""
+        self.answer = answer
 
     async def start(self, head: bytes) -> None:
         """The stream begins."""

@@ -13,14 +13,14 @@ import msgspec
 from keyrelay.core.usage import Usage
 
 _DIGEST_BYTES = 16
-_PERSON = b"keyrelay-kept-1"
+_PERSON = b"keyrelay-kept-2"
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """An answer as its caller got it, and who gave it.
 
     `body` is all of it, of a stream the events. Times are epoch seconds. `cost_usd` is what it cost, None without a
-    known price.
+    known price. `left_out` is as in the record of the request for which it was made, `made_for` that request's id.
     """
 
     key: bytes
@@ -34,6 +34,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     cost_usd: float | None
     created_s: float
     expires_s: float
+    left_out: tuple[str, ...]
+    made_for: str
 
     def __repr__(self) -> str:
         return f"<Kept {self.provider} {self.model} {len(self.body)} bytes for {self.scope}>"

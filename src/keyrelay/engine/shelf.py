@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from keyrelay.core.configuration import CacheMode, Snapshot
+from keyrelay.core.conversation import Answer
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.cache_counts import CacheCounts
@@ -81,7 +82,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Asked(msgspec.Struct, frozen=True, gc=False):
     """What a request asks of the cache.
 
-    `joins`: an answer that is just being made will do. `leads`: others may join the call that is made for it.
+    `joins`: an answer that is just being made will do. `leads`: others may join the call that is made for it. `alone`
+    is the client whose requests alone may, empty for all of the scope.
     """
 
     key: bytes
@@ -90,11 +92,12 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     priority: Priority
     joins: bool
     leads: bool
+    alone: str = ""
 
     @property
-    def flight(self) -> tuple[bytes, Priority]:
+    def flight(self) -> tuple[bytes, Priority, str]:
         """What two have in common who may share a call: nobody is to wait in a lower class than its own."""
-        return self.key, self.priority
+        return self.key, self.priority, self.alone
 
 
 class Shelf:
@@ -160,13 +163,24 @@ class Shelf:
                 f"That makes {times} since the start."
             )
 
-    def keep(self, asked: Asked, request: CallRequest, record: RequestRecord, body: bytes | NotKept) -> None:
-        """Put an answer away that a caller has got, if it may be; count it if not."""
+    def keep(
+        self,
+        asked: Asked,
+        request: CallRequest,
+        record: RequestRecord,
+        body: bytes | NotKept,
+        *,
+        answer: Answer | None = None,
+    ) -> None:
+        """Put an answer away that a caller has got, if it may be; count it if not.
+
+        `answer` is what it says, None where nobody had to find that out.
+        """
         settings = self._settings
         if isinstance(body, bytes):
             body = NotKept.TOO_LARGE if len(body) > settings.most_answer_bytes else body
         if isinstance(body, bytes):
-            body = NotKept.BROKEN if record.category else keepable(request, body, tools=settings.tools)
+            body = NotKept.BROKEN if record.category else keepable(request, body, answer, tools=settings.tools)
         if isinstance(body, NotKept):
             self._counts.leave_out(body)
             return
@@ -184,6 +198,8 @@ class Shelf:
             cost_usd=record.cost_usd,
             created_s=now_s,
             expires_s=now_s + ttl_s,
+            left_out=record.left_out,
+            made_for=record.id,
         )
         if self._cache.put(asked.key, asked.scope, seal(kept), now_s=now_s, ttl_s=ttl_s):
             self._counts.stored += 1

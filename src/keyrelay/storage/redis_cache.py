@@ -6,21 +6,31 @@ names one key, so that a cluster will do.
 
 Redis lets go of values when they expire. It is not to evict any before, because the counts of all limits are there too;
 so each process writes no more than its share of bytes before the first of them have expired.
+
+Values are sealed, and named, with what their keys are made of: the requests that they answer. Redis has neither, so who
+reads along there learns nothing without knowing the very request.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from keyrelay.core.errors import StoreError
+from keyrelay.core.errors import SealedValueError, StoreError, VaultError
 from keyrelay.storage.redis.client import REDIS_ERRORS, Breaker, Client, store_error
+from keyrelay.storage.redis.state import Seal
 
 MAX_WRITES = 64
 """Values that may be on their way to Redis at a time."""
 
+SealOf = Callable[[str, bytes], Seal]
+"""The seal of what is kept in a scope under a key."""
+
 ENTRY_BYTES = 300
 """What an entry takes in Redis beside its value: its name, its expiry, its places in the tables."""
+
+_ID = ""
+"""Each key has a seal of its own, so nothing more is needed to tell values apart."""
 
 _BUCKET_S = 60
 _SCANNED = 1000
@@ -61,18 +71,19 @@ class _Written:
 class RedisCache:
     """Implements `Cache`, the engine's protocol for kept answers. `most_bytes` bounds what this process has in Redis.
 
-    `failed` counts reads and writes that Redis did not answer, `skipped` writes that were given up at once. The client
-    and its circuit belong to whoever made them.
+    `seal_of` gives what values are sealed with. `failed` counts reads and writes that Redis did not answer, `skipped`
+    writes that were given up at once. The client and its circuit belong to whoever made them.
     """
 
-    __slots__ = ("_breaker", "_client", "_stem", "_writes", "_written", "failed", "most_bytes", "skipped")
+    __slots__ = ("_breaker", "_client", "_seal_of", "_stem", "_writes", "_written", "failed", "most_bytes", "skipped")
 
     evicted = 0
 
-    def __init__(self, client: Client, breaker: Breaker, *, prefix: str, most_bytes: int) -> None:
+    def __init__(self, client: Client, breaker: Breaker, *, prefix: str, most_bytes: int, seal_of: SealOf) -> None:
         self._client = client
         self._breaker = breaker
         self._stem = f"{prefix}:cache:"
+        self._seal_of = seal_of
         self._writes: set[asyncio.Task[None]] = set()
         self._written = _Written()
         self.most_bytes = most_bytes
@@ -94,28 +105,37 @@ class RedisCache:
         return None
 
     async def get(self, key: bytes, scope: str, now_s: float) -> bytes | None:
-        """What is kept under this key; nothing when Redis does not say so in time."""
+        """What is kept under this key; nothing when Redis does not say so in time, and no bytes for what is damaged."""
         del now_s  # Redis forgets by its own clock, and whoever gets the value looks at its expiry
+        seal = self._seal_of(scope, key)
         try:
-            value = await self._breaker.call(self._client.get, self._name(key, scope))
+            value = await self._breaker.call(self._client.get, self._name(seal, scope))
         except StoreError:
             self.failed += 1
             return None
-        return value if isinstance(value, bytes) else None
+        try:
+            return seal.open(_ID, value) if isinstance(value, bytes) else None
+        except SealedValueError:
+            return b""
 
     def put(self, key: bytes, scope: str, value: bytes, *, now_s: float, ttl_s: float) -> bool:
         """Have a value written; False when there is no room for it, or too many are on their way."""
         size, milliseconds = len(value) + ENTRY_BYTES, int(ttl_s * 1000)
         if milliseconds <= 0 or self._written.at(now_s) + size > self.most_bytes:
             return False
-        if not self._begin(self._set(self._name(key, scope), value, milliseconds)):
+        seal = self._seal_of(scope, key)
+        try:
+            sealed = seal.seal(_ID, value)
+        except VaultError:  # larger than anything that is sealed
+            return False
+        if not self._begin(self._set(self._name(seal, scope), sealed, milliseconds)):
             return False
         self._written.add(size, now_s + ttl_s)
         return True
 
     def discard(self, key: bytes, scope: str) -> None:
         """Have a value deleted."""
-        self._begin(self._delete(self._name(key, scope)))
+        self._begin(self._delete(self._name(self._seal_of(scope, key), scope)))
 
     async def purge(self, scope: str | None = None) -> int:
         """Delete everything, or what is kept for one scope; how many values. Raise StoreError when Redis fails."""
@@ -147,8 +167,8 @@ class RedisCache:
         """Let the writes under way end."""
         await self.written()
 
-    def _name(self, key: bytes, scope: str) -> str:
-        return f"{self._stem}{_tag(scope)}:{key.hex()}"
+    def _name(self, seal: Seal, scope: str) -> str:
+        return f"{self._stem}{_tag(scope)}:{seal.name(_ID)}"
 
     def _begin(self, write: Coroutine[Any, Any, None]) -> bool:
         if self._breaker.is_open or len(self._writes) >= MAX_WRITES:
