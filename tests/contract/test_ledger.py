@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from keyrelay.core.configuration import ClientLimit
 from keyrelay.core.limits import Limit, ScopePart, Unit, parse_window
+from keyrelay.quota.client_limits import client_path
 from keyrelay.quota.values import Amounts, LimitKey, Refusal
 from keyrelay.storage.memory_ledger import MemoryLedger
-from keyrelay.storage.redis.shared_ledger import SharedLedger
+from keyrelay.storage.redis.shared_ledger import CLIENT_PARTITIONS, SharedLedger
 
 SKEW_S = 0.3
 LONGEST_WAIT_S = 3.0
@@ -111,9 +113,9 @@ async def rig(request: pytest.FixtureRequest, redis_url: str, redis_prefix: str)
         for slot in range(2)
     ]
     for ledger in ledgers:
-        await ledger.start(["gemini"])
+        await ledger.start(["gemini", *CLIENT_PARTITIONS])
     for ledger in ledgers:
-        assert await ledger.serving("gemini")
+        assert await ledger.serving("gemini", *CLIENT_PARTITIONS)
     yield Rig(ledgers)
     for ledger in ledgers:
         await ledger.stop()
@@ -293,3 +295,49 @@ async def test_no_sliding_window_ever_holds_more_than_the_limit(rig: Rig) -> Non
     arrivals.sort()
     assert len(arrivals) >= 10  # the first five, and five more a window later
     assert all(later - earlier >= 1.0 - 1e-6 for earlier, later in zip(arrivals, arrivals[5:], strict=False))
+
+
+def of_client(label: str, *limits: tuple[Unit, int, str], since_s: float = 0.0) -> tuple[LimitKey, ...]:
+    made = (
+        Limit(unit=unit, amount=amount, window=parse_window(window), scope=(ScopePart.CLIENT,))
+        for unit, amount, window in limits
+    )
+    return client_path(label, [ClientLimit(limit, since_s) for limit in made])
+
+
+@pytest.mark.parametrize("window", ["60s", "month@Europe/Berlin", "once", "concurrent"])
+async def test_clients_have_counts_of_their_own_and_they_begin_anew_by_another_mark(rig: Rig, window: str) -> None:
+    limits = (Unit.REQUESTS, 3, window)
+    for label in ("app", "gemini", "other app"):  # one of them is called as a provider is
+        for _ in range(3):
+            await rig.admit(of_client(label, limits))
+        await rig.refuse(of_client(label, limits))
+    await rig.admit(path((Unit.REQUESTS, 1, window)))
+    again = of_client("app", limits, since_s=time.time())
+    for _ in range(3):
+        await rig.admit(again)
+    await rig.refuse(again)
+    await rig.refuse(of_client("app", limits))
+
+
+async def test_what_a_clients_request_used_takes_the_place_of_what_was_held(rig: Rig) -> None:
+    limits = of_client("app", (Unit.REQUESTS, 9, "day@UTC"), (Unit.TOKENS, 900, "day@UTC"), (Unit.USD_MICROS, 50, "1h"))
+    reservation = await rig.admit(limits, Amounts(1, 300, 200, 40))
+    rig.answered(reservation)
+    await rig.refuse(limits, Amounts(1, 1, 1, 20))
+    rig.settle(reservation, Amounts(1, 30, 20, 4))
+    assert await rig.used(limits) == [[1, 50, 4]] * len(rig.ledgers)
+    given_back = await rig.admit(limits, Amounts(1, 300, 200, 40))
+    rig.settle(given_back, Amounts(requests=0))
+    assert await rig.used(limits) == [[1, 50, 4]] * len(rig.ledgers)
+
+
+async def test_of_200_at_once_a_clients_budget_for_10_admits_10(rig: Rig) -> None:
+    limits = of_client("app", (Unit.USD_MICROS, 100, "month@UTC"), (Unit.REQUESTS, 20, "60s"))
+    outcomes = await asyncio.gather(*(rig.try_once(limits, Amounts(1, 0, 0, 10)) for _ in range(200)))
+    admitted = [outcome for outcome in outcomes if not isinstance(outcome, Refusal)]
+    assert len(admitted) <= 10
+    await asyncio.sleep(0.3)
+    for _ in range(10 - len(admitted)):
+        await rig.admit(limits, Amounts(1, 0, 0, 10))
+    await rig.refuse(limits, Amounts(1, 0, 0, 1))

@@ -80,6 +80,9 @@ class Straight:
         assert fresh
         return await self._rig.gateway.serve(request, record, sink, wishes)
 
+    async def keep_response(self, request: CallRequest, record: RequestRecord, response: bytes) -> None:
+        await self._rig.gateway.keep_response(request, record, response)
+
     def finish(self, record: RequestRecord) -> None:
         self._rig.gateway.finish(record)
 

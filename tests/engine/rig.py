@@ -20,8 +20,9 @@ from keyrelay.engine.jobs import NO_WISHES, Wishes
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.merging import merge_accounts
 from keyrelay.engine.pool import Pool
-from keyrelay.engine.recall import recall_in_memory
+from keyrelay.engine.recall import recall_in_memory, recall_shared
 from keyrelay.engine.settings import EngineSettings
+from keyrelay.engine.shared_continuity import SharedState
 from keyrelay.engine.waiting_room import WaitingSettings
 from keyrelay.ports import Confirm, Fault, Journal, Ports, UpstreamCall
 from keyrelay.quota.learning import LearnedBook, Organisations
@@ -30,6 +31,7 @@ from keyrelay.routing.health import Health
 from keyrelay.storage.memory_ledger import MemoryLedger
 from keyrelay.wire.openai import decode_request
 from keyrelay.wire.registry import DIALECTS
+from tests.shipped import shipped_rows
 
 START_S = 1_800_000_000.0
 _encoder = msgspec.json.Encoder()
@@ -181,7 +183,9 @@ class ListSink:
 
 def snapshot_of(**environ: str) -> Snapshot:
     """A snapshot as the environment would make it; `ACME_…` and `BEST_…` are providers of the operator's own."""
-    return load_configuration(environ, directory=Path("/nowhere"), overrides={"data_dir": "/nowhere"}).snapshot
+    return load_configuration(
+        environ, directory=Path("/nowhere"), overrides={"data_dir": "/nowhere"}, catalogue=shipped_rows()
+    ).snapshot
 
 
 def providers(*names: str, keys: int = 1, **more: str) -> dict[str, str]:
@@ -206,6 +210,7 @@ class Rig:
         journal: Journal | None = None,
         confirm: Confirm | None = None,
         notes: "Notes | None" = None,
+        state: SharedState | None = None,
     ) -> None:
         self.upstream = FakeUpstream(script)
         self.clock = FakeClock()
@@ -235,7 +240,7 @@ class Rig:
             settings=settings or EngineSettings(waiting=WaitingSettings(wait_s=0.0)),
             learner=self.learner,
             dialects=DIALECTS,
-            recall=recall_in_memory(1_000_000, 3_600.0),
+            recall=recall_in_memory(1_000_000, 3_600.0) if state is None else recall_shared(1_000_000, 3_600.0, state),
         )
         self.notes.decisions = self.gateway.decisions
         self.records: list[RequestRecord] = []

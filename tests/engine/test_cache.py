@@ -364,6 +364,8 @@ def somebody_elses(front: Front, **more: Any) -> bytes:
         cost_usd=None,
         created_s=0.0,
         expires_s=1e12,
+        left_out=(),
+        made_for="req_1",
     )
     return seal(msgspec.structs.replace(kept, **more))
 
@@ -483,7 +485,9 @@ async def test_those_who_ask_a_distant_cache_together_make_one_call() -> None:
     front = Front(cache=cache)
     askings = await asyncio.gather(*(front.ask() for _ in range(20)))
     assert front.calls == 1
-    assert sorted(asking.cache for asking in askings) == ["miss", *["shared"] * 19]
+    said = [asking.cache for asking in askings]  # the last of them may find it kept, where timers lag behind
+    assert (said.count("miss"), said.count("shared") + said.count("hit")) == (1, 19)
+    assert "shared" in said
 
 
 async def test_nobody_asks_the_cache_for_what_is_under_way() -> None:

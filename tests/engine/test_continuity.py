@@ -106,6 +106,20 @@ def test_what_has_nothing_to_come_back_is_not_kept() -> None:
     assert repr(continuity).startswith("<Continuity over <MemoryContinuityStore 0 values")
 
 
+def test_without_words_only_signatures_and_their_account_are_kept() -> None:
+    store = MemoryContinuityStore(1 << 20)
+    continuity = Continuity(store)
+    continuity.remember("app", Answer(parts=(SIGNED, Text("So:"), CALL)), "acc", now_s=0, words=False)
+    continuity.remember("app", Answer(parts=(Thinking(text="unsigned"), Text("Yes."))), "acc", now_s=0, words=False)
+    assert store.size()[0] == 2
+    held = b"".join(entry.value for entry in store._entries.values())
+    assert not [word for word in (b"Hm.", b"So:", b"c2ln", b'"a"', b"unsigned") if word in held]
+    signed = replace(BARE, signature="g", signed_by="gemini")
+    assert restored(continuity, SIGNED, Text("So:"), BARE) == (SIGNED, Text("So:"), signed)
+    assert restored(continuity, Text("So:"), BARE) == (Text("So:"), signed)
+    assert continuity.account_of(conversation((BARE,)), "app", now_s=1) == "acc"
+
+
 def test_a_conversation_that_lacks_nothing_is_the_same_object(continuity: Continuity) -> None:
     continuity.remember("app", Answer(parts=(SIGNED, CALL)), "acc", now_s=0)
     whole = conversation((SIGNED, CALL))
@@ -166,3 +180,15 @@ def test_a_client_of_responses_that_drops_all_thoughts_gets_them_back(answer: An
     thoughts = [part for part in answer.parts if isinstance(part, Thinking)]
     found = [part for message in back.messages for part in message.parts if isinstance(part, Thinking)]
     assert found == thoughts
+
+
+@pytest.mark.parametrize("asked", [(CALL,), (Text("Yes."),)])
+def test_what_another_release_has_kept_in_another_form_is_not_known(asked: tuple[Text | ToolCall, ...]) -> None:
+    store = MemoryContinuityStore(1 << 20)
+    continuity = Continuity(store)
+    continuity.remember("app", Answer(parts=(SIGNED, *asked)), "acc", now_s=0)
+    for _, entry_id in tuple(store._entries):
+        if entry_id.startswith("turn:"):
+            assert store.put("app", entry_id, b"\x91\x01", now_s=0, ttl_s=60)
+    assert restored(continuity, *asked) == asked
+    assert continuity.account_of(conversation(asked), "app", now_s=1) is None

@@ -16,6 +16,8 @@ KEPT = Kept(
     cost_usd=0.25,
     created_s=1.5,
     expires_s=9.5,
+    left_out=("seed",),
+    made_for="req_1",
 )
 
 

@@ -5,8 +5,10 @@ from collections.abc import Awaitable
 import msgspec
 import pytest
 
+from keyrelay.configuration.stored_clients import parse_client_limit
+from keyrelay.core.configuration import Client, ClientLimit, ClientRules
 from keyrelay.core.errors import CallerError
-from keyrelay.core.records import Attempt, RequestRecord, Used
+from keyrelay.core.records import OF_CLIENTS, Attempt, RequestRecord, Used
 from keyrelay.engine.rebuilding import Rebuilding, needed_since_s, together, used_by
 from keyrelay.ports import Fault, UpstreamCall
 from keyrelay.quota.learning import LearnedBook
@@ -146,3 +148,74 @@ def test_a_ledger_that_counts_already_is_raised_to_what_was_used_before_and_neve
 def test_groups_of_calls_add_up() -> None:
     one, other = Used("acme", "k", "m", 5.0, 1, 2, 3, 4, 5), Used("acme", "k", "m", 9.0, 10, 20, 30, 40, 50)
     assert together(one, other) == Used("acme", "k", "m", 9.0, 11, 22, 33, 44, 55)
+
+
+def limited(rig: Rig, *limits: ClientLimit) -> None:
+    client = Client("app", b"digest", ClientRules(limits=limits), keyed=True)
+    rig.pool.replace(msgspec.structs.replace(rig.pool.snapshot, clients={client.digest: client}))
+
+
+def limit_of(text: str, since_s: float = 0.0, before: int = 0) -> ClientLimit:
+    return ClientLimit(parse_client_limit(text), since_s, before)
+
+
+def of_app(at_s: float, *amounts: int, client: str = "app") -> Used:
+    return Used(OF_CLIENTS, client, "", at_s, *amounts)
+
+
+def used_by_app(rig: Rig) -> list[int]:
+    return [each.used for each in rig.ledger.peek(rig.pool.allowances["app"].path, START_S + 100)]
+
+
+def rebuilt(rig: Rig, *used: Used, ever: tuple[Used, ...] = ()) -> Rebuilding:
+    rebuilding = Rebuilding(rig.pool, rig.ledger, LearnedBook(), START_S + 100)
+    rebuilding.count(used)
+    rebuilding.count(ever, once=True)
+    return rebuilding
+
+
+def test_clients_go_on_with_what_they_have_used() -> None:
+    rig = Rig(lambda key, call: FakeAnswer(), providers("acme"))
+    limited(
+        rig,
+        limit_of("9 requests per minute"),
+        limit_of("900 tokens per hour", START_S),
+        limit_of("2 usd per day", START_S + 50),
+        limit_of("9 usd once"),
+        limit_of("900 tokens once", START_S, 30),
+        limit_of("4 requests concurrent"),
+    )
+    rebuilding = rebuilt(
+        rig,
+        of_app(START_S + 70, 2, 10, 20, 500),
+        of_app(START_S - 10, 1, 100, 100, 900),
+        of_app(START_S + 30, 3, 1, 2, 40),
+        of_app(START_S + 99, 3, 1, 2, 40, client="gone"),
+        ever=(of_app(START_S + 70, 6, 20, 12, 7_000),),
+    )
+    assert used_by_app(rig) == [2, 33, 500, 7_000, 2, 0]
+    assert rebuilding.unknown == 0
+
+
+def test_time_does_not_run_back_while_providers_and_clients_are_told_together() -> None:
+    rig = Rig(lambda key, call: FakeAnswer(), providers("acme", ACME_LIMITS="900 requests per 1h for key"))
+    limited(rig, limit_of("900 requests per hour"))
+    used = [Used("acme", "k00", "m", START_S - 60 * n, 1) for n in range(50)]
+    used += [of_app(START_S - 60 * n, 1) for n in range(50)]
+    rebuilt(rig, *used)
+    assert used_by_app(rig) == [50]
+    assert [each.used for each in standings(rig, START_S + 100)] == [50]
+
+
+def test_a_request_is_one_for_its_client_however_often_it_was_tried() -> None:
+    attempt = Attempt("acme", "k00", "m", ms=10.0, sent_s=START_S, requests=1)
+    record = RequestRecord("req_1", client="app", charged=(1, 3, 2, 50), attempts=[attempt, attempt])
+    assert used_by(record)[-1] == of_app(START_S + 0.01, 1, 3, 2, 50)
+    assert used_by(RequestRecord("req_1", client="app", charged=(0, 0, 0, 0))) == [of_app(0.0, 0, 0, 0, 0)]
+
+
+def test_how_far_back_it_has_to_be_looked_depends_on_clients_and_keys_too() -> None:
+    rig = Rig(lambda key, call: FakeAnswer(), providers("acme"))
+    before_s = needed_since_s(rig.pool.snapshot, START_S)
+    limited(rig, limit_of("9 requests per month"))
+    assert needed_since_s(rig.pool.snapshot, START_S) < before_s - 10 * DAY_S

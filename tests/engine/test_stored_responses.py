@@ -192,6 +192,20 @@ def test_input_items_are_listed_page_by_page(responses: StoredResponses) -> None
     assert over == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 
+def test_what_another_release_has_kept_in_another_form_is_not_there() -> None:
+    store = MemoryContinuityStore(1 << 20)
+    assert store.put("app", "response:resp_1", b"\x91\x01", now_s=0, ttl_s=60)
+    with pytest.raises(CallerError) as caught:
+        StoredResponses(store).expand(asked(input="Hi", previous_response_id="resp_1"), "app", now_s=1)
+    assert caught.value.code == "previous_response_not_found"
+
+
+def test_an_item_whose_id_is_null_has_the_id_that_pages_go_on_from(responses: StoredResponses) -> None:
+    first = answered(responses, asked(input=[{"role": "user", "content": "Hi", "id": None}]), 1, Text("Hello"))
+    page = json.loads(responses.input_items(first, "app", now_s=1))
+    assert page["data"][0]["id"] == page["first_id"] == f"in_{1:032x}0000"
+
+
 def test_listed_items_are_what_openais_own_types_take(responses: StoredResponses) -> None:
     first = answered(responses, asked(input=ITEMS), 1, Text("Hello"))
     page = json.loads(responses.input_items(first, "app", now_s=1, newest_first=False))

@@ -5,6 +5,7 @@ from urllib.parse import parse_qs
 from starlette.types import Scope
 
 from keyrelay.core.errors import CallerError
+from keyrelay.engine.recall import kept
 from keyrelay.engine.stored_responses import StoredResponses
 
 _READ = frozenset({"GET", "HEAD"})
@@ -13,10 +14,12 @@ _LIMIT = 20
 _LIMIT_DIGITS = 4
 
 
-def kept_response(scope: Scope, responses: StoredResponses, client: str, now_s: float) -> bytes:
+async def kept_response(scope: Scope, responses: StoredResponses, client: str, now_s: float) -> bytes:
     """The body of the answer to a request about a kept answer of this client's. Raise CallerError."""
     method = scope["method"]
     response_id, _, rest = scope["path"].rstrip("/").partition("/responses/")[2].partition("/")
+    if responses.waits:
+        await responses.fetch_one(response_id, client, now_s=now_s)
     if rest == _ITEMS and method in _READ:
         return _items(scope, responses, response_id, client=client, now_s=now_s)
     if rest:
@@ -26,7 +29,11 @@ def kept_response(scope: Scope, responses: StoredResponses, client: str, now_s: 
             raise CallerError(400, "A kept response is given whole, not as a stream.", param="stream")
         return responses.retrieve(response_id, client, now_s=now_s)
     if method == "DELETE":
-        return responses.delete(response_id, client, now_s=now_s)
+        deleted = responses.delete(response_id, client, now_s=now_s)
+        keeping = responses.unwritten(client)
+        if keeping is not None:
+            await kept(keeping)
+        return deleted
     allowed = (("allow", "GET, HEAD, DELETE"),)
     raise CallerError(405, f"{method} is not possible here.", code="method_not_allowed", headers=allowed)
 

@@ -7,15 +7,19 @@ values, since clients write their JSON anew; ids alone would not do, because som
 answer.
 
 A signature holds for the account whose key made it, so the account is kept beside it.
+
+Of an answer of which the caller wants nothing kept, there are no words: only the signatures of its calls, by a digest
+of each, and the account. Its thoughts are for the caller to send back.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from keyrelay.core.conversation import Answer, Conversation, Message, Part, Refusal, Text, Thinking, ToolCall
+from keyrelay.core.conversation import Answer, Conversation, Media, Message, Part, Refusal, Text, Thinking, ToolCall
 from keyrelay.engine.continuity_store import ContinuityStore
 from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.parts import raised_arguments
@@ -23,19 +27,32 @@ from keyrelay.wire.parts import raised_arguments
 KEEP_S = 24 * 3600.0
 """How long a turn is kept after it was made, unless a setting says otherwise."""
 
+MOST_FETCHED = 2000
+"""Ids of a conversation's turns that are looked for elsewhere; older turns of a longer one are not."""
+
 _DIGEST_BYTES = 16
 _TURN = "turn:"
 _CALL = "call:"
 
-_AnswerPart = Text | Thinking | Refusal | ToolCall
+_Said = Text | Thinking | Refusal | ToolCall
+"""What of an answer is kept: pictures and sound are nothing that a turn is known by, and nobody wants them back."""
+
+
+class _Mark(msgspec.Struct, frozen=True, array_like=True):
+    """What was signed of a turn without words: a call, known by its digest."""
+
+    call: str
+    signature: str
+    signed_by: str
 
 
 class _Turn(msgspec.Struct, frozen=True, array_like=True):
-    """A turn as its provider gave it. `signed` says that `account` matters."""
+    """A turn as its provider gave it. `signed` says that `account` matters; `marks` stand in place of `parts`."""
 
     account: str
     signed: bool
-    parts: tuple[_AnswerPart, ...]
+    parts: tuple[_Said, ...]
+    marks: tuple[_Mark, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -51,15 +68,28 @@ class Continuity:
         self._store = store
         self._keep_s = keep_s
 
-    def remember(self, client: str, answer: Answer, account: str, *, now_s: float) -> None:
-        """Keep what has to come back with an answer, which a key of this account gave; nothing for words alone."""
-        parts = answer.parts
+    @property
+    def waits(self) -> bool:
+        """Whether `fetch` may find what is not known here."""
+        return self._keep_s > 0 and self._store.waits
+
+    def unwritten(self, client: str) -> asyncio.Future[None] | None:
+        """What is done when others may know of all that was kept for a client; None when it is done."""
+        return self._store.unwritten(client)
+
+    def remember(self, client: str, answer: Answer, account: str, *, now_s: float, words: bool = True) -> None:
+        """Keep what has to come back with an answer, which a key of this account gave; nothing for words alone.
+
+        Unless `words`, only what was signed, and nothing of what was said or thought.
+        """
+        parts = tuple(part for part in answer.parts if not isinstance(part, Media))
         signed = any(_is_signed(part) for part in parts)
-        if not signed and not any(isinstance(part, Thinking) and part.text for part in parts):
+        if not signed and not (words and any(isinstance(part, Thinking) and part.text for part in parts)):
             return
         if all(isinstance(part, Thinking) for part in parts):
             return  # nothing by which it could be found again
-        value = _encoder.encode(_Turn(account, signed, parts))
+        turn = _Turn(account, signed, parts) if words else _Turn(account, signed, (), tuple(_marks(parts)))
+        value = _encoder.encode(turn)
         turn_id = _TURN + _turn_digest(parts)
         if not self._store.put(client, turn_id, value, now_s=now_s, ttl_s=self._keep_s):
             return
@@ -72,6 +102,20 @@ class Continuity:
         """Whether anything at all is kept for a client: if not, nobody needs to look."""
         return self._store.holds(client)
 
+    async def fetch(self, conversation: Conversation, client: str, *, now_s: float) -> None:
+        """Learn what other processes have remembered of a conversation's turns."""
+        get, messages = self._store.get, conversation.messages
+        turns = [_ids([part for each in messages[a:b] for part in each.parts]) for a, b in _assistant_turns(messages)]
+        ids = list(dict.fromkeys(entry_id for turn in turns for entry_id in turn))[-MOST_FETCHED:]
+        missing = [entry_id for entry_id in ids if get(client, entry_id, now_s) is None]
+        if missing:
+            await self._store.fetch(client, missing, now_s)
+        pointers = dict.fromkeys(get(client, entry_id, now_s) for entry_id in ids if entry_id.startswith(_CALL))
+        pointed = [pointer.decode() for pointer in pointers if pointer is not None]
+        missing = [turn_id for turn_id in pointed if get(client, turn_id, now_s) is None]
+        if missing:
+            await self._store.fetch(client, missing, now_s)
+
     def restore(self, conversation: Conversation, client: str, *, now_s: float) -> Conversation:
         """The conversation with what its client has dropped; the same object when it has dropped nothing."""
         messages = list(conversation.messages)
@@ -79,7 +123,7 @@ class Continuity:
         for start, end in _assistant_turns(messages):
             parts = tuple(part for message in messages[start:end] for part in message.parts)
             turn = self._find(client, parts, now_s)
-            whole = parts if turn is None else _restored(parts, turn.parts)
+            whole = parts if turn is None else _restored(parts, turn)
             if whole != parts:
                 changed = True
                 messages[start:end] = [Message(role="assistant", parts=whole), *[_GAP] * (end - start - 1)]
@@ -99,23 +143,41 @@ class Continuity:
 
     def _find(self, client: str, parts: Sequence[Part], now_s: float) -> _Turn | None:
         """The turn that these parts are what is left of."""
-        calls = [part for part in parts if isinstance(part, ToolCall)]
-        turn_id: str | None = None
-        for call in calls:
-            pointer = self._store.get(client, _CALL + _call_digest(call), now_s)
-            if pointer is not None:
-                turn_id = pointer.decode()
-                break
-        if not calls:
-            turn_id = _TURN + _turn_digest(parts)
-        value = None if turn_id is None else self._store.get(client, turn_id, now_s)
-        return None if value is None else _decoder.decode(value)
+        for entry_id in _ids(parts):
+            value = self._store.get(client, entry_id, now_s)
+            if value is not None and entry_id.startswith(_CALL):
+                value = self._store.get(client, value.decode(), now_s)
+                return None if value is None else _decoded(value)
+            if value is not None:
+                return _decoded(value)
+        return None
 
     def __repr__(self) -> str:
         return f"<Continuity over {self._store!r}>"
 
 
 _GAP = Message(role="assistant", parts=())
+
+
+def _decoded(value: bytes) -> _Turn | None:
+    """A turn; None for what another release has kept in another form, while both of them run."""
+    try:
+        return _decoder.decode(value)
+    except msgspec.DecodeError:
+        return None
+
+
+def _ids(parts: Sequence[Part]) -> list[str]:
+    """Under what a turn is found: each of its calls points to it; without calls it is known by its words."""
+    calls = [_CALL + _call_digest(part) for part in parts if isinstance(part, ToolCall)]
+    return calls or [_TURN + _turn_digest(parts)]
+
+
+def _marks(parts: Sequence[_Said]) -> Iterator[_Mark]:
+    """The signatures of calls, without the calls."""
+    for part in parts:
+        if isinstance(part, ToolCall) and part.signature:
+            yield _Mark(_call_digest(part), part.signature, part.signed_by)
 
 
 def _is_signed(part: object) -> bool:
@@ -136,12 +198,13 @@ def _assistant_turns(messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
         start = end + 1
 
 
-def _restored(parts: tuple[Part, ...], kept: Sequence[_AnswerPart]) -> tuple[Part, ...]:
+def _restored(parts: tuple[Part, ...], turn: _Turn) -> tuple[Part, ...]:
     """Parts with the signatures and thoughts of the turn that they came from.
 
     Thoughts go back only where the client has kept none: what it says itself is not touched.
     """
-    calls = {_call_digest(part): part for part in kept if isinstance(part, ToolCall) and part.signature}
+    kept = turn.parts
+    calls = {mark.call: mark for mark in (*turn.marks, *_marks(kept))}
     thoughts = {part.text: part for part in kept if isinstance(part, Thinking) and part.text and part.signature}
     whole = [_signed(part, calls, thoughts) for part in parts]
     if any(isinstance(part, Thinking) for part in parts):
@@ -151,17 +214,17 @@ def _restored(parts: tuple[Part, ...], kept: Sequence[_AnswerPart]) -> tuple[Par
     return tuple(whole)
 
 
-def _signed(part: Part, calls: Mapping[str, ToolCall], thoughts: Mapping[str, Thinking]) -> Part:
+def _signed(part: Part, calls: Mapping[str, _Mark], thoughts: Mapping[str, Thinking]) -> Part:
     """A part with the signature that it came with, where it has none."""
     if isinstance(part, ToolCall) and calls and not part.signature:
-        call = calls.get(_call_digest(part))
-        return part if call is None else replace(part, signature=call.signature, signed_by=call.signed_by)
+        mark = calls.get(_call_digest(part))
+        return part if mark is None else replace(part, signature=mark.signature, signed_by=mark.signed_by)
     if isinstance(part, Thinking) and not part.signature and not part.redacted:
         return thoughts.get(part.text, part)
     return part
 
 
-def _places(parts: Sequence[Part], kept: Sequence[_AnswerPart]) -> Iterator[tuple[int, list[Thinking]]]:
+def _places(parts: Sequence[Part], kept: Sequence[_Said]) -> Iterator[tuple[int, list[Thinking]]]:
     """Where in what a client has kept the thoughts belong: before what they came before.
 
     Where that is gone, too, they come before what came next.

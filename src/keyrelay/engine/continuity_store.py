@@ -2,10 +2,15 @@
 
 Here it is kept in this process: bounded in bytes and in time, the least recently used out first. When it is full, a
 client that has more than its share makes room for itself, so that a busy one cannot push out what others count on.
+
+Whoever needs something of a store reads it without waiting. Where other processes keep things too
+(`engine.shared_continuity`), what they may have kept is fetched before, all of it at once.
 """
 
+import asyncio
 import sys
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,7 +23,20 @@ SHARE = 4
 
 
 class ContinuityStore(Protocol):
-    """Keeps bytes under ids, each for one client. Nothing waits, and nothing raises."""
+    """Keeps bytes under ids, each for one client. Nothing raises, and only `fetch` waits."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether `fetch` may find what `get` does not."""
+        ...
+
+    async def fetch(self, client: str, entry_ids: Sequence[str], now_s: float) -> None:
+        """Learn what others have kept under these ids, or have forgotten, so that `get` says so."""
+        ...
+
+    def unwritten(self, client: str) -> asyncio.Future[None] | None:
+        """What is done when others may know of all that has been put for this client; None when it is done."""
+        ...
 
     def get(self, client: str, entry_id: str, now_s: float) -> bytes | None:
         """What is kept for this client under this id; times are epoch seconds."""
@@ -32,8 +50,8 @@ class ContinuityStore(Protocol):
         """Keep a value for some seconds; False when there is no room for it."""
         ...
 
-    def delete(self, client: str, entry_id: str) -> bool:
-        """Forget a value; whether there was one."""
+    def delete(self, client: str, entry_id: str, *, ttl_s: float) -> bool:
+        """Forget a value that was kept for `ttl_s` at most; whether there was one."""
         ...
 
 
@@ -51,12 +69,22 @@ class MemoryContinuityStore:
 
     __slots__ = ("_clients", "_entries", "_held", "bytes_held", "most_bytes")
 
+    waits = False
+
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self.bytes_held = 0
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._clients: dict[str, OrderedDict[str, None]] = {}
         self._held: dict[str, int] = {}
+
+    async def fetch(self, client: str, entry_ids: Sequence[str], now_s: float) -> None:
+        """Nothing: nobody else keeps anything."""
+
+    def unwritten(self, client: str) -> asyncio.Future[None] | None:
+        """Nothing: what is put is there."""
+        del client
+        return None
 
     def get(self, client: str, entry_id: str, now_s: float) -> bytes | None:
         """What is kept for this client under this id."""
@@ -92,8 +120,9 @@ class MemoryContinuityStore:
         self.bytes_held += size
         return True
 
-    def delete(self, client: str, entry_id: str) -> bool:
+    def delete(self, client: str, entry_id: str, *, ttl_s: float = 0.0) -> bool:
         """Forget a value; whether there was one."""
+        del ttl_s
         return self._remove(client, entry_id)
 
     def size(self) -> tuple[int, int]:

@@ -2,12 +2,15 @@
 
 Each answer is kept with the items of its own request and the id of the answer before, so that a conversation takes its
 length and not the square of it. Going on from an answer means that the items of all before it are put before those of
-the new request: what reads them then is the reader of a request that brought its whole history along.
+the new request: what reads them then is the reader of a request that brought its whole history along. An answer also
+names those before the one before, as far as `MOST_LINKS` go: where answers have to be fetched from elsewhere, they are
+fetched many at a time.
 
 Kept answers are for the client that asked for them; anybody else is told what someone would be told who made the id up.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +28,9 @@ KEEP_S = 24 * 3600.0
 MOST_TURNS = 1000
 """The longest conversation that is put together."""
 
+MOST_LINKS = 100
+"""Answers before the one before that an answer names: their ids take some bytes each, in every answer."""
+
 MOST_LISTED = 100
 
 _RESPONSE = "response:"
@@ -38,11 +44,15 @@ _WITH_STATUS = frozenset(
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """`items` are those of the request, each as JSON; `body` is the `response` object."""
+    """`items` are those of the request, each as JSON; `body` is the `response` object.
+
+    `links` are the ids of the answers before the one before, the newest first.
+    """
 
     previous: str
     items: tuple[bytes, ...]
     body: bytes
+    links: tuple[str, ...] = ()
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -77,6 +87,45 @@ class StoredResponses:
         self._store = store
         self._keep_s = keep_s
 
+    @property
+    def waits(self) -> bool:
+        """Whether what is fetched may be more than what is known here."""
+        return self._keep_s > 0 and self._store.waits
+
+    def unwritten(self, client: str) -> asyncio.Future[None] | None:
+        """What is done when others may know of all that was kept or deleted for a client; None when it is done."""
+        return self._store.unwritten(client)
+
+    async def fetch(self, request: CallRequest, client: str, *, now_s: float) -> None:
+        """Learn of other processes what `expand` will need. Raise CallerError (400)."""
+        previous = field(request.fields, _PREVIOUS, str)
+        held = bytes(request.fields.get("input", b""))
+        ids = list(_answers_of(_input_items(held))) if b'"item_reference"' in held else []
+        line, seen = [previous] if previous else [], 0
+        while True:
+            line += self._known_before(line, client, now_s)
+            await self._fetch(dict.fromkeys((*ids, *line)), client, now_s)
+            kept, seen = self._found(line[-1], client, now_s) if line else None, seen + len(line)
+            if kept is None or not kept.previous or seen > MOST_TURNS:
+                return
+            ids, line = [], [kept.previous, *kept.links]
+
+    def _known_before(self, line: Sequence[str], client: str, now_s: float) -> list[str]:
+        """The ids of the answers before the last of a line, as far as they are known here; the last one may not be."""
+        before = list[str]()
+        kept = self._found(line[-1], client, now_s) if line else None
+        while kept is not None and kept.previous and len(before) < MOST_TURNS:
+            before.append(kept.previous)
+            kept = self._found(kept.previous, client, now_s)
+        return before
+
+    async def fetch_one(self, response_id: str, client: str, *, now_s: float) -> None:
+        """Learn of other processes whether there is such an answer."""
+        await self._fetch((response_id,), client, now_s)
+
+    async def _fetch(self, response_ids: Iterable[str], client: str, now_s: float) -> None:
+        await self._store.fetch(client, [_RESPONSE + each for each in response_ids], now_s)
+
     def expand(self, request: CallRequest, client: str, *, now_s: float) -> CallRequest:
         """The request with the items of the answers before it, and with items in place of references to them.
 
@@ -98,7 +147,7 @@ class StoredResponses:
     def keep(self, request: CallRequest, body: bytes, client: str, *, now_s: float) -> bool:
         """Keep an answer, unless the caller does not want it; `body` is the `response` object. Whether it is kept."""
         members = _members.decode(request.body)  # what the caller sent, whatever was put before it
-        if bytes(members.get("store", b"")) == _FALSE or self._keep_s <= 0:
+        if not wants_keeping(request) or self._keep_s <= 0:
             return False
         try:
             items = self._resolved(_input_items(bytes(members.get("input", b""))), client, now_s)
@@ -106,7 +155,8 @@ class StoredResponses:
             return False  # what an item referred to has gone meanwhile
         answer = _body.decode(body)
         previous = field(members, _PREVIOUS, str) or ""
-        kept = _Kept(previous=previous, items=tuple(bytes(item) for item in items), body=body)
+        links = self._links(previous, client, now_s) if previous else ()
+        kept = _Kept(previous=previous, items=tuple(bytes(item) for item in items), body=body, links=links)
         return self._store.put(client, _RESPONSE + answer.id, _packer.encode(kept), now_s=now_s, ttl_s=self._keep_s)
 
     def retrieve(self, response_id: str, client: str, *, now_s: float) -> bytes:
@@ -116,7 +166,7 @@ class StoredResponses:
     def delete(self, response_id: str, client: str, *, now_s: float) -> bytes:
         """Forget an answer, and so what goes on from it; the body that says so. Raise CallerError (404)."""
         self._kept(response_id, client, now_s)
-        self._store.delete(client, _RESPONSE + response_id)
+        self._store.delete(client, _RESPONSE + response_id, ttl_s=self._keep_s)
         return _encoder.encode({"id": response_id, "object": "response", "deleted": True})
 
     def input_items(
@@ -162,7 +212,15 @@ class StoredResponses:
 
     def _found(self, response_id: str, client: str, now_s: float) -> _Kept | None:
         value = self._store.get(client, _RESPONSE + response_id, now_s)
-        return None if value is None else _kept.decode(value)
+        try:
+            return None if value is None else _kept.decode(value)
+        except msgspec.DecodeError:
+            return None  # kept in another form by another release, while both of them run
+
+    def _links(self, previous: str, client: str, now_s: float) -> tuple[str, ...]:
+        """What an answer after this one names of the answers before it."""
+        kept = self._found(previous, client, now_s)
+        return (kept.previous, *kept.links)[:MOST_LINKS] if kept is not None and kept.previous else ()
 
     def _before(self, previous: str, client: str, now_s: float) -> Iterator[msgspec.Raw]:
         """The items of all answers up to this one, and of their requests, the oldest first."""
@@ -192,8 +250,7 @@ class StoredResponses:
         if head is None or head.type != "item_reference":
             return item
         item_id = head.id or ""
-        answer_id = item_id.partition("_")[2][:_ID_DIGITS]
-        kept = self._found(f"resp_{answer_id}", client, now_s)
+        kept = self._found(_answer_of(item_id), client, now_s)
         for candidate in () if kept is None else _body.decode(kept.body).output:
             if _head.decode(candidate).id == item_id:
                 return candidate
@@ -203,6 +260,24 @@ class StoredResponses:
 
     def __repr__(self) -> str:
         return f"<StoredResponses over {self._store!r}>"
+
+
+def wants_keeping(request: CallRequest) -> bool:
+    """Whether the caller has nothing against its answer being kept."""
+    return bytes(request.fields.get("store", b"")) != _FALSE
+
+
+def _answer_of(item_id: str) -> str:
+    """The id of the answer that an item with this id is of, if it is of any."""
+    return f"resp_{item_id.partition('_')[2][:_ID_DIGITS]}"
+
+
+def _answers_of(items: Iterable[msgspec.Raw]) -> Iterator[str]:
+    """The ids of the answers that items refer to."""
+    for item in items:
+        head = _read_head(item)
+        if head is not None and head.type == "item_reference":
+            yield _answer_of(head.id or "")
 
 
 def _input_items(held: bytes) -> list[msgspec.Raw]:
@@ -228,7 +303,8 @@ def _listed(item: bytes, response_id: str, place: int) -> tuple[str, dict[str, m
     head = _head.decode(item)
     kind = head.type or "message"
     item_id = head.id or f"in_{response_id.removeprefix('resp_')}{place:04x}"
-    shown = {"id": msgspec.Raw(_encoder.encode(item_id)), **members, "type": msgspec.Raw(_encoder.encode(kind))}
+    own = {"id": msgspec.Raw(_encoder.encode(item_id))}
+    shown = own | members | own | {"type": msgspec.Raw(_encoder.encode(kind))}  # also in place of an id that is null
     if kind in _WITH_STATUS:
         shown.setdefault("status", _COMPLETED)
     if bytes(head.content)[:1] == b'"':

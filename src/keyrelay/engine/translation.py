@@ -4,16 +4,20 @@ A request is written once for each provider and model that may serve it, whichev
 drops its candidates with a reason, before anything is reserved.
 """
 
+from collections.abc import Iterable
+from functools import partial
+
 import msgspec
 
-from keyrelay.core.conversation import Answer, Conversation, EmbeddingsAsked, Reasoning
+from keyrelay.core.conversation import Answer, Conversation, EmbeddingsAsked
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import QuirksRow
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.collecting import AnswerCollector
 from keyrelay.engine.jobs import Job
-from keyrelay.engine.recall import Recall, without_signatures
+from keyrelay.engine.recall import Recall, may_go_on, without_signatures
+from keyrelay.engine.stored_responses import wants_keeping
 from keyrelay.ports import Clock
 from keyrelay.routing.candidates import Candidate, Dropped, DropReason
 from keyrelay.routing.ways import Way
@@ -28,9 +32,14 @@ from keyrelay.wire.dialects import (
     UntranslatableError,
     Written,
 )
-from keyrelay.wire.translated import AnswerStream, TranslatedStream
+from keyrelay.wire.inline_thoughts import InlineReader, thinks_inline, without_inline
+from keyrelay.wire.media import fitted
+from keyrelay.wire.tool_names import RenamingReader, renamed, with_fitting_names, with_own_names
+from keyrelay.wire.translated import AnswerStream, StreamHooks, TranslatedStream
 
 _ID_PREFIX = "req_"
+_MOST_NAMES = 50
+"""Of what was left out, so many names are written down."""
 
 
 class WholeReading(msgspec.Struct, frozen=True):
@@ -46,12 +55,20 @@ def way_of(candidate: Candidate, request: CallRequest) -> Way | None:
     return ways.get(request.operation)
 
 
+def _takes_back(candidate: Candidate, request: CallRequest) -> bool:
+    """Whether a candidate takes thoughts or signatures back that came with its answers."""
+    way, habits = way_of(candidate, request), candidate.provider.row.habits
+    if way is None:
+        return False
+    return way.dialect != "openai" or way.insists or habits.signs_calls or bool(habits.thoughts)
+
+
 def is_plain(way: Way, request: CallRequest) -> bool:
     """Whether OpenAI's dialect is spoken on both sides, so that nothing has to be translated.
 
     Where a provider insists on its own words coming back, requests with tools take the longer way, on which they do.
     """
-    if way.translated or request.dialect != "openai":
+    if way.translated or request.dialect != "openai" or request.reshaped:
         return False
     return not (way.insists and "tools" in request.needs)
 
@@ -99,32 +116,70 @@ class Translator:
             return Unreadable(problem="the model broke its answer off")
         usage = None if answer.tokens is None else answer.tokens.usage
         if not self._passes(job, way):
-            body = self.caller(job).answer(answer, self._facts(job, candidate))
+            caller = self.caller(job)
+            answer = with_own_names(answer, renamed(self.conversation(job), way.dialect))
+            answer = without_inline(answer) if _thinks_inline(job, candidate, way) else answer
+            answer = fitted(answer, partial(caller.shows, request=job.request))
+            body = caller.answer(answer, self._facts(job, candidate))
+            _note_left_out(job, answer.left_out)
         self._remember(job, candidate, answer, body)
         return WholeReading(body, usage)
 
     def stream(self, job: Job, candidate: Candidate, way: Way, *, max_event_bytes: int) -> TranslatedStream:
         """The reading of a stream that this candidate begins."""
         codec, collector = self._dialects.providers[way.dialect], AnswerCollector()
-        writer = None if self._passes(job, way) else self.caller(job).writer(self._facts(job, candidate))
+        caller = self.caller(job)
+        writer = None if self._passes(job, way) else caller.writer(self._facts(job, candidate))
+
+        reader = codec.reader()
+        own = {} if writer is None else renamed(self.conversation(job), way.dialect)
+        if own:
+            reader = RenamingReader(reader, own)
+        if writer is not None and _thinks_inline(job, candidate, way):
+            reader = InlineReader(reader)
 
         def ended() -> None:
+            _note_left_out(job, stream.left_out)
             self._remember(job, candidate, collector.answer(), b"")
 
-        return TranslatedStream(
+        stream = TranslatedStream(
             codec.splitter(max_event_bytes),
-            codec.reader(),
+            reader,
             writer,
+            shows=partial(caller.shows, request=job.request),
             ends_at_eof=way.dialect == "gemini" or candidate.provider.row.stream.terminator == "any",
-            note=collector.feed,
-            ended=ended,
+            hooks=StreamHooks(collector.feed, ended, lambda: self._took_s(job)),
             frame_end=b"\n" if way.dialect == "ollama" else b"\n\n",
         )
+        return stream
 
     def broken(self, job: Job, stream: AnswerStream, error: CallerError) -> bytes:
         """What ends a stream that has begun and cannot go on, in the caller's dialect."""
         said = stream.fail(error) if isinstance(stream, TranslatedStream) else b""
         return said or self.caller(job).error_event(error, job.record.id)
+
+    def restores(self, job: Job) -> bool:
+        """Whether what is remembered of conversations may be put into the request, whoever gets it."""
+        request = job.request
+        if request.dialect != "openai":
+            return True
+        if "tools" not in request.needs:
+            return False
+        ways = (way_of(candidate, request) for candidate in job.plan.one_of_each_provider())
+        return any(way is not None and not is_plain(way, request) for way in ways)
+
+    async def fetch(self, job: Job) -> None:
+        """Learn of other processes what they remember of a job's conversation."""
+        request, client = job.request, job.record.client
+        if not may_go_on(request) or not any(_takes_back(each, request) for each in job.plan.one_of_each_provider()):
+            return
+        try:
+            conversation = self.caller(job).conversation(request)
+        except CallerError:
+            return  # who has to read it will say so
+        continuity = self._recall.continuity
+        await continuity.fetch(conversation, client, now_s=self._clock.epoch_s())
+        job.conversation = continuity.restore(conversation, client, now_s=self._clock.epoch_s())
 
     def find_account(self, job: Job) -> None:
         """Note in a job whose signatures its conversation holds, if anybody's."""
@@ -148,10 +203,15 @@ class Translator:
     def _remember(self, job: Job, candidate: Candidate, answer: Answer, body: bytes) -> None:
         """Keep of an answer what those who go on from it will need; without a body it was a stream."""
         client, now_s, request = job.record.client, self._clock.epoch_s(), job.request
-        self._recall.continuity.remember(client, answer, account_of(candidate), now_s=now_s)
+        if job.wishes.told is not None:
+            job.wishes.told(answer)
+        continuity, account = self._recall.continuity, account_of(candidate)
+        keeps = request.dialect != "responses" or wants_keeping(request)
+        continuity.remember(client, answer, account, now_s=now_s, words=keeps)
         if request.dialect == "responses":
             whole = body or self.caller(job).answer(answer, self._facts(job, candidate))
             self._recall.responses.keep(request, whole, client, now_s=now_s)
+        job.keeping = continuity.unwritten(client)
 
     def _passes(self, job: Job, way: Way) -> bool:
         """Whether the caller's dialect is the provider's, so that bytes pass through."""
@@ -168,17 +228,18 @@ class Translator:
             quirks=_quirks(candidate, way),
             habits=candidate.provider.row.habits,
             max_output_tokens=row.max_output_tokens if row is not None else 0,
+            asked_in=request.dialect,
         )
         try:
-            if self._passes(job, way):
+            passes, foreign = self._passes(job, way), job.account not in {None, account_of(candidate)}
+            if passes and not (foreign and self._holds_signatures(job)):
                 return codec.passed(request, target)
             if request.operation == "embeddings":
                 return codec.embeddings_request(self._asked(job), target)
             conversation, extra = self.conversation(job), list[str]()
-            if job.account is not None and account_of(candidate) != job.account:
+            if foreign:
                 conversation, extra = without_signatures(conversation), ["signatures of another account"]
-            if way.dialect == "gemini" and request.dialect != "gemini":
-                conversation = _showing_thoughts(conversation, unasked=request.dialect == "openai")
+            conversation = with_fitting_names(conversation, renamed(conversation, way.dialect))
             written = codec.request(conversation, target)
         except UntranslatableError as error:
             return _inexpressible(candidate, str(error))
@@ -188,6 +249,11 @@ class Translator:
             return _inexpressible(candidate, error.message)  # who speaks the caller's dialect itself may know better
         left_out = (*conversation.left_out, *extra, *written.left_out)
         return written if left_out == written.left_out else msgspec.structs.replace(written, left_out=left_out)
+
+    def _holds_signatures(self, job: Job) -> bool:
+        """Whether a request holds signatures as it came, which would go on with it as it is. Raise CallerError."""
+        sent = self.caller(job).conversation(job.request)
+        return without_signatures(sent) is not sent
 
     def _asked(self, job: Job) -> EmbeddingsAsked:
         if job.asked is None:
@@ -207,6 +273,10 @@ class Translator:
         usage = None if embeddings.tokens is None else embeddings.tokens.usage
         return WholeReading(self.caller(job).embeddings(embeddings, facts), usage)
 
+    def _took_s(self, job: Job) -> float:
+        """How long the answer has taken since it was asked for."""
+        return max(0.0, self._clock.epoch_s() - job.sent_s)
+
     def _facts(self, job: Job, candidate: Candidate) -> AnswerFacts:
         return AnswerFacts(
             id=job.record.id.removeprefix(_ID_PREFIX),
@@ -215,32 +285,30 @@ class Translator:
             input_tokens=job.amounts.input_tokens,
             request=job.request,
             conversation=self.conversation(job),
+            took_s=self._took_s(job),
         )
 
     def __repr__(self) -> str:
         return f"<Translator {', '.join(self._dialects.callers)} to {', '.join(self._dialects.providers)}>"
 
 
-def _showing_thoughts(conversation: Conversation, *, unasked: bool) -> Conversation:
-    """Gemini alone shows thoughts only to those who ask to see them; in other dialects asking for them is enough.
+def _thinks_inline(job: Job, candidate: Candidate, way: Way) -> bool:
+    """Whether a model's thoughts stand in its words, and the caller's dialect has a place of their own for them."""
+    if way.dialect not in {"openai", "ollama"} or job.request.operation != "chat":
+        return False
+    return thinks_inline(candidate.provider.row.habits.inline_thoughts, candidate.model)
 
-    `unasked`: nobody has to ask, since in OpenAI's dialect providers show what there is.
-    """
-    reasoning = conversation.reasoning
-    if reasoning is None:
-        return msgspec.structs.replace(conversation, reasoning=Reasoning(shown=True)) if unasked else conversation
-    if reasoning.shown is not None:
-        return conversation
-    if reasoning.effort in {None, "none"} and not reasoning.budget_tokens:
-        return conversation
-    shown = msgspec.structs.replace(reasoning, shown=True)
-    return msgspec.structs.replace(conversation, reasoning=shown)
+
+def _note_left_out(job: Job, names: Iterable[str]) -> None:
+    """Add what of an answer the caller could not be told to what of its request the provider could not."""
+    job.left_out = (*job.left_out, *names)
+    job.record.left_out = tuple(dict.fromkeys(job.left_out))[:_MOST_NAMES]
 
 
 def _speaks(candidate: Candidate, request: CallRequest) -> bool:
     """Whether a candidate takes the request in the caller's own dialect."""
     way = way_of(candidate, request)
-    return way is not None and way.dialect == request.dialect
+    return way is not None and way.dialect == request.dialect and not request.reshaped
 
 
 def _quirks(candidate: Candidate, way: Way) -> QuirksRow:

@@ -14,9 +14,11 @@ import contextlib
 import math
 import secrets
 from collections.abc import Callable, Iterable
+from zlib import crc32
 
 import msgspec
 
+from keyrelay.quota.client_limits import CLIENT
 from keyrelay.quota.ledger import Count, LedgerBook, Reservation, WindowKey
 from keyrelay.quota.rolling import TRANSIT_SKEW_S
 from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
@@ -56,6 +58,11 @@ SHOWN_S = 5.0
 """What Redis said of a window's use is shown for so long."""
 
 MAX_PLANS = 100_000
+
+CLIENT_PARTITIONS = tuple(f"client:{number}" for number in range(4))
+"""Partitions for the limits of clients; a provider has no such name."""
+
+_CLIENT = CLIENT.rstrip(":")
 
 
 class RedisStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,7 +228,7 @@ class SharedLedger(LedgerBook):
         if entry is None or entry.origin is not Origin.UNASKED:
             return None
         found = self._plans.get(entry.path)
-        partition = self._partition(_provider_of(entry.path[0])) if found is None else found[0]
+        partition = self._partition(_partition_of(entry.path[0])) if found is None else found[0]
         try:
             if partition.state is State.RETURNING:
                 await partition.returned()
@@ -262,7 +269,7 @@ class SharedLedger(LedgerBook):
     def follow(self, key: LimitKey, now_s: float, *, amount: int | None = None, used: int | None = None) -> bool:
         """The provider says that this limit is `amount`, and that `used` of it are used by now, by all workers."""
         if used is not None:
-            partition = self._partition(_provider_of(key))
+            partition = self._partition(_partition_of(key))
             hold = self._hold(key, partition)
             unit = UNIT_INDEX[key.limit.unit]
             if used > self._shown(hold, unit) or self._shown_too_long(hold):
@@ -274,7 +281,7 @@ class SharedLedger(LedgerBook):
         count = self._count(key)
         believed = count.amount
         super().confirm_belief(key, now_s)
-        partition = self._partition(_provider_of(key))
+        partition = self._partition(_partition_of(key))
         shown = self._shown(self._hold(key, partition), UNIT_INDEX[key.limit.unit])
         if not key.limit.firm and shown > count.amount:
             self._believe(count, max(count.floor, min(believed, shown)))
@@ -287,7 +294,7 @@ class SharedLedger(LedgerBook):
 
     def _with_others(self, standing: Standing, now_s: float) -> Standing:
         key = standing.limit
-        partition = self._partition(_provider_of(key))
+        partition = self._partition(_partition_of(key))
         hold = self._hold(key, partition)
         hold.touched_at = partition.now_at()
         used = self._shown(hold, UNIT_INDEX[key.limit.unit])
@@ -440,9 +447,15 @@ class SharedLedger(LedgerBook):
                 partition.beat()
 
 
-def _provider_of(key: LimitKey) -> str:
-    """The provider that a limit is about: what is bound names it, as in `acct:gemini/a` and `prov:gemini`."""
-    return key.bound[0].partition(":")[2].partition("/")[0]
+def client_partition(label: str) -> str:
+    """The partition that has a client's limits: a few for all of them, since each takes signs of life all the time."""
+    return CLIENT_PARTITIONS[crc32(label.encode()) % len(CLIENT_PARTITIONS)]
+
+
+def _partition_of(key: LimitKey) -> str:
+    """The provider that a limit is about: what is bound names it, as in `acct:gemini/a`; a client's has another one."""
+    kind, _, name = key.bound[0].partition(":")
+    return client_partition(name) if kind == _CLIENT else name.partition("/")[0]
 
 
 def _freed_last(refusal: Refusal) -> float:
