@@ -195,6 +195,7 @@ def call(
     total_s: float = 5.0,
     max_body_bytes: int = 1 << 20,
     credential: Credential | None = None,
+    streams: bool = False,
 ) -> UpstreamCall:
     """A call with deadlines counted from now, and a canary for a key."""
     now = asyncio.get_running_loop().time()
@@ -208,6 +209,7 @@ def call(
         method=method,
         headers=headers,
         max_body_bytes=max_body_bytes,
+        streams=streams,
     )
 
 

@@ -223,6 +223,26 @@ async def test_stream_until_close(transport: HttpTransport) -> None:
         assert answer.fault is None
 
 
+@pytest.mark.parametrize(
+    ("raw", "streaming", "content"),
+    [
+        (http(b"a" * 100), True, b"a" * 100),
+        (chunked(b"a", b"b"), True, b"ab"),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", True, b"until the end"),
+        (http(b""), False, b""),
+        (http(b'{"error": 1}', status="404 Not Found"), False, b'{"error": 1}'),
+    ],
+)
+async def test_a_call_may_ask_for_a_stream_whatever_its_type(
+    transport: HttpTransport, raw: bytes, streaming: bool, content: bytes
+) -> None:
+    async with serving(once(raw)) as server:
+        answer = answer_of(await transport.send(call(server.origin, streams=True, max_body_bytes=50)))
+        assert answer.streaming is streaming
+        assert (await read_all(answer) if streaming else answer.body) == content
+        assert answer.fault is None
+
+
 @pytest.mark.parametrize("raw", [chunked(b'{"a"', b": 1}"), events(b"data: 1\n\n", b"data: [DONE]\n\n")])
 async def test_every_split_gives_the_same_answer(raw: bytes) -> None:
     loop = asyncio.get_running_loop()

@@ -10,8 +10,9 @@ import pytest
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.origins import Origin
 from keyrelay.ports import Fault
-from keyrelay.upstream.dialling import Address, Dialler, connect, interleave, verifying_context
+from keyrelay.upstream.dialling import Dialler, connect, verifying_context
 from keyrelay.upstream.exchange import Exchange
+from keyrelay.upstream.resolving import Address
 from keyrelay.upstream.settings import TransportSettings
 from keyrelay.upstream.transport import HttpTransport
 from tests.upstream.certificates import Authority
@@ -181,20 +182,20 @@ class TestReaching:
         assert not fault.reached
         assert host in fault.message
 
-    async def test_the_first_address_that_answers_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_the_first_address_that_answers_wins(self) -> None:
         loop = asyncio.get_running_loop()
         with socket.socket() as dead:
             dead.bind(("127.0.0.1", 0))
             async with serving(answering(http(b"ok"))) as server:
                 there = _address(server.port)
                 for addresses in ([_address(dead.getsockname()[1]), there], [there, there]):
-                    sock = await connect(_Resolving(loop, addresses), "x", 1, delay_s=0.0)  # type: ignore[arg-type]
+                    sock = await connect(loop, addresses, delay_s=0.0)
                     assert sock.getpeername() == ("127.0.0.1", server.port)
                     sock.close()
                 await asyncio.sleep(0.01)
             for addresses in ([_address(dead.getsockname()[1])] * 2, []):
                 with pytest.raises(OSError, match=r"refused|no address|Connect call failed"):
-                    await connect(_Resolving(loop, addresses), "x", 1, delay_s=0.01)  # type: ignore[arg-type]
+                    await connect(loop, addresses, delay_s=0.01)
 
     async def test_a_silent_address_does_not_hold_up_the_next(self) -> None:
         loop = asyncio.get_running_loop()
@@ -202,37 +203,19 @@ class TestReaching:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
             async with serving(answering(http(b"ok"))) as server:
-                fillers = [await connect(loop, "127.0.0.1", full.getsockname()[1], delay_s=0.1)]
+                fillers = [await connect(loop, [_address(full.getsockname()[1])], delay_s=0.1)]
                 started = loop.time()
                 addresses = [_address(full.getsockname()[1]), _address(server.port)]
-                sock = await connect(_Resolving(loop, addresses), "x", 1, delay_s=0.1)  # type: ignore[arg-type]
+                sock = await connect(loop, addresses, delay_s=0.1)
                 assert loop.time() - started < 0.5
                 assert sock.getpeername()[1] == server.port
                 for opened in (sock, *fillers):
                     opened.close()
                 await asyncio.sleep(0.01)
 
-    def test_families_take_turns(self) -> None:
-        one, two = _address(1), _address(2)
-        six: Address = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 1, 0, 0))
-        assert interleave([one, two, six]) == [one, six, two]
-        assert interleave([]) == []
-
 
 def _address(port: int) -> Address:
     return (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
-
-
-class _Resolving:
-    """An event loop whose DNS knows one answer."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> None:
-        self.create_task = loop.create_task
-        self.sock_connect = loop.sock_connect
-        self.addresses = addresses
-
-    async def getaddrinfo(self, host: str, port: int, **hints: int) -> list[Address]:
-        return self.addresses
 
 
 class _Tunnels:

@@ -7,6 +7,7 @@ import msgspec
 
 from keyrelay.configuration.environment import Environment, Found
 from keyrelay.configuration.findings import Findings
+from keyrelay.configuration.stored import STORE
 from keyrelay.configuration.values import CATALOGUE
 from keyrelay.core.origins import Origin, parse_base_url
 from keyrelay.core.providers import ProviderRow
@@ -39,7 +40,8 @@ def read_place(row: ProviderRow, prefix: str, *, environment: Environment, findi
         url = _fill_in(row, environment, findings=findings)
         return _split(row, url, where=f"{CATALOGUE} {row.id}", source=CATALOGUE, findings=findings) if url else None
     url = with_scheme(found.text) if row.native_dialect == "ollama" else found.text
-    return _split(row, url, where=found.source, source=found.source, findings=findings)
+    guarded = found.layer == STORE  # environment and catalogue are the operator's own words
+    return _split(row, url, where=found.source, source=found.source, findings=findings, guarded=guarded)
 
 
 def with_scheme(address: str) -> str:
@@ -65,6 +67,15 @@ def _split_authority(authority: str) -> tuple[str, str]:
     return (match[1], match[2] or "") if match else (authority, "")
 
 
+def own_address(row: ProviderRow, environment: Environment) -> str:
+    """The origin that the catalogue gives a provider, as text; empty when it cannot be made out."""
+    url = _fill_in(row, environment, findings=Findings())
+    try:
+        return str(parse_base_url(url)[0])
+    except ValueError:
+        return ""
+
+
 def _fill_in(row: ProviderRow, environment: Environment, *, findings: Findings) -> str:
     """The row's base URL with each `{name}` replaced; empty when a variable is missing or unfit."""
     url = row.base_url
@@ -84,9 +95,11 @@ def _fill_in(row: ProviderRow, environment: Environment, *, findings: Findings) 
     return url
 
 
-def _split(row: ProviderRow, url: str, *, where: str, source: str, findings: Findings) -> Place | None:
+def _split(
+    row: ProviderRow, url: str, *, where: str, source: str, findings: Findings, guarded: bool = False
+) -> Place | None:
     try:
-        origin, path = parse_base_url(url)
+        origin, path = parse_base_url(url, guarded=guarded)
     except ValueError:  # its text may repeat the URL, and that may hold a password
         fix = f"It starts with http:// or https:// and has neither user nor query, as in {_example(row)}."
         findings.problem(where, "is not a base URL.", fix)

@@ -9,11 +9,16 @@ _HIGHEST_PORT = 65_535
 
 
 class Origin(msgspec.Struct, frozen=True, cache_hash=True):
-    """Scheme, host and port of a server, host in lower case."""
+    """Scheme, host and port of a server, host in lower case.
+
+    A `guarded` one was named by somebody who only has the API: it is connected to at allowed addresses alone (see
+    `core.addresses`), and never over a connection that was opened for another one.
+    """
 
     scheme: str
     host: str
     port: int
+    guarded: bool = False
 
     @property
     def authority(self) -> str:
@@ -25,8 +30,8 @@ class Origin(msgspec.Struct, frozen=True, cache_hash=True):
         return f"{self.scheme}://{self.authority}"
 
 
-def parse_base_url(url: str) -> tuple[Origin, str]:
-    """Split a base URL into its origin and its path without a trailing slash.
+def parse_base_url(url: str, *, guarded: bool = False) -> tuple[Origin, str]:
+    """Split a base URL into its origin, `guarded` or not, and its path without a trailing slash.
 
     Raise ValueError, without repeating the URL (it may hold a secret), when it is not plain http or https,
     or carries user, query or fragment.
@@ -52,4 +57,5 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
     if port == 0:
         msg = f"the port of a base URL lies between 1 and {_HIGHEST_PORT}"
         raise ValueError(msg)
-    return Origin(parts.scheme, parts.hostname.lower(), port or _DEFAULT_PORTS[parts.scheme]), parts.path.rstrip("/")
+    origin = Origin(parts.scheme, parts.hostname.lower(), port or _DEFAULT_PORTS[parts.scheme], guarded)
+    return origin, parts.path.rstrip("/")

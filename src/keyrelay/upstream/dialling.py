@@ -1,37 +1,42 @@
 """Opening connections: names, addresses, proxies and TLS, under one deadline.
 
-TLS is always verified; there is no setting against it. This is the slow path: tasks and timers are fine here.
+TLS is always verified; there is no setting against it. A name is resolved once per connection, and the socket goes to
+an address of that one answer: whoever runs the name's DNS cannot have one address checked and another one connected
+to. This is the slow path: tasks and timers are fine here.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 import certifi
 
+from keyrelay.core.addresses import AddressPolicy
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.origins import Origin
 from keyrelay.ports import Fault
 from keyrelay.upstream.connection import Connection
 from keyrelay.upstream.faults import CONNECT_ERRORS, connect_fault
 from keyrelay.upstream.proxies import Proxy
+from keyrelay.upstream.resolving import Address, Resolve, interleave, resolve_allowed, system_resolve
 from keyrelay.upstream.settings import TransportSettings
 
-Address = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
-"""One entry of `getaddrinfo`: family, kind, protocol, canonical name, socket address."""
+PROXIED_LOOKUP_S = 1.0
+"""How long a name is looked up that a proxy is going to resolve: where there is a proxy there may be no DNS."""
 
 
 class Dialler:
-    """Opens connections; raises ValueError at once when `proxy_url` is not usable."""
+    """Opens connections; raises ValueError at once when `proxy_url` is not usable. `resolve` looks names up."""
 
-    __slots__ = ("_context", "_proxy", "_settings")
+    __slots__ = ("_context", "_proxy", "_resolve", "_settings")
 
-    def __init__(self, settings: TransportSettings) -> None:
+    def __init__(self, settings: TransportSettings, resolve: Resolve = system_resolve) -> None:
         self._settings = settings
+        self._resolve = resolve
         self._proxy = Proxy(settings.proxy_url, settings.no_proxy) if settings.proxy_url else None
         self._context: ssl.SSLContext | None = None
 
@@ -59,8 +64,8 @@ class Dialler:
         context: ssl.SSLContext | None,
     ) -> Connection:
         proxy = self._proxy if self._proxy is not None and self._proxy.serves(origin.host) else None
-        hop = origin if proxy is None else proxy
-        sock = await connect(loop, hop.host, hop.port, delay_s=self._settings.address_delay_s)
+        addresses = await (self._addresses(origin) if proxy is None else self._addresses_of(proxy, origin))
+        sock = await connect(loop, addresses, delay_s=self._settings.address_delay_s)
         try:
             if proxy is not None:
                 await proxy.open_tunnel(loop, sock, origin)
@@ -70,6 +75,24 @@ class Dialler:
             sock.close()
             raise
         return connection
+
+    async def _addresses(self, origin: Origin) -> list[Address]:
+        """Where an origin may be connected to. Raise AddressDeniedError for a guarded one that leads elsewhere."""
+        if origin.guarded:
+            return await resolve_allowed(origin.host, origin.port, self._settings.addresses, resolve=self._resolve)
+        return list(await self._resolve(origin.host, origin.port))
+
+    async def _addresses_of(self, proxy: Proxy, origin: Origin) -> list[Address]:
+        """Where the proxy is, which the operator has named.
+
+        It is the proxy that resolves a guarded origin's name; what the name leads to from here is refused all the same.
+        """
+        if origin.guarded:
+            host, policy = origin.host.rstrip("."), self._settings.addresses
+            with contextlib.suppress(OSError):  # no DNS here, or no such name in it, or not in time
+                async with asyncio.timeout(PROXIED_LOOKUP_S):
+                    await resolve_allowed(host, origin.port, policy, resolve=self._resolve)
+        return list(await self._resolve(proxy.host, proxy.port))
 
     def _tls(self) -> ssl.SSLContext:
         """The context of all TLS connections, made when first needed (reading the system's store takes a while)."""
@@ -104,9 +127,22 @@ def _store_is_empty(context: ssl.SSLContext) -> bool:
     return not in_directory and not context.cert_store_stats()["x509_ca"]
 
 
-async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, *, delay_s: float) -> socket.socket:
+async def connect_allowed(
+    host: str, port: int, policy: AddressPolicy, *, timeout_s: float, resolve: Resolve = system_resolve
+) -> socket.socket:
+    """A socket, connected and not blocking, to a host that somebody named by API; TLS is the caller's business.
+
+    Raise AddressDeniedError when it leads where it may not, OSError when it cannot be reached in time.
+    """
+    settings = TransportSettings()
+    async with asyncio.timeout(timeout_s):
+        addresses = await resolve_allowed(host, port, policy, resolve=resolve)
+        return await connect(asyncio.get_running_loop(), addresses, delay_s=settings.address_delay_s)
+
+
+async def connect(loop: asyncio.AbstractEventLoop, addresses: Sequence[Address], *, delay_s: float) -> socket.socket:
     """Connect to the first address that answers, starting the next one every `delay_s` (RFC 8305)."""
-    addresses = interleave(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    addresses = interleave(addresses)
     if len(addresses) == 1:
         return await _connect_one(loop, addresses[0])
     running: set[asyncio.Task[socket.socket]] = set()
@@ -128,16 +164,6 @@ async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, *, dela
             task.cancel()
             task.add_done_callback(_close_unused)
     raise first_error or OSError("no address")
-
-
-def interleave(addresses: Sequence[Address]) -> list[Address]:
-    """Alternate the address families, beginning with that of the first address, each kept in its order."""
-    if not addresses:
-        return []
-    family = addresses[0][0]
-    first = [address for address in addresses if address[0] == family]
-    others = [address for address in addresses if address[0] != family]
-    return [address for pair in zip_longest(first, others) for address in pair if address is not None]
 
 
 async def _connect_one(loop: asyncio.AbstractEventLoop, address: Address) -> socket.socket:

@@ -28,14 +28,15 @@ class Exchange:
 
     Underneath: `arrived` is resolved once, at the head of a stream or at the end of anything else. `pieces` hold
     `size` bytes of body that nobody has read yet. `connection` is None before and after. `stale` says that a
-    connection that had been used before was lost before the first byte of this answer. What is the same at first stands
-    in the class.
+    connection that had been used before was lost before the first byte of this answer. `streams`: a 200 is a stream,
+    whatever its type. What is the same at first stands in the class.
     """
 
     status = 0
     head = b""
     body = b""
     streaming = False
+    streams = False
     fault: Fault | None = None
     tap: Callable[[bytes], bool] | None = None
     size = 0
@@ -48,6 +49,8 @@ class Exchange:
         self.deadline_at = call.first_byte_at
         self.total_at = call.total_at
         self.max_body_bytes = call.max_body_bytes
+        if call.streams:
+            self.streams = True
         self.pieces: list[bytes] = []
         self.arrived: asyncio.Future[None] = loop.create_future()
 

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from keyrelay.core.errors import AddressDeniedError
 from keyrelay.core.origins import Origin
 from keyrelay.ports import Fault
 
@@ -64,13 +65,15 @@ _CONNECT_RULES: tuple[tuple[type[BaseException], Callable[[str, BaseException], 
 )
 """Ordered: the first class that fits decides."""
 
-CONNECT_ERRORS = (OSError, ValueError, TunnelError)
+CONNECT_ERRORS = (OSError, ValueError, TunnelError, AddressDeniedError)
 """What setting up a connection may raise because of the other side or the network."""
 
 
 def connect_fault(error: BaseException, origin: Origin, timeout_s: float) -> Fault:
     """What an exception while connecting means; the provider has seen nothing of the request."""
     host = origin.authority
+    if isinstance(error, AddressDeniedError):
+        return Fault(kind="address", message=str(error), reached=False)
     # The kernel's ETIMEDOUT is the network's verdict and carries an errno; our own deadline carries none.
     if isinstance(error, TimeoutError) and not error.errno:
         message = f"{host} could not be connected within {timeout_s:.3g} s: check network, DNS and proxy"

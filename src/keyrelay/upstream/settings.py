@@ -2,6 +2,8 @@
 
 import msgspec
 
+from keyrelay.core.addresses import PUBLIC_ONLY, AddressPolicy
+
 _KIB = 1024
 
 
@@ -11,7 +13,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     `connect_timeout_s` covers DNS, TCP, proxy and TLS. `ca_file` is trusted besides the system's store.
     `proxy_url` is `http://[user:password@]host:port`; hosts that match a pattern of `no_proxy` (`example.com` and
     all below it, `10.0.0.0/8`, `*`) and loopback hosts are called directly. `max_idle_origins` bounds how many
-    origins are remembered while nothing is open to them.
+    origins are remembered while nothing is open to them. `addresses` says where guarded origins may lead.
     """
 
     connect_timeout_s: float = 3.0
@@ -29,6 +31,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str = ""
     proxy_url: str = ""
     no_proxy: tuple[str, ...] = ()
+    addresses: AddressPolicy = PUBLIC_ONLY
 
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "proxy_url")

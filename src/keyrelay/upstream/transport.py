@@ -9,11 +9,13 @@ import asyncio
 import msgspec
 
 from keyrelay.core.origins import Origin
+from keyrelay.outbox import Outbox
 from keyrelay.ports import Fault, UpstreamCall
 from keyrelay.upstream.connection import Connection
 from keyrelay.upstream.dialling import Dialler
 from keyrelay.upstream.exchange import Exchange
 from keyrelay.upstream.pool import Pool
+from keyrelay.upstream.resolving import Resolve, system_resolve
 from keyrelay.upstream.settings import TransportSettings
 from keyrelay.upstream.sweeper import Sweeper
 
@@ -32,13 +34,25 @@ class TransportCounters(msgspec.Struct, frozen=True):
 
 
 class HttpTransport:
-    """The `Upstream` over HTTP/1.1. Belongs to the event loop in which it first sends."""
+    """The `Upstream` over HTTP/1.1. Belongs to the event loop in which it first sends, which it does through `outbox`.
 
-    __slots__ = ("_closed", "_dialler", "_gone_opened", "_gone_reused", "_pools", "_settings", "sweeper")
+    `resolve` looks names up.
 
-    def __init__(self, settings: TransportSettings | None = None) -> None:
+    A redirect is an answer like any other: it is given out, and nothing is sent to where it points.
+    """
+
+    __slots__ = ("_closed", "_dialler", "_gone_opened", "_gone_reused", "_outbox", "_pools", "_settings", "sweeper")
+
+    def __init__(
+        self,
+        settings: TransportSettings | None = None,
+        outbox: Outbox | None = None,
+        *,
+        resolve: Resolve = system_resolve,
+    ) -> None:
         self._settings = settings or TransportSettings()
-        self._dialler = Dialler(self._settings)
+        self._outbox = outbox or Outbox()
+        self._dialler = Dialler(self._settings, resolve)
         self._pools: dict[Origin, Pool] = {}
         self.sweeper: Sweeper | None = None
         self._closed = False
@@ -77,7 +91,7 @@ class HttpTransport:
         connection = pool.take() or await self._obtain(pool, min(call.first_byte_at, call.total_at))
         replaced = False
         while True:
-            if isinstance(connection, Fault):
+            if not isinstance(connection, Connection):  # the type that it nearly always is costs least to ask for
                 return connection
             exchange = Exchange(call, pool.loop)
             connection.begin(exchange, head, call.body, parts=call.parts, head_only=call.method == "HEAD")
@@ -140,7 +154,7 @@ class HttpTransport:
     def _add_pool(self, origin: Origin) -> Pool:
         if len(self._pools) >= self._settings.max_idle_origins:
             self._forget_unused()
-        pool = self._pools[origin] = Pool(origin, self._settings, asyncio.get_running_loop())
+        pool = self._pools[origin] = Pool(origin, self._settings, asyncio.get_running_loop(), self._outbox)
         return pool
 
     def _forget_unused(self) -> None:
