@@ -15,7 +15,8 @@ import pytest
 from keyrelay.simulator import ProviderPlan, Scenario, Simulator
 from keyrelay.simulator.http import Connection, Request
 from keyrelay.wire.gemini.models import PLACEHOLDER_SIGNATURE
-from tests.e2e.harness import Caller, Embedded, Reply, calls_of, embedded, environment, rows
+from tests.e2e.harness import Caller, Embedded, Reply, calls_of, embedded, environment
+from tests.shipped import shipped_rows
 
 TURNS = 20
 MODELS = ("gemini-3.8-flash", "deepseek-flash", "gpt-6-luna")
@@ -34,7 +35,7 @@ class Recorded(Simulator):
     """A simulator that keeps what each provider was sent last."""
 
     def __init__(self, scenario: Scenario) -> None:
-        super().__init__(scenario, rows())
+        super().__init__(scenario, shipped_rows())
         self.last: dict[str, Any] = {}
 
     def _handle(self, request: Request, connection: Connection) -> None:

@@ -8,7 +8,7 @@ from tests.faults.crash import Plan, crash
 from tests.faults.permits import PERMITS, permits
 
 PLANS = {
-    "one worker and SQLite": Plan(seconds=2.4, rate=100.0, kill_every_s=1.0),
+    "one worker and SQLite": Plan(seconds=2.8, rate=100.0, kill_every_s=1.5),
     "a worker of two with Redis and PostgreSQL": Plan(seconds=2.0, rate=60.0, kill_every_s=0.8, workers=2),
 }
 

@@ -10,6 +10,9 @@ import pytest
 
 from keyrelay.simulator import FAULTS, Change, ProviderPlan, Scenario
 from tests.e2e.harness import Caller, Embedded, chat, embedded, environment, simulated
+from tests.faults.planting import Plan
+from tests.faults.secrets import secrets
+from tests.faults.spelling import Canary, Seen, spellings
 
 CANARIES = {
     "groq": "gsk_canary+groq/0123456789abcdef==",
@@ -116,3 +119,49 @@ async def test_a_secret_in_the_place_of_a_model_is_not_written_down(tmp_path: Pa
             assert (await caller.post("/v1/chat/completions", chat(CANARIES["openai"]))).status == 404
             metrics = (await caller.get("/metrics")).body.decode()
             assert found_in([gateway.log(), metrics]) == set()
+
+
+FEW = ("invalid_key", "error_event_mid")
+TRICKY = 'Qz7&"canary/0123456789+ab'
+COMMANDS = ("keys list --json", "doctor")
+
+
+async def test_nothing_that_comes_out_of_a_gateway_holds_a_secret_that_was_put_in(tmp_path: Path) -> None:
+    outcome, run = await secrets(Plan(faults=FEW, commands=COMMANDS, misconfigured=False), tmp_path)
+    assert not outcome.hits, "\n".join(map(str, outcome.hits))
+    assert outcome.canaries > 50
+    assert outcome.searched_bytes > 3_000_000
+    assert {
+        "log",
+        "ps",
+        "events",
+        "backup",
+        "file keyrelay.db",
+        "file keyrelay.db-wal",
+        "keyrelay keys list --json",
+    } <= set(run.seen.places)
+    assert run.statuses[200] > 100, "most was answered"
+    assert {"prompt in requests to a provider", "token in answers POST /api/v1/tokens"} <= set(outcome.allowed)
+
+
+@pytest.mark.parametrize("writing", sorted(spellings(TRICKY.encode())))
+def test_a_secret_would_be_found_in_every_writing(writing: str) -> None:
+    canary, seen = Canary("key", TRICKY), Seen()
+    seen.add("log", b"x" + spellings(canary.raw)[writing].upper() + b"y")
+    assert writing in {hit.writing for hit in seen.search([canary]).hits} or writing.startswith("base64url")
+    assert {hit.place for hit in seen.search([canary]).hits} == {"log"}
+
+
+@pytest.mark.parametrize("before", [b"", b"a", b"ab", b"abc"])
+def test_a_secret_in_the_middle_of_what_was_encoded_would_be_found(before: bytes) -> None:
+    canary, seen = Canary("key", TRICKY), Seen()
+    seen.add("dump", base64.b64encode(before + canary.raw + b"behind it"))
+    assert seen.search([canary]).hits
+    assert not seen.search([Canary("another", "another&canary/0123456789")]).hits
+
+
+def test_a_secret_is_allowed_only_where_it_has_to_be() -> None:
+    canary, seen = Canary("key", TRICKY), Seen()
+    seen.add("the answer that shows it once", canary.raw, frozenset({"key"}))
+    assert seen.search([canary]).allowed == {"key in the answer that shows it once": 1}
+    assert not seen.search([canary]).hits

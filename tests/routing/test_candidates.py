@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.core.configuration import Credential
+from keyrelay.core.configuration import Credential, Key, Withheld
 from keyrelay.core.failures import CALLER_KINDS, FAULT_KINDS, FailureKind, FailureScope
 from keyrelay.core.limits import Limit, LimitSource, ScopePart, Unit, parse_window
 from keyrelay.core.origins import Origin
@@ -13,10 +13,20 @@ from keyrelay.core.prices import NO_PRICES, PriceList, Rates, simple_price
 from keyrelay.core.providers import AuthRow
 from keyrelay.core.secrets import Secret
 from keyrelay.quota.values import LimitKey, Refusal
-from keyrelay.routing.candidates import PASSING_REASONS, Candidate, Dropped, DropReason, failed, gate, limited
+from keyrelay.routing.candidates import (
+    PASSING_REASONS,
+    Candidate,
+    Dropped,
+    DropReason,
+    failed,
+    gate,
+    limited,
+    withheld,
+)
 from keyrelay.routing.health import Health
 from tests.routing.helpers import MANUAL, NOW_S, candidate, failure, half, health, provider
 
+KEY = Key(provider_id="groq", label="work", account="work", secret=None)
 UNPROVEN = Dropped(DropReason.UNPROVEN, "another request is finding out whether this key works")
 OTHER_KINDS = [kind for kind in FailureKind if kind not in FAULT_KINDS]
 
@@ -198,6 +208,14 @@ class TestFailed:
         assert family.resting() == set()
         assert may_serve(family.one)
 
+    def test_a_denied_address_rests_the_provider_and_says_nothing_of_whether_it_is_there(self) -> None:
+        family = Family()
+        for _ in range(2):
+            family.one.failed(failure(FailureKind.SERVICE, FailureScope.PROVIDER), NOW_S, half)
+        family.one.failed(failure(FailureKind.ADDRESS, FailureScope.PROVIDER, until_s=NOW_S + 30), NOW_S, half)
+        assert len(family.resting()) == 5
+        assert [circuit.suspect for circuit in family.one.circuits] == [True, True]
+
     def test_each_refusal_is_a_strike_of_the_account_with_the_model(self) -> None:
         known = health()
         one, same = proven("home", known=known, account="org"), proven("work", known=known, account="org")
@@ -307,6 +325,7 @@ class TestGate:
             (FailureKind.QUOTA, NOW_S + 5, DropReason.EXHAUSTED),
             (FailureKind.BILLING, NOW_S + 5, DropReason.EXHAUSTED),
             (FailureKind.OVERLOADED, NOW_S + 5, DropReason.CIRCUIT_OPEN),
+            (FailureKind.ADDRESS, NOW_S + 5, DropReason.CIRCUIT_OPEN),
             (FailureKind.AUTH, MANUAL, DropReason.DEAD),
             (FailureKind.QUOTA, MANUAL, DropReason.DEAD),
         ],
@@ -488,3 +507,16 @@ class TestPrices:
         one = of_limit(unit, LimitSource.CATALOGUE)
         assert one.counts_costs
         assert gate(one, NOW_S) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "reason", "text"),
+    [
+        (Withheld(KEY, "disabled", "user:alice"), DropReason.DISABLED, "it was disabled by user:alice"),
+        (Withheld(KEY, "disabled"), DropReason.DISABLED, "it was disabled"),
+        (Withheld(KEY, "expired"), DropReason.EXPIRED, "its expiry has passed"),
+        (Withheld(KEY, "other_host", detail="it is another's"), DropReason.OTHER_HOST, "it is another's"),
+    ],
+)
+def test_why_a_key_takes_no_requests(held: Withheld, reason: DropReason, text: str) -> None:
+    assert withheld(held) == Dropped(reason, text, MANUAL)

@@ -213,3 +213,35 @@ def test_a_plan_needs_no_more_than_the_first() -> None:
     stage = Stage(candidates(1, 1, 1), PolicyName.ROUND_ROBIN)
     assert [each.key.label for each in itertools.islice(stage.order(NOW_S, half), 1)] == ["k0"]
     assert stage.turn == 1
+
+
+class TestExpected:
+    """What the next request would find, asked without changing anything."""
+
+    @given(
+        st.sampled_from([PolicyName.PRIORITY, PolicyName.ROUND_ROBIN, PolicyName.LEAST_USED]),
+        st.integers(1, 6),
+        st.integers(0, 12),
+        st.lists(st.integers(0, 3), min_size=6, max_size=6),
+    )
+    def test_it_is_the_order_that_comes(self, policy: PolicyName, number: int, rounds: int, uses: list[int]) -> None:
+        stage = Stage(candidates(*[1.0] * number), policy)
+        for each, count in zip(stage.candidates, uses, strict=False):
+            for _ in range(count):
+                note_use(each, NOW_S)
+        for _ in range(rounds):
+            expected = stage.expected(NOW_S)
+            assert stage.expected(NOW_S) == expected
+            assert tuple(stage.order(NOW_S, half)) == expected
+
+    def test_where_chance_decides_the_likeliest_stands_first(self) -> None:
+        stage = Stage(candidates(1, 5, 2), PolicyName.WEIGHTED)
+        assert [each.key.label for each in stage.expected(NOW_S)] == ["k1", "k2", "k0"]
+
+    def test_those_parked_come_last_until_they_are_looked_at_again(self) -> None:
+        stage = Stage(candidates(1, 1, 1), PolicyName.PRIORITY)
+        first = stage.candidates[0]
+        stage.park({first: Dropped(DropReason.DEAD, "why", NOW_S + 60.0)}, NOW_S)
+        assert [each.key.label for each in stage.expected(NOW_S + 1.0)] == ["k1", "k2", "k0"]
+        assert [each.key.label for each in stage.expected(NOW_S + PARKED_S)] == ["k0", "k1", "k2"]
+        assert first in stage.parked, "nobody has looked again"

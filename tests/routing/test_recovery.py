@@ -19,6 +19,7 @@ EXPECTED = {
     FailureKind.NETWORK: Recovery.RETRY,
     FailureKind.TIMEOUT: Recovery.RETRY,
     FailureKind.MALFORMED: Recovery.RETRY,
+    FailureKind.ADDRESS: Recovery.ROTATE,
 }
 
 

@@ -245,3 +245,22 @@ def test_names_that_resemble_what_was_asked_for(name: str, matches: list[str]) -
 
 def test_a_stage_is_no_last_resort_unless_it_says_so() -> None:
     assert not StageTargets((), ROUND_ROBIN).last_resort
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed", "target"),
+    [
+        ("llama3.2:latest", "llama3.2", "ollama/llama3.2"),
+        ("llama3.2", "llama3.2:latest", "ollama/llama3.2:latest"),
+        ("ollama/llama3.2", "llama3.2:latest", "ollama/llama3.2:latest"),
+        ("llama3.2:3b", "llama3.2:3b", "ollama/llama3.2:3b"),
+    ],
+)
+def test_a_name_without_a_tag_is_the_one_with_the_tag_latest(asked: str, listed: str, target: str) -> None:
+    local = provider("ollama", priority=9, models=[listed], open_models=True, local=True)
+    assert named(asked, local, OPENAI) == [[target]]
+
+
+def test_another_tag_is_another_model() -> None:
+    local = provider("ollama", priority=9, models=["llama3.2:latest"], local=True)
+    assert resolve(snapshot(local), "llama3.2:3b") is None

@@ -79,7 +79,7 @@ def test_a_provider_without_a_chat_has_no_completions_either() -> None:
     assert set(ways(provider(paths=PathsRow(chat="", embeddings="/embeddings"))).openai) == {"embeddings"}
 
 
-OPAQUE = PathsRow(images="/images", transcriptions="/audio", rerank="/v2/rerank")
+OPAQUE = PathsRow(images="/images", transcriptions="/audio", rerank="/v2/rerank", files="/files")
 
 
 @pytest.mark.parametrize("dialect", ["openai", "cohere"])
@@ -90,11 +90,13 @@ def test_what_only_goes_through_is_offered_to_openais_callers_alone(dialect: Pro
         "images": "/v1/images",
         "transcriptions": "/v1/audio",
         "rerank": "/v1/v2/rerank",
+        "files": "/v1/files",
     }
     assert {(way.dialect, way.translated) for way in opaque.values()} == {("openai", False)}
     assert found.others.keys().isdisjoint(OPAQUE_OPERATIONS)
     assert dict(opaque["images"].headers) == {"content-type": "application/json", "accept": "*/*", "x-team": "a"}
-    assert dict(opaque["transcriptions"].headers) == {"accept": "*/*", "x-team": "a"}
+    for operation in ("transcriptions", "files"):
+        assert dict(opaque[operation].headers) == {"accept": "*/*", "x-team": "a"}
     assert opaque["rerank"].credential == found.openai["chat"].credential
 
 
