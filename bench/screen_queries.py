@@ -1,8 +1,9 @@
 """How long the screens wait: every list and chart of kept usage, on 1,000,000 requests.
 
-Run: `python bench/screen_queries.py [--rows N] [--days N] [--runs N] [--postgres URL] [--keep] [directory]`. The store
-is filled as in `store_queries.py`, or with `--keep` found as an earlier run left it. Shown are the median and the 95th
-percentile of some runs, and the CPU time that this process spent on one; fails when a screen takes longer than it may.
+Run: `python bench/screen_queries.py [--rows N] [--days N] [--runs N] [--only TEXT] [--postgres URL] [--keep]
+[directory]`. The store is filled as in `store_queries.py`, or with `--keep` found as an earlier run left it. Shown are
+the median and the 95th percentile of some runs, and the CPU time that this process spent on one; fails when a screen
+takes longer than it may.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Literal
 
 import msgspec
 
+from keyrelay.core.error_groups import FailureFilter, grouped
 from keyrelay.core.stored_requests import RequestFilter, StoredRequest
 from keyrelay.core.usage_sums import totals_of
 from keyrelay.core.usage_views import (
@@ -31,6 +33,7 @@ from keyrelay.core.usage_views import (
     widened,
 )
 from keyrelay.storage.database import Database, open_database
+from keyrelay.storage.error_queries import ErrorQueries
 from keyrelay.storage.reading import PromptReader
 from keyrelay.storage.request_queries import RequestQueries
 from keyrelay.storage.usage_queries import UsageQueries
@@ -121,6 +124,27 @@ def lists(queries: RequestQueries, deep: str) -> Iterator[tuple[str, Screen]]:
     yield "one request", partial(queries.find, deep)
 
 
+def errors(queries: ErrorQueries, days: float) -> Iterator[tuple[str, Screen]]:
+    """What fails, over several ranges, of everybody and of clients with many and few requests."""
+
+    async def show(wanted: FailureFilter) -> None:
+        grouped((await queries.failures(wanted)).counts)
+
+    whole = FailureFilter(from_s=NOW_S - days * DAY_S, to_s=NOW_S)
+    for hours in (1, 24, 24 * 7):
+        yield f"errors, {hours} hours", partial(show, FailureFilter(from_s=NOW_S - hours * 3600, to_s=NOW_S))
+    yield "errors, all days", partial(show, whole)
+    for name, client in (
+        ("a", CLIENTS[0]),
+        ("a small", CLIENTS[-1]),
+        ("a rare", RARE_CLIENT),
+        ("an unknown", "nobody"),
+    ):
+        yield f"errors, all days, {name} client", partial(show, msgspec.structs.replace(whole, client=client))
+    for name, value in (("kind", "timeout"), ("provider", "groq"), ("key", "groq-1"), ("model", "nothing")):
+        yield f"errors, all days, one {name}", partial(show, msgspec.structs.replace(whole, **{name: value}))
+
+
 async def taken(name: str, screen: Screen, runs: int) -> Taken:
     """How long a screen takes, after one run that does not count."""
     await screen()
@@ -142,14 +166,16 @@ async def deep_in(queries: RequestQueries, days: float) -> str:
     return rows[0].request_id
 
 
-async def measure(database: Database, *, rows: int, days: float, runs: int, keep: bool) -> bool:
+async def measure(database: Database, *, rows: int, days: float, runs: int, keep: bool, only: str) -> bool:
     """Fill, measure, print; whether all goals are met."""
     if not keep:
         took_s = await fill(database, rows, days)
         print(f"{database.name}: {rows:,} rows over {days:g} days, written in {took_s:.0f} s", flush=True)
     reader = PromptReader(database)
     request_queries = RequestQueries(reader)
-    screens = [*charts(UsageQueries(reader), days), *lists(request_queries, await deep_in(request_queries, days))]
+    deep = await deep_in(request_queries, days)
+    screens = [*charts(UsageQueries(reader), days), *lists(request_queries, deep), *errors(ErrorQueries(reader), days)]
+    screens = [(name, screen) for name, screen in screens if only in name]
     fine = True
     for name, screen in screens:
         found = await taken(name, screen, runs)
@@ -172,6 +198,7 @@ async def main() -> int:
     parser.add_argument("--days", type=float, default=30)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--postgres", metavar="URL", default="")
+    parser.add_argument("--only", metavar="TEXT", default="", help="Screens whose names hold this.")
     parser.add_argument("--keep", action="store_true", help="The store in the directory has been filled already.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -180,7 +207,14 @@ async def main() -> int:
         if arguments.postgres:
             databases.append(open_database(arguments.postgres, place))
         fine = [
-            await measure(each, rows=arguments.rows, days=arguments.days, runs=arguments.runs, keep=arguments.keep)
+            await measure(
+                each,
+                rows=arguments.rows,
+                days=arguments.days,
+                runs=arguments.runs,
+                keep=arguments.keep,
+                only=arguments.only,
+            )
             for each in databases
         ]
     return 0 if all(fine) else 1

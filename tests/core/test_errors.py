@@ -1,6 +1,6 @@
 import pytest
 
-from keyrelay.core.errors import CallerError, ConfigurationError, HostBindingError, KeyrelayError
+from keyrelay.core.errors import CallerError, ConfigurationError, HostBindingError, KeyrelayError, StoreError
 
 
 @pytest.mark.parametrize("kind", [CallerError, ConfigurationError, HostBindingError])
@@ -35,3 +35,9 @@ def test_a_caller_error_carries_what_its_answer_needs() -> None:
     )
     assert (error.status, error.kind, error.code, error.param) == (429, "rate_limit_error", "all_limited", "model")
     assert (error.headers, error.detail) == ((("retry-after", "3"),), {"candidates": []})
+
+
+def test_a_store_error_passes_unless_it_says_otherwise() -> None:
+    error = StoreError("The database is away.")
+    assert (str(error), error.lasting) == ("The database is away.", False)
+    assert StoreError("There is no such database.", lasting=True).lasting

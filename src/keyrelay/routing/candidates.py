@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from keyrelay.core.configuration import Key, Provider
+from keyrelay.core.configuration import Key, Provider, Withheld
 from keyrelay.core.failures import (
     CALLER_KINDS,
     FAULT_KINDS,
@@ -38,6 +38,9 @@ class DropReason(StrEnum):
     RESTING = "resting"  # refused a short while ago
     EXHAUSTED = "exhausted"  # its daily, monthly or once-only quota is gone
     DEAD = "dead"  # only a person can bring it back
+    DISABLED = "disabled"  # by a person
+    EXPIRED = "expired"  # the operator has said until when it holds
+    OTHER_HOST = "other_host"  # it was entered for another address than its provider's
     CIRCUIT_OPEN = "circuit_open"  # its provider, or the key there, is failing
     UNPRICED = (
         "unpriced"  # a limit on money or on the provider's own units, and nobody knows what a request takes of it
@@ -46,6 +49,7 @@ class DropReason(StrEnum):
     NO_OPERATION = "no_operation"  # the provider has no such endpoint
     NO_CAPABILITY = "no_capability"  # the model cannot do what is asked
     INEXPRESSIBLE = "inexpressible"  # the provider's dialect has no words for what is asked
+    ELSEWHERE = "elsewhere"  # a file that the request names is with another key
     CONTEXT_TOO_SMALL = "context_too_small"
     FAILED = "failed"  # tried for this request, and failed
 
@@ -156,7 +160,11 @@ class Candidate:
         self.ways = ways or ways_of(provider, key)
         self.openai_ways = self.ways.openai
         self.own_path = limits_on_path(
-            provider.limits, provider_id=provider.id, account=key.account, key_label=key.label, model=model
+            (*provider.limits, *key.limits),
+            provider_id=provider.id,
+            account=key.account,
+            key_label=key.label,
+            model=model,
         )
         self.path = self.own_path
         self.path_as_of = -1
@@ -240,6 +248,10 @@ class Candidate:
         if failure.kind in FAULT_KINDS:
             self._fault(failure, now_s, random)
             return
+        if failure.kind is FailureKind.ADDRESS:  # nobody was asked
+            self.released()
+            self._rest(failure)
+            return
         for circuit in self.circuits:
             circuit.succeeded()  # it said no, so it is there
         for proof in self.proofs:
@@ -302,6 +314,16 @@ def gate(candidate: Candidate, now_s: float) -> Dropped | None:
     return None
 
 
+def withheld(key: Withheld) -> Dropped:
+    """The reason behind a key that takes no requests."""
+    if key.reason == "expired":
+        return Dropped(DropReason.EXPIRED, "its expiry has passed", math.inf)
+    if key.reason == "other_host":
+        return Dropped(DropReason.OTHER_HOST, key.detail, math.inf)
+    by = f" by {key.set_by}" if key.set_by else ""
+    return Dropped(DropReason.DISABLED, f"it was disabled{by}", math.inf)
+
+
 def _unpriced(candidate: Candidate) -> str:
     """Why a limit of the operator's cannot be kept, since nobody knows what a request takes of it; else nothing.
 
@@ -321,7 +343,7 @@ def _resting(until_s: float, failure: Failure) -> Dropped:
         reason = DropReason.DEAD
     elif failure.kind in {FailureKind.QUOTA, FailureKind.BILLING}:
         reason = DropReason.EXHAUSTED
-    elif failure.kind in FAULT_KINDS:
+    elif failure.kind in FAULT_KINDS or failure.kind is FailureKind.ADDRESS:  # nothing to wait for
         reason = DropReason.CIRCUIT_OPEN
     else:
         reason = DropReason.RESTING

@@ -216,6 +216,22 @@ class Health:
             proof.changed = None
         self.changes += 1
 
+    def wake(self, *, provider_id: str, account: str, label: str) -> None:
+        """End every rest that keeps this key back, its provider's as well: a person has said so. Others are told."""
+        own = {
+            f"{KEY_PREFIX}{provider_id}/{label}",
+            f"account:{provider_id}/{account}",
+            f"provider:{provider_id}",
+        }
+        starts = (f"pair:{provider_id}/{account}:", f"model:{provider_id}:")
+        for name, cell in self._cells.items():
+            if cell.failure is not None and (name in own or name.startswith(starts)):
+                cell.wake()
+        for name, circuit in self._circuits.items():
+            if name in own and not circuit.closed:
+                circuit.succeeded()
+        self.changes += 1
+
     @staticmethod
     def _make_room(places: dict[str, Cell] | dict[str, Proof]) -> None:
         if len(places) >= MAX_CELLS:

@@ -70,16 +70,29 @@ class Stage:
         part.policy = self.policy
         return part
 
+    def expected(self, now_s: float) -> tuple[Candidate, ...]:
+        """The order in which the next request would find them, those parked last; nothing changes.
+
+        Where it would be drawn at random, that of the weights.
+        """
+        again = bool(self.parked) and not 0.0 <= now_s - self._parked_s < PARKED_S
+        ready = self.candidates if again else self.ready
+        return (*self.policy.expected(ready, self.turn, now_s), *(() if again else self.parked))
+
     def __repr__(self) -> str:
         parked = f", {len(self.parked)} parked" if self.parked else ""
         return f"<Stage {type(self.policy).__name__} of {len(self.candidates)}{parked}>"
 
 
 class Policy(Protocol):
-    """One verb: put a stage's candidates in order."""
+    """Puts a stage's candidates in order, and says which order that would be."""
 
     def order(self, stage: Stage, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
         """Yield each candidate once."""
+        ...
+
+    def expected(self, ready: Sequence[Candidate], turn: int, now_s: float) -> Sequence[Candidate]:
+        """The order that the next request would find; nothing changes."""
         ...
 
 
@@ -90,6 +103,11 @@ class Priority:
         """Yield in the order of configuration."""
         del now_s, random
         return iter(stage.ready)
+
+    def expected(self, ready: Sequence[Candidate], turn: int, now_s: float) -> Sequence[Candidate]:
+        """As configured."""
+        del turn, now_s
+        return ready
 
 
 class RoundRobin:
@@ -106,6 +124,12 @@ class RoundRobin:
         if len(candidates) <= _FEW:
             return chain(candidates[start:], candidates[:start])
         return chain(candidates[start : start + 1], _around(candidates, start))
+
+    def expected(self, ready: Sequence[Candidate], turn: int, now_s: float) -> Sequence[Candidate]:
+        """From the turn on, once around."""
+        del now_s
+        start = turn if turn < len(ready) else 0
+        return [*ready[start:], *ready[:start]]
 
 
 def _around(candidates: Sequence[Candidate], start: int) -> Iterator[Candidate]:
@@ -124,6 +148,11 @@ class Weighted:
         clocks.sort(key=_first)
         return (candidate for _, candidate in clocks)
 
+    def expected(self, ready: Sequence[Candidate], turn: int, now_s: float) -> Sequence[Candidate]:
+        """The likeliest first."""
+        del turn, now_s
+        return sorted(ready, key=lambda candidate: -candidate.key.weight)
+
 
 class LeastUsed:
     """The one with the fewest recent uses; uses count half after each minute."""
@@ -131,7 +160,12 @@ class LeastUsed:
     def order(self, stage: Stage, now_s: float, random: Callable[[], float]) -> Iterator[Candidate]:
         """Yield from the least used to the most used."""
         del random
-        return iter(sorted(stage.ready, key=lambda candidate: recent_use(candidate, now_s)))
+        return iter(self.expected(stage.ready, stage.turn, now_s))
+
+    def expected(self, ready: Sequence[Candidate], turn: int, now_s: float) -> Sequence[Candidate]:
+        """From the least used to the most used."""
+        del turn
+        return sorted(ready, key=lambda candidate: recent_use(candidate, now_s))
 
 
 def _first(pair: tuple[float, Candidate]) -> float:

@@ -17,6 +17,7 @@ AUTO = "auto"
 _NEAR_MATCHES = 3
 _MAX_COMPARED = 5000
 _GEMINI_FORM = "models/"
+_LATEST = ":latest"
 
 
 class StageTargets(msgspec.Struct, frozen=True):
@@ -104,7 +105,10 @@ def _claims(provider: Provider, name: str) -> bool:
 
 
 def canonical_model(provider: Provider, name: str) -> str:
-    """The provider's own name of a model that may be given by an alias, or by Gemini's `models/` form."""
+    """The provider's own name of a model that may be given by an alias, or by Gemini's `models/` form.
+
+    At Ollama a name without a tag is the one with the tag `latest`, whoever writes it.
+    """
     if name in provider.models:
         return name
     bare = name.removeprefix(_GEMINI_FORM)
@@ -113,7 +117,8 @@ def canonical_model(provider: Provider, name: str) -> str:
     for row in provider.models.values():
         if name in row.aliases:
             return row.id
-    return bare
+    tagged = bare.removesuffix(_LATEST) if bare.endswith(_LATEST) else bare + _LATEST
+    return tagged if tagged in provider.models else bare
 
 
 def known_names(snapshot: Snapshot) -> list[str]:

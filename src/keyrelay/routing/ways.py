@@ -93,7 +93,8 @@ def _opaque(provider: Provider, key: Key) -> dict[Operation, Way]:
     for operation in OPAQUE_OPERATIONS:
         path = provider.path_of(operation)
         if path:
-            headers = accept if operation in FORM_OPERATIONS else {"content-type": _EVERY["content-type"], **accept}
+            in_json = operation != "files" and operation not in FORM_OPERATIONS
+            headers = {"content-type": _EVERY["content-type"], **accept} if in_json else accept
             ways[operation] = Way("openai", path, path, credential, tuple(headers.items()))
     return ways
 
