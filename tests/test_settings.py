@@ -10,6 +10,7 @@ from keyrelay.core.secrets import Secret
 from keyrelay.settings import (
     SETTINGS,
     CacheScope,
+    KeepTexts,
     Kind,
     LogFormat,
     LogLevel,
@@ -23,7 +24,7 @@ TYPES: dict[Kind, set[object]] = {
     Kind.NUMBER: {int},
     Kind.SECONDS: {float},
     Kind.SWITCH: {bool},
-    Kind.CHOICE: {PolicyName, LogLevel, LogFormat, CacheMode, CacheScope, TokenCounterName},
+    Kind.CHOICE: {PolicyName, LogLevel, LogFormat, CacheMode, CacheScope, KeepTexts, TokenCounterName},
     Kind.PATH: {Path},
     Kind.LIST: {tuple[str, ...]},
 }

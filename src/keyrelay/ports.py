@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from keyrelay.core.alerts import AlertMessage, AlertRecord, Channel, ChannelSecret, Outcome
 from keyrelay.core.configuration import Credential
 from keyrelay.core.origins import Origin
 from keyrelay.core.records import Attempt, RequestRecord, Reserved
@@ -20,7 +21,8 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     `target` is path and query. `headers` hold no secret. Deadlines are readings of the event loop's clock
     (`loop.time()`), so that time spent elsewhere counts. `first_byte_at` bounds the wait for the answer's head
     (of a whole answer: for its end), `total_at` everything. `max_body_bytes` bounds a whole answer. `parts` follow
-    `body` and are never copied; `content_type` is that of a body whose type differs from call to call.
+    `body` and are never copied; `content_type` is that of a body whose type differs from call to call. `streams`: a 200
+    is read piece by piece, whatever its type.
     """
 
     origin: Origin
@@ -34,12 +36,16 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 16 * 1024 * 1024
     parts: tuple[memoryview, ...] = ()
     content_type: str = ""
+    streams: bool = False
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that failed below HTTP. `reached` is False when the provider cannot have seen the request."""
+    """A call that failed below HTTP. `reached` is False when the provider cannot have seen the request.
 
-    kind: Literal["network", "timeout", "malformed"]
+    `address`: the origin is guarded and leads to an address that is not allowed; nothing was connected to.
+    """
+
+    kind: Literal["network", "timeout", "malformed", "address"]
     message: str
     reached: bool = True
 
@@ -47,7 +53,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 class UpstreamAnswer(Protocol):
     """An answer whose head has arrived.
 
-    A whole answer (anything but `text/event-stream`) carries its `body`; a stream is read with `read`.
+    A whole answer (anything but a stream by its type or by the call) carries its `body`; a stream is read with `read`.
     `close` may be called at any time and more than once: a connection whose answer is not finished is dropped.
     """
 
@@ -150,7 +156,8 @@ class Ledger(Protocol):
 class Journal(Protocol):
     """Keeps what must survive this process being killed. Both verbs return once the operating system has it.
 
-    Neither waits nor raises: when the disk takes no more, `full` says so before a row is lost.
+    Where records are gathered, it has them before anything that they are about is sent (`outbox`). Neither
+    waits nor raises: when the disk takes no more, `full` says so before a row is lost.
     """
 
     full: bool
@@ -182,6 +189,231 @@ class UsageStore(Protocol):
 
         Raise StoreError when the store cannot take them now.
         """
+        ...
+
+
+class StoredEntry(msgspec.Struct, frozen=True):
+    """An administered entry as it is kept: its document in JSON, and its secret as the vault has sealed it."""
+
+    kind: str
+    id: str
+    document: bytes
+    sealed: bytes = b""
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change, or one attempt to sign in, that is written down for good.
+
+    `id` is a UUIDv7 as in `core.ids`, `at_ms` epoch milliseconds. `before` and `after` are documents in JSON without
+    secrets, empty for what was not there or is not there any more. `address` is where the request came from.
+    """
+
+    id: str
+    at_ms: int
+    actor: str
+    action: str
+    kind: str = ""
+    entry: str = ""
+    before: bytes = b""
+    after: bytes = b""
+    address: str = ""
+
+
+class EntryChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to change, all of it or nothing, and what is written down about it."""
+
+    put: tuple[StoredEntry, ...] = ()
+    delete: tuple[tuple[str, str], ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+
+
+class EntryStore(Protocol):
+    """Where administered entries are kept, with the log of their changes. All of it raises StoreError."""
+
+    async def revision(self) -> int:
+        """The number of the last change; 0 before the first one."""
+        ...
+
+    async def read(self) -> tuple[int, tuple[StoredEntry, ...]]:
+        """The revision and all entries as of it."""
+        ...
+
+    async def commit(self, expected: int, changes: EntryChanges) -> int:
+        """Make the changes in one transaction and return the new revision.
+
+        Raise RevisionError, with nothing changed, when the revision is not the expected one any more.
+        """
+        ...
+
+    async def note(self, entries: Sequence[AuditEntry]) -> None:
+        """Write down what changes no entry."""
+        ...
+
+    async def audit(self, *, before: str = "", limit: int = 100) -> tuple[AuditEntry, ...]:
+        """What was written down, the newest first; `before` is the id of the last one of the page before."""
+        ...
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who has signed in. `digest` is the SHA-256 of what their cookie holds; times are epoch seconds."""
+
+    digest: bytes
+    user: str
+    created_s: float
+    seen_s: float
+    expires_s: float
+    address: str = ""
+
+
+class SessionStore(Protocol):
+    """Where those are kept who have signed in, and wrong guesses counted. All of it raises StoreError."""
+
+    async def add(self, session: Session) -> None:
+        """Keep a session, and forget those that have expired by when it was created."""
+        ...
+
+    async def find(self, digest: bytes) -> Session | None:
+        """The session of a cookie; None when there is none. Whether it still holds is for the caller to say."""
+        ...
+
+    async def seen(self, digest: bytes, now_s: float) -> None:
+        """Note that a session was used."""
+        ...
+
+    async def of_user(self, user: str) -> tuple[Session, ...]:
+        """All sessions of a person."""
+        ...
+
+    async def remove(self, *, digest: bytes = b"", user: str = "") -> int:
+        """Forget a session, or all of a person; how many those were."""
+        ...
+
+    async def guess(self, counts: Mapping[str, Callable[[int, float], float]], now_s: float) -> float:
+        """Count a guess under these names, before it is known whether it is right.
+
+        `counts` say of each how many guesses were wrong in a row, and when the last one was, from when on the next one
+        may come. Returns 0 when this one may be tried, else the moment from which on one may, and nothing is counted.
+        """
+        ...
+
+    async def forgive(self, names: Sequence[str]) -> None:
+        """Begin these counts anew: the guess was right."""
+        ...
+
+
+class StoredAlerts(msgspec.Struct, frozen=True):
+    """What is known of alerts as a store has it; `generation` counts its changes."""
+
+    generation: int
+    value: bytes
+
+
+class AlertStore(Protocol):
+    """Where alerts and the history of their messages are kept, one for all that share a store. Raises StoreError."""
+
+    async def read(self) -> StoredAlerts:
+        """What is known; generation 0 and nothing before there is anything."""
+        ...
+
+    async def commit(self, expected: int, value: bytes, records: Sequence[AlertRecord] = ()) -> bool:
+        """Keep what is known, and new messages with it, all or nothing.
+
+        False, and nothing is kept, when the generation is not the expected one any more.
+        """
+        ...
+
+    async def put(self, record: AlertRecord) -> None:
+        """Keep a message as it is now, new or not."""
+        ...
+
+    async def waiting(self, limit: int) -> tuple[AlertRecord, ...]:
+        """Messages that are still to be delivered somewhere, the oldest first."""
+        ...
+
+    async def history(self, *, before: str = "", limit: int = 100) -> tuple[AlertRecord, ...]:
+        """Messages, the newest first; `before` is the id of the last one of the page before."""
+        ...
+
+    async def purge(self, before_s: float, most: int) -> int:
+        """Delete messages that were sent before a moment (epoch seconds), and all but the newest so many; how many."""
+        ...
+
+
+class Notifier(Protocol):
+    """Delivers messages to channels."""
+
+    async def notify(self, channel: Channel, secret: ChannelSecret, message: AlertMessage) -> Outcome:
+        """Deliver one message, once. Never raises for what the other side or the network does."""
+        ...
+
+
+class Vault(Protocol):
+    """Seals what must not be read where it is kept; a value opens only at the place that it was sealed for."""
+
+    def seal(self, plaintext: bytes, *, table: str, row: str, column: str) -> bytes:
+        """The sealed value."""
+        ...
+
+    def open(self, sealed: bytes, *, table: str, row: str, column: str) -> bytes:
+        """What was sealed. Raise VaultError for anything else."""
+        ...
+
+
+class StoredRing(msgspec.Struct, frozen=True):
+    """The vault's key ring as a store has it: `generation` counts its changes, from 1."""
+
+    generation: int
+    value: bytes
+
+
+class RingStore(Protocol):
+    """Where the vault's key ring is: one for all that share a store. Both verbs raise StoreError."""
+
+    async def read_ring(self) -> StoredRing | None:
+        """The ring; None before there is one."""
+        ...
+
+    async def write_ring(self, value: bytes, *, replaces: int) -> bool:
+        """Keep a ring in place of the one with that generation, 0 for none; False if that is not the one there."""
+        ...
+
+
+class SealedTexts(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked and answered in one request, both sealed; None for what was not kept."""
+
+    request_id: str
+    request: bytes | None
+    answer: bytes | None
+
+
+class TextStore(Protocol):
+    """Where sealed texts of requests are kept. Both verbs raise StoreError."""
+
+    async def write_texts(self, rows: Sequence[SealedTexts]) -> None:
+        """Keep them, all or none; a row that is there already stays as it is."""
+        ...
+
+    async def read_texts(self, request_id: str) -> SealedTexts | None:
+        """Those of one request; None when there are none."""
+        ...
+
+
+class FileRegister(Protocol):
+    """What clients have uploaded, so that they can list it. Nothing waits, and nothing raises.
+
+    Objects are JSON, under the ids that the clients know.
+    """
+
+    def add(self, client: str, file_id: str, told: bytes) -> None:
+        """Put down a client's file, in place of what was said of it before."""
+        ...
+
+    def forget(self, client: str, file_id: str) -> None:
+        """Put down that a file is gone."""
+        ...
+
+    def of(self, client: str) -> list[bytes]:
+        """The objects of a client's files."""
         ...
 
 

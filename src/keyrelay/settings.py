@@ -19,6 +19,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 TokenCounterName = Literal["heuristic", "tiktoken"]
 CacheScope = Literal["client", "shared"]
+KeepTexts = Literal["off", "errors", "all"]
 
 
 class Kind(StrEnum):
@@ -45,6 +46,8 @@ class Setting(msgspec.Struct, frozen=True):
     choices: tuple[str, ...] = ()
     extra_names: tuple[str, ...] = ()
     secret: bool = False
+    own_file: bool = False
+    """Of a secret: the name with `_FILE` is a setting in its own right."""
 
     @property
     def environment_names(self) -> tuple[str, ...]:
@@ -54,7 +57,11 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def file_names(self) -> tuple[str, ...]:
         """Names under which the environment may say which file holds it; none but for a secret."""
-        return tuple(f"{name}_FILE" for name in self.environment_names if self.secret and name.isupper())
+        return tuple(f"{name}_FILE" for name in self.environment_names if self._in_file and name.isupper())
+
+    @property
+    def _in_file(self) -> bool:
+        return self.secret and not self.own_file
 
     @property
     def expected(self) -> str:
@@ -144,6 +151,20 @@ SETTINGS: tuple[Setting, ...] = (
     _number("circuit_failures", 5, (1, 1000), "Failures in a row that take a provider out of service."),
     _seconds("circuit_open_s", 30, (0.1, _DAY_S), "Time a failing provider is left alone at first."),
     _seconds("circuit_open_max_s", 300, (0.1, _DAY_S), "Time a failing provider is left alone at most."),
+    # Asking after keys and providers by calls that cost nothing.
+    _seconds(
+        "health_probe_every_s",
+        0,
+        (0, 30 * _DAY_S),
+        "How often a key without traffic is tested by its provider's free call; 0: never.",
+    ),
+    _seconds(
+        "health_recovery_probe_s",
+        5,
+        (0, 3600),
+        "How soon a provider that keeps failing is asked by its free call, ever less often; 0: never.",
+    ),
+    _number("health_probes_per_day", 288, (0, 86_400), "Such calls with one key in a day at most; 0: none."),
     # Waiting for quota.
     _seconds("max_wait_s", 30, (0, _DAY_S), "Longest wait for quota of a request that names no deadline; 0: none."),
     _number("max_waiting", 1000, (0, 1_000_000), "Requests that may wait for quota at a time."),
@@ -174,6 +195,24 @@ SETTINGS: tuple[Setting, ...] = (
         "Hosts that are reached without the proxy.",
         extra_names=("NO_PROXY", "no_proxy"),
     ),
+    Setting(
+        "allow_private_addresses",
+        Kind.SWITCH,
+        "false",
+        "Whether what is administered by API may lead to this machine and to private networks.",
+    ),
+    Setting(
+        "allowed_networks",
+        Kind.LIST,
+        "",
+        "Networks and addresses, none of them public, that what is administered by API may lead to all the same.",
+    ),
+    Setting(
+        "trusted_proxies",
+        Kind.LIST,
+        "",
+        "Networks and addresses of proxies in front, whose `x-forwarded-for` says where people come from.",
+    ),
     _number("max_concurrent_requests", 10_000, (1, 1_000_000), "Requests in progress at a time; more are refused."),
     # Answers.
     Setting("answer_headers", Kind.SWITCH, "true", "Whether answers carry the `x-keyrelay-…` headers."),
@@ -201,6 +240,39 @@ SETTINGS: tuple[Setting, ...] = (
         "false",
         "Whether an answer waits until its row is on the disk, and so survives a loss of power.",
     ),
+    # Prompts and answers, and the key that encrypts them.
+    _choice(
+        "keep_texts",
+        "off",
+        ("off", "errors", "all"),
+        "Prompts and answers that are kept, encrypted; `errors`: of requests that did not end well. Off: none, ever.",
+    ),
+    _number("keep_texts_days", 7, (1, 36_500), "Days after which those are deleted."),
+    _number("keep_texts_max_bytes", 65_536, (256, 4_194_304), "Bytes kept of a prompt, and as many of an answer."),
+    Setting(
+        "master_key",
+        Kind.TEXT,
+        "",
+        "Master key of what is encrypted: 32 random bytes in base64 or hex; instead of `master_key_file`.",
+        secret=True,
+        own_file=True,
+    ),
+    Setting(
+        "master_key_file",
+        Kind.TEXT,
+        "",
+        "File of the master key, absolute, its owner's alone; by default `master.key` in the data directory, and made.",
+    ),
+    # Alerts.
+    _seconds("alert_interval_s", 30, (0.1, 3600), "How often it is looked whether an alert fires, or is over."),
+    _number("keep_alerts_days", 90, (1, 36_500), "Days after which messages on alerts are deleted from the history."),
+    Setting(
+        "apprise_urls",
+        Kind.TEXT,
+        "",
+        "Where channels of the kind `apprise` lead, addresses as apprise takes them, with spaces between.",
+        secret=True,
+    ),
     # Several workers and hosts.
     _number("workers", 1, (1, 256), "Processes that serve on one port; more than one needs `redis_url`."),
     Setting(
@@ -227,8 +299,13 @@ SETTINGS: tuple[Setting, ...] = (
     _seconds("cache_ttl_s", 3600, (1, 30 * _DAY_S), "Time for which an answer is kept, unless the request says less."),
     _number("cache_max_bytes", 67_108_864, (0, 64 * _GIB), "Bytes that kept answers may have together."),
     _number("cache_max_answer_bytes", 1_048_576, (0, _GIB), "Bytes of the largest answer that is kept."),
-    _seconds("state_ttl_s", 86_400, (0, 30 * _DAY_S), "Time for which conversations are remembered."),
-    _number("state_max_bytes", 67_108_864, (0, 64 * _GIB), "Bytes that remembered conversations may have together."),
+    _seconds("state_ttl_s", 86_400, (0, 30 * _DAY_S), "Time for which conversations are remembered; 0: not at all."),
+    _number(
+        "state_max_bytes",
+        67_108_864,
+        (0, 64 * _GIB),
+        "Bytes that remembered conversations may have in a process, and in Redis.",
+    ),
     # Views of what is going on.
     _number("kept_requests", 10_000, (1, 1_000_000), "Requests, the newest ones, that can be explained afterwards."),
     Setting(
@@ -276,6 +353,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     circuit_failures: int
     circuit_open_s: float
     circuit_open_max_s: float
+    health_probe_every_s: float
+    health_recovery_probe_s: float
+    health_probes_per_day: int
     max_wait_s: float
     max_waiting: int
     max_waiting_bytes: int
@@ -286,6 +366,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections_per_provider: int
     upstream_proxy: Secret
     no_proxy: tuple[str, ...]
+    allow_private_addresses: bool
+    allowed_networks: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
     max_concurrent_requests: int
     answer_headers: bool
     database_url: Secret
@@ -294,6 +377,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_hours_days: int
     journal_max_bytes: int
     journal_fsync: bool
+    keep_texts: KeepTexts
+    keep_texts_days: int
+    keep_texts_max_bytes: int
+    master_key: Secret
+    master_key_file: str
+    alert_interval_s: float
+    keep_alerts_days: int
+    apprise_urls: Secret
     workers: int
     redis_url: Secret
     redis_prefix: str

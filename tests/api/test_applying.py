@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from keyrelay.configuration import load_configuration
+from keyrelay.core.administered import NOTHING
 from tests.api.served import CLIENTS, MODEL, OPERATOR_SECRET, OTHER_SECRET, look
 from tests.e2e.harness import CLIENT_SECRET, Embedded, chat, embedded, environment, simulated, until
 
@@ -17,7 +18,7 @@ async def test_settings_keys_and_secrets_are_those_of_the_new_one(tmp_path: Path
 
         def apply(gateway: Embedded, environ: dict[str, str]) -> None:
             environ = {"HOME": str(tmp_path), **environ}
-            gateway.application.apply(load_configuration(environ, directory=tmp_path, overrides={}))
+            gateway.application.watch.take(NOTHING, load_configuration(environ, directory=tmp_path, overrides={}))
 
         async with embedded(one, tmp_path) as gateway:
             assert (await gateway.ask(chat(MODEL))).headers["x-keyrelay-key"] == "work"
@@ -55,6 +56,6 @@ async def test_a_stream_under_way_ends_as_it_began(tmp_path: Path) -> None:
         async with embedded(environ, tmp_path) as gateway:
             streaming = asyncio.ensure_future(gateway.ask(chat(MODEL, stream=True)))
             await until(lambda: simulator.judge.total == 1, "it has been sent")
-            gateway.application.apply(configuration)
+            gateway.application.watch.take(NOTHING, configuration)
             assert (await streaming).is_good()
             assert (await gateway.ask(chat(MODEL))).status == 404

@@ -9,13 +9,15 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from keyrelay.api.keeping_metrics import KeepingCollector, SharingCollector
+from keyrelay.api.keeping_metrics import KeepingCollector, SharingCollector, TextsCollector
 from keyrelay.api.worker_metrics import GAUGES
 from keyrelay.core.limits import Limit, Unit, parse_window
 from keyrelay.quota.values import Amounts, LimitKey
 from keyrelay.storage.redis.shared_ledger import SharedLedger
 from tests.engine.rig import FakeClock
 from tests.engine.test_recorder import Rig, down, refusing
+from tests.engine.test_text_keeper import Rig as TextRig
+from tests.engine.test_text_keeper import texts
 from tests.servers.redis_server import RedisServer
 
 CALM = {
@@ -128,3 +130,16 @@ def test_gauges_of_all_workers_are_joined_as_they_mean() -> None:
     assert joined["journal_full"] == joined["store_degraded_seconds"] == joined["redis_apart"] == 1
     assert joined["redis_workers"] == 1
     assert joined["redis_connected"] == 0
+
+
+async def test_texts_are_counted_where_they_are_kept() -> None:
+    rig = TextRig(max_waiting_bytes=600)
+    collector = TextsCollector(rig.keeper)
+    for number in range(3):
+        rig.keeper.keep(texts(number))
+    waiting = {"waiting_bytes": 552.0, "written_total": 0.0, "dropped_total": 1.0}
+    assert values(collector) == {f"keyrelay_texts_{name}": value for name, value in waiting.items()}
+    await rig.keeper.flush()
+    written = {"waiting_bytes": 0.0, "written_total": 2.0, "dropped_total": 1.0}
+    assert values(collector) == {f"keyrelay_texts_{name}": value for name, value in written.items()}
+    assert repr(collector) == "<TextsCollector of <TextKeeper 0 waiting, 2 written, 1 dropped>>"

@@ -104,7 +104,7 @@ class TestForgetting:
         async with served(tmp_path) as gateway:
             refused = await look(gateway, f"{PATH}/learned", method="DELETE")
             allowed = await look(gateway, f"{PATH}/learned", OPERATOR_SECRET, "DELETE")
-        assert (refused.status, refused.error["code"]) == (403, "operator_only")
+        assert (refused.status, refused.error["code"]) == (403, "not_permitted")
         assert (allowed.status, allowed.json) == (200, {"forgotten": 0})
 
     async def test_any_client_may_when_there_is_none(self, tmp_path: Path) -> None:

@@ -76,12 +76,6 @@ def test_wrong_usage_is_code_2_with_a_hint_on_stderr(arguments: tuple[str, ...],
 
 
 class TestUp:
-    @pytest.mark.parametrize("arguments", [("--no-demo",), ("up", "--no-demo")])
-    def test_without_a_provider_it_says_how_to_add_a_key(self, arguments: tuple[str, ...], keyrelay: Keyrelay) -> None:
-        ended = keyrelay(*arguments)
-        assert (ended.code, ended.out) == (2, "")
-        assert "echo 'GROQ_API_KEY=<your key>' >> .env" in ended.err
-
     def test_problems_are_lines_without_a_traceback(self, keyrelay: Keyrelay) -> None:
         secret = "gsk_0123456789abcdef"
         ended = keyrelay("--port", "x", GROQ_API_KEYS=f"a={secret},a={secret}2", KEYRELAY_PROT="1")

@@ -150,7 +150,7 @@ class TestWhenItDoesNotAnswer:
         ended = explain(keyrelay, gateway)
         assert ended.err.splitlines() == [
             f"keyrelay: {gateway.url} answered 401: <html>who are you?</html>",
-            "Give a secret by --secret-file, KEYRELAY_OPERATOR_SECRET or KEYRELAY_API_KEY.",
+            "Give a secret or a token by --secret-file, KEYRELAY_OPERATOR_SECRET or KEYRELAY_API_KEY.",
         ]
 
     @pytest.mark.parametrize("url", ["ftp://x", "127.0.0.1:8787", "http://me:pw@x", "http://x?key=1"])

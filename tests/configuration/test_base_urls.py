@@ -1,11 +1,16 @@
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keyrelay.configuration.base_urls import is_private, read_place, with_scheme
+from keyrelay.configuration.environment import Environment, environment_layer
 from keyrelay.configuration.findings import Findings
+from keyrelay.configuration.providers import prefix_of
+from keyrelay.configuration.stored import layer_of
+from keyrelay.core.administered import Administered, ProviderEntry
 from keyrelay.core.origins import parse_base_url
 from keyrelay.core.providers import PathsRow, ProviderRow
 from tests.configuration.helpers import ROWS, MakeEnvironment, provider_row
@@ -92,6 +97,34 @@ def test_what_is_no_base_url_is_refused_unseen(url: str, environment: MakeEnviro
     (problem,) = map(str, findings.problems)
     assert problem.startswith("environment GROQ_BASE_URL: is not a base URL. It starts with http:// or https://")
     assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    ("row_id", "entry", "variables", "guarded"),
+    [
+        ("groq", ProviderEntry(id="groq", priority=1), {}, False),
+        ("groq", ProviderEntry(id="groq", base_url="https://far.example/v1"), {}, True),
+        (
+            "groq",
+            ProviderEntry(id="groq", base_url="https://far.example/v1"),
+            {"GROQ_BASE_URL": "http://box/v1"},
+            False,
+        ),
+        ("gemini", ProviderEntry(id="google_gemini", base_url="http://127.0.0.1:1"), {}, True),
+        ("ollama", ProviderEntry(id="ollama", enabled=True), {}, False),
+        ("ollama", ProviderEntry(id="ollama", base_url="0.0.0.0"), {}, True),
+        ("ollama", ProviderEntry(id="ollama", base_url="far.example"), {"OLLAMA_HOST": "box"}, False),
+    ],
+)
+def test_an_address_is_guarded_when_the_store_names_it(
+    row_id: str, entry: ProviderEntry, variables: dict[str, str], findings: Findings, tmp_path: Path, *, guarded: bool
+) -> None:
+    layers = (environment_layer(variables), layer_of(Administered().put(entry), prefix_of))
+    environment = Environment(layers, directory=tmp_path, findings=findings)
+    place = read_place(BY_ID[row_id], row_id.upper(), environment=environment, findings=findings)
+    assert place is not None
+    assert place.origin.guarded is guarded
+    assert place.source.startswith("store ") is guarded
 
 
 def test_a_missing_variable_leaves_the_provider_out(environment: MakeEnvironment, findings: Findings) -> None:

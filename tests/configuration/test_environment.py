@@ -135,3 +135,13 @@ class TestNumbered:
         assert numbered([f"K_{number}" for number in numbers], "K") == tuple(
             f"K_{number}" for number in sorted(numbers)
         )
+
+
+def test_what_other_layers_hold_is_known_by_name_and_place(tmp_path: Path) -> None:
+    layers = (
+        Layer("environment", {"A": "1", "B": " "}),
+        Layer(".env", {"A": "2", "B": "3", "C": "4"}),
+        Layer("store", {"A": "5", "D": "6"}),
+    )
+    environment = Environment(layers, directory=tmp_path, findings=Findings())
+    assert environment.outside("store") == {"A": "environment", "B": ".env", "C": ".env"}

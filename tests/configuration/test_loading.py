@@ -187,3 +187,9 @@ def test_the_usual_names_of_secrets_may_name_files_too(tmp_path: Path, variable:
     environ = {f"{variable}_FILE": "secret", "HOME": str(tmp_path)}
     settings = load_configuration(environ, directory=tmp_path, overrides={}).settings
     assert getattr(settings, setting).reveal() == "postgresql://keyrelay:sk-test@127.0.0.1/kr"
+
+
+def test_the_file_of_the_master_key_is_named_and_not_read(load: Load, tmp_path: Path) -> None:
+    file = tmp_path / "master.key"
+    settings = load(KEYRELAY_MASTER_KEY_FILE=str(file)).settings
+    assert (settings.master_key_file, settings.master_key.reveal()) == (str(file), "")

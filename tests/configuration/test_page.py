@@ -20,7 +20,7 @@ def test_every_setting_has_its_row_with_all_its_names(setting: Setting) -> None:
     (row,) = [line for line in page.settings_table().splitlines() if line.startswith(f"| `{setting.name}` |")]
     assert setting.help in row
     assert all(f"`{name}`" in row for name in setting.environment_names)
-    assert (f"`KEYRELAY_{setting.name.upper()}_FILE`" in row) == setting.secret
+    assert (f"`KEYRELAY_{setting.name.upper()}_FILE`" in row) == (setting.secret and not setting.own_file)
 
 
 def test_every_suffix_that_is_read_is_documented() -> None:

@@ -50,6 +50,7 @@ def read(name: str, text: str, *, home: Path | None = HOME) -> tuple[Any, list[s
         ("upstream_proxy", "proxy:3128", Secret("http://proxy:3128")),
         ("upstream_proxy", "none", Secret("")),
         ("no_proxy", "localhost,10.0.0.0/8", ("localhost", "10.0.0.0/8")),
+        ("allowed_networks", "10.0.0.0/8, fd12::1", ("10.0.0.0/8", "fd12::1")),
         ("operator_secret", "7d865e959b2466918c9863afca942d0f", Secret("7d865e959b2466918c9863afca942d0f")),
         ("api_key", "", Secret("")),
         ("url", "https://keyrelay.example/behind/", "https://keyrelay.example/behind"),
@@ -174,3 +175,19 @@ def test_what_kubernetes_injects_is_not_the_operators_word() -> None:
 def test_known_names() -> None:
     assert {"KEYRELAY_PORT", "KEYRELAY_CONFIG", "KEYRELAY_UPSTREAM_PROXY_FILE"} <= known_names()
     assert "PORT" not in known_names()
+
+
+def test_nothing_is_shown_of_a_master_key() -> None:
+    key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    value, problems = read("master_key", key)
+    assert (value.reveal(), problems) == (key, [])
+    choice = Choice(BY_NAME["master_key"], key, "environment X", "environment X")
+    assert effective_value(choice, value).value == "…"
+
+
+@pytest.mark.parametrize("text", ["master.key", "~/master.key", "/etc/\x00key", "/etc/\nkey"])
+def test_the_file_of_the_master_key_has_an_absolute_path(text: str) -> None:
+    assert read("master_key_file", "/etc/keyrelay/master.key") == ("/etc/keyrelay/master.key", [])
+    value, problems = read("master_key_file", text)
+    assert value == ""
+    assert "is not an absolute path" in problems[0]

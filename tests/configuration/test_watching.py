@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from keyrelay.configuration import Configuration
+from keyrelay.configuration import Configuration, load_configuration
 from keyrelay.configuration import watching as module
 from keyrelay.configuration.first_run import add_client, remove_client
 from keyrelay.configuration.watching import AFTER_RESTART, Changes, Watch, changes_between
+from keyrelay.core.administered import NOTHING, KeyEntry
+from keyrelay.core.secrets import Secret
 from keyrelay.settings import SETTINGS
 from tests.configuration.helpers import Load
 from tests.e2e.harness import until
@@ -21,7 +23,8 @@ AT_ONCE = {
     "answer_timeout_s", "content_gap_timeout_s", "total_timeout_s", "body_timeout_s", "max_body_bytes",
     "max_answer_bytes", "max_event_bytes", "retry_attempts", "retry_budget_percent", "retry_budget_floor", "max_wait_s",
     "max_waiting", "max_waiting_bytes", "reset_jitter_s", "waiting_comment_s", "max_concurrent_requests",
-    "answer_headers", "kept_requests", "operator_secret", "max_upload_bytes", "max_spool_bytes",
+    "answer_headers", "kept_requests", "operator_secret", "max_upload_bytes", "max_spool_bytes", "apprise_urls",
+    "trusted_proxies", "health_probe_every_s", "health_recovery_probe_s", "health_probes_per_day",
 }
 # fmt: on
 KEY = "GROQ_API_KEYS=a=gsk_0123456789abcdef\n"
@@ -35,7 +38,12 @@ class Followed:
         self.taken: list[Changes] = []
         self.refused: list[str] = []
         self._read = read
-        self.watch = Watch(read(), self._load, take=lambda _, changes: self.taken.append(changes), refuse=self.refuse)
+        self.watch = Watch(
+            read(),
+            lambda _: self._load(),
+            take=lambda _, changes: self.taken.append(changes),
+            refuse=self.refuse,
+        )
 
     def refuse(self, text: str) -> None:
         self.refused.append(text)
@@ -153,6 +161,18 @@ def test_nothing_is_said_of_a_secret_but_its_name(load: Load) -> None:
     new = load(GROQ_API_KEYS="a=gsk_9876543210abcdef", KEYRELAY_OPERATOR_SECRET="e4da3b7fbbce2345d7772b0674ca2d0f")
     assert changes_between(old, new) == Changes(("providers.groq.keys.a", "settings.operator_secret"), ())
     assert not changes_between(old, old)
+
+
+def test_another_secret_of_a_key_that_does_not_serve_is_a_change_too(tmp_path: Path) -> None:
+    """What takes secrets out of logs has to know it: the key can be tested."""
+
+    def with_key(secret: str) -> Configuration:
+        state = NOTHING.put(KeyEntry(provider="groq", label="work", enabled=False), Secret(secret))
+        environ = {"HOME": str(tmp_path)}
+        return load_configuration(environ, directory=tmp_path, overrides={}, administered=state)
+
+    old, new = with_key("gsk_0123456789abcdef"), with_key("gsk_9876543210abcdef")
+    assert changes_between(old, new) == Changes(("providers.groq.keys.work",), ())
 
 
 def test_a_long_list_of_changes_is_cut_short() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.core.redaction import MASK, Redactor
+from keyrelay.core.redaction import MASK, MOST_FORMER, Redactor
 
 SECRET = 'p@ss/"wörd+1'
 
@@ -79,6 +79,7 @@ def test_what_looks_like_a_key_is_taken_out_although_nobody_knows_it(text: str, 
         "2 * 3 ** 4",
         "https://docs.example/keys?keyboard=1",
         "Bearer of news",
+        "No such File object: file-kr_wGJ4QPRqRAgI5VC1XfCQ4G9wZW5haQBmaXJzdA",
     ],
 )
 def test_ordinary_text_is_left_as_it_is(text: str) -> None:
@@ -97,4 +98,14 @@ def test_secrets_may_change_and_those_before_are_still_taken_out() -> None:
     redactor.know(["second-secret"])
     assert redactor.redact("first-secret second-secret third-secret") == f"{MASK} {MASK} third-secret"
     redactor.know(["third-secret"])
-    assert redactor.redact("first-secret second-secret third-secret") == f"first-secret {MASK} {MASK}"
+    redactor.know(["third-secret"])
+    assert redactor.redact("first-secret second-secret third-secret") == f"{MASK} {MASK} {MASK}"
+
+
+def test_of_those_before_only_the_last_are_still_taken_out() -> None:
+    redactor = Redactor(["in-use-all-the-time"])
+    for number in range(MOST_FORMER + 2):
+        redactor.know(["in-use-all-the-time", f"secret-{number:04}"])
+    assert redactor.redact("in-use-all-the-time") == MASK
+    assert redactor.redact("secret-0000") == "secret-0000"
+    assert redactor.redact(f"secret-0001 secret-{MOST_FORMER + 1:04}") == f"{MASK} {MASK}"

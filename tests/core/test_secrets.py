@@ -1,8 +1,9 @@
 import hashlib
+import hmac
 
 import pytest
 
-from keyrelay.core.secrets import Secret
+from keyrelay.core.secrets import HiddenSecret, Secret, keyed_digest
 
 TEXT = "gsk_0123456789abcdef"
 
@@ -39,3 +40,19 @@ def test_equal_texts_are_equal_secrets_and_no_text_is_one() -> None:
 def test_an_empty_secret_is_none() -> None:
     assert not Secret("")
     assert Secret("a")
+
+
+def test_of_a_hidden_secret_nothing_is_shown() -> None:
+    hidden = HiddenSecret(TEXT)
+    assert hidden.reveal() == TEXT
+    assert repr(hidden) == str(hidden) == "Secret(…)"
+    assert hidden == Secret(TEXT)
+
+
+def test_a_keyed_digest_depends_on_secret_and_pepper() -> None:
+    digests = [hashlib.sha256(secret).digest() for secret in (b"one", b"two")]
+    peppers = [Secret("pepper-1"), Secret("pepper-2")]
+    found = {keyed_digest(pepper, digest) for pepper in peppers for digest in digests}
+    assert len(found) == 4
+    assert {len(each) for each in found} == {32}
+    assert keyed_digest(peppers[0], digests[0]) == hmac.new(b"pepper-1", digests[0], "sha256").digest()

@@ -71,18 +71,21 @@ def test_an_sqlite_file_is_saved_and_restored(tmp_path: Path) -> None:
     here = f"data={data}\n"
     (tmp_path / "backup").mkdir()
     asyncio.run(_fill(open_database("", data), 300))
-    (data / "clients.json").write_text("{}")
+    for name in ("clients.json", "files.key"):
+        (data / name).write_text("{}")
     open_meanwhile = open_database("", data)
     asyncio.run(open_meanwhile.write(list(store_rows.lines(50, from_s=FROM_S + 900, to_s=FROM_S + 950))))
     assert (data / "keyrelay.db-wal").stat().st_size > 0
     assert drill(saving.replace(DATA_LINE, here), tmp_path) == "ok\n"
     asyncio.run(open_meanwhile.write(list(store_rows.lines(70, from_s=FROM_S + 990, to_s=FROM_S + 999))))
     asyncio.run(open_meanwhile.close())
-    (data / "clients.json").unlink()
+    for name in ("clients.json", "files.key"):
+        (data / name).unlink()
     shown = drill(here + restoring, tmp_path, KEYRELAY_DATA_DIR=str(data))
     assert "current" in shown
     assert asyncio.run(_standing(open_database("", data))).counted == 350
     assert (data / "clients.json").exists()
+    assert (data / "files.key").exists()
 
 
 def test_a_postgres_database_is_saved_and_restored(

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from keyrelay.api import metrics
 from keyrelay.api.app import Application
+from keyrelay.api.routes_page import renewed
 from keyrelay.bootstrap import compose
 from keyrelay.configuration import load_configuration
 from keyrelay.simulator import control
@@ -58,12 +59,18 @@ def test_every_route_of_the_data_plane_has_its_row(application: Application) -> 
 
 def test_every_route_of_the_control_plane_has_its_row(application: Application) -> None:
     page = text_of("docs/operations.md")
-    control_plane = application._control
+    control_plane = application.control
     assert isinstance(control_plane, FastAPI)
     paths = sorted({path for route in control_plane.routes if isinstance(path := getattr(route, "path", None), str)})
-    kept = [path for path in paths if path != "/docs/oauth2-redirect"]
+    kept = [path for path in paths if path != "/docs/oauth2-redirect" and not path.startswith("/api/v1/")]
     assert "/livez" in kept
     assert not [path for path in kept if not re.search(rf"`(?:[A-Z]+ )?{re.escape(path)}`", page)]
+
+
+def test_the_routes_of_the_api_are_up_to_date(application: Application) -> None:
+    page = text_of("docs/api.md")
+    assert renewed(page, application.control) == page, "run scripts/api-docs"
+    assert "| `GET /api/v1/audit` | operator |" in page
 
 
 # Error codes.
@@ -74,9 +81,12 @@ GIVES_A_CODE = re.compile(
 )
 
 
+_WITH_CODES = ("api", "api/administration", "administration", "engine", "wire")
+
+
 def codes() -> set[str]:
     """Every literal that becomes an error's code."""
-    places = [path for package in ("api", "engine", "wire") for path in sorted((PACKAGE / package).glob("*.py"))]
+    places = [path for package in _WITH_CODES for path in sorted((PACKAGE / package).glob("*.py"))]
     sources = "".join(path.read_text(encoding="utf-8") for path in places)
     return {code for found in GIVES_A_CODE.finditer(sources) for code in WORD.findall(found[0])}
 
@@ -86,8 +96,8 @@ def test_the_codes_are_found() -> None:
 
 
 def test_every_error_code_is_listed() -> None:
-    listed = set(first_cells(text_of("docs/data-plane.md")))
-    assert not codes() - listed, "docs/data-plane.md lists no such codes"
+    listed = set(first_cells(text_of("docs/data-plane.md"))) | set(first_cells(text_of("docs/api.md")))
+    assert not codes() - listed, "docs/data-plane.md and docs/api.md list no such codes"
 
 
 # Metrics.
@@ -100,7 +110,8 @@ def text_of_module(name: str) -> str:
 def test_every_metric_and_label_is_listed(application: Application) -> None:
     table = between("docs/operations.md", "metrics")
     sources = "".join(
-        text_of_module(name) for name in ("metrics", "quota_watch", "cache", "keeping_metrics", "exposition")
+        text_of_module(name)
+        for name in ("metrics", "quota_watch", "cache", "keeping_metrics", "exposition", "alert_metrics")
     )
     names = set(re.findall(r'"(keyrelay_[a-z_]+)"', sources))
     assert {name.removesuffix("_total") for name in first_cells(table)} == names

@@ -14,7 +14,6 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,10 +24,10 @@ from keyrelay.api.app import Application
 from keyrelay.api.observer import Watchers
 from keyrelay.api.server import GatewayProtocol
 from keyrelay.bootstrap import compose
-from keyrelay.configuration import load_configuration
-from keyrelay.core.providers import ProviderRow
+from keyrelay.configuration import Configuration, load_configuration
+from keyrelay.core.administered import NOTHING, Administered
 from keyrelay.simulator import Call, Scenario, Simulator
-from keyrelay.upstream.catalogue import load_catalogue
+from tests.shipped import shipped_rows
 
 CLIENT_SECRET = "b1946ac92492d2347c6235b4d2611184"
 CLIENT = "tests"
@@ -37,11 +36,6 @@ _PATIENCE_S = 30.0
 
 COUNTED = frozenset({"chat", "completions", "embeddings"})
 _GREETING = re.compile(r"^keyrelay \S+ at (http://\S+:(\d+)/v1)", re.MULTILINE)
-
-
-@cache
-def rows() -> dict[str, ProviderRow]:
-    return dict(load_catalogue())
 
 
 async def until(condition: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
@@ -58,7 +52,7 @@ async def until(condition: Callable[[], object], what: str, timeout_s: float = 1
 
 @contextlib.asynccontextmanager
 async def simulated(scenario: Scenario | None = None) -> AsyncIterator[Simulator]:
-    simulator = Simulator(scenario or Scenario(), rows())
+    simulator = Simulator(scenario or Scenario(), shipped_rows())
     await simulator.start()
     try:
         yield simulator
@@ -173,12 +167,17 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def embedded(environ: Mapping[str, str], directory: Path, **beyond: Any) -> AsyncIterator[Embedded]:
     """Serve with this environment; `beyond` sets settings to values that an environment may not have."""
-    configuration = load_configuration({"HOME": str(directory), **environ}, directory=directory, overrides={})
-    settings = msgspec.structs.replace(configuration.settings, **beyond)
-    configuration = msgspec.structs.replace(configuration, settings=settings)
+
+    def load(administered: Administered = NOTHING) -> Configuration:
+        environment = {"HOME": str(directory), **environ}
+        loaded = load_configuration(
+            environment, directory=directory, overrides={}, catalogue=shipped_rows(), administered=administered
+        )
+        return msgspec.structs.replace(loaded, settings=msgspec.structs.replace(loaded.settings, **beyond))
+
     log = io.StringIO()
     with contextlib.redirect_stderr(log):
-        application = compose(configuration)
+        application = compose(load(), load=load)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     config = uvicorn.Config(
         application,
@@ -368,15 +367,16 @@ class Caller:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body or method in {"POST", "PUT", "PATCH"}:
             lines.append(f"content-length: {len(body)}")
-        return await self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body, head_only=method == "HEAD")
+        data = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        return await self.raw(data, head_only=method == "HEAD", endless=path.startswith("/api/v1/events"))
 
-    async def raw(self, data: bytes, *, head_only: bool = False) -> Reply:
-        """Send bytes as they are and read one answer."""
+    async def raw(self, data: bytes, *, head_only: bool = False, endless: bool = False) -> Reply:
+        """Send bytes as they are and read one answer; of one that may have no end its head, unless it is refused."""
         reader, writer = await self.streams()
         started_at = time.monotonic()
         writer.write(data)
         async with asyncio.timeout(_PATIENCE_S):
-            reply = await read_reply(reader, started_at, head_only=head_only)
+            reply = await read_reply(reader, started_at, head_only=head_only, endless=endless)
         if not reply.whole or reply.headers.get("connection") == "close":
             await self.close()
         return reply
@@ -390,12 +390,16 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     return int(first.split(" ", 2)[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
 
-async def read_reply(reader: asyncio.StreamReader, started_at: float, *, head_only: bool = False) -> Reply:
+async def read_reply(
+    reader: asyncio.StreamReader, started_at: float, *, head_only: bool = False, endless: bool = False
+) -> Reply:
     status, headers = await read_head(reader)
     pieces: list[bytes] = []
     whole = True
     try:
-        if head_only or status in {204, 304}:
+        if endless and headers.get("content-type", "").startswith("text/event-stream"):
+            whole = False
+        elif head_only or status in {204, 304}:
             pass
         elif "content-length" in headers:
             pieces.append(await reader.readexactly(int(headers["content-length"])))

@@ -18,7 +18,7 @@ from keyrelay.core.limits import Limit, ScopePart, Unit, parse_window
 from keyrelay.core.providers import LimitRow
 from keyrelay.simulator import ProviderPlan, Scenario, Simulator
 from keyrelay.simulator.limits import Scope
-from tests.e2e.harness import Caller, calls_of, chat_bytes, environment, process, simulated
+from tests.e2e.harness import Caller, calls_of, chat_bytes, environment, process, simulated, until
 
 pytestmark = pytest.mark.alone
 
@@ -50,14 +50,16 @@ def told(providers: Mapping[str, str], simulator: Simulator, **more: str) -> dic
     return environ
 
 
-async def press(port: int, provider: str, *, at_once: int, until_at: float) -> Counter[int]:
+async def press(
+    port: int, provider: str, *, at_once: int, until_at: float, enough: asyncio.Event | None = None
+) -> Counter[int]:
     """Ask one provider again and again over so many connections; how often each status came back."""
     statuses: Counter[int] = Counter()
     body = chat_bytes(model=f"{provider}/{MODEL}")
 
     async def work() -> None:
         async with Caller(port) as caller:
-            while (left_s := until_at - time.monotonic()) > 0:
+            while (left_s := until_at - time.monotonic()) > 0 and not (enough and enough.is_set()):
                 deadline_ms = max(1, math.ceil(left_s * 1000))
                 reply = await caller.post(
                     "/v1/chat/completions", body, headers={"x-keyrelay-deadline-ms": str(deadline_ms)}
@@ -80,7 +82,7 @@ async def test_ten_times_the_demand_gets_all_of_each_window_and_no_more(tmp_path
     limits = {name: f"{amount} requests per {WINDOW_S}s for account+model" for name, amount in PER_WINDOW.items()}
     async with simulated(scenario) as simulator, process(told(limits, simulator), tmp_path) as gateway:
         # Until just before the window in which nothing more may come.
-        until_at = time.monotonic() + WINDOWS * WINDOW_S - 0.05
+        until_at = time.monotonic() + WINDOWS * WINDOW_S - 0.3
         await asyncio.gather(
             *(
                 press(gateway.port, name, at_once=min(10 * amount, 60), until_at=until_at)
@@ -104,8 +106,12 @@ async def test_requests_tokens_and_days_together(tmp_path: Path) -> None:
     )
     scenario = Scenario(providers={"deepseek": plan(*rows)})
     async with simulated(scenario) as simulator, process(told({"deepseek": text}, simulator), tmp_path) as gateway:
-        until_at = time.monotonic() + 16.0
-        await press(gateway.port, "deepseek", at_once=40, until_at=until_at)
+        enough, until_at = asyncio.Event(), time.monotonic() + 16.0
+        pressing = asyncio.create_task(press(gateway.port, "deepseek", at_once=40, until_at=until_at, enough=enough))
+        await until(lambda: sum(call.status == 200 for call in calls_of(simulator)) >= 60, "the day's quota", 16.0)
+        await asyncio.sleep(2 * WINDOW_S)  # in which the other limits would let more through
+        enough.set()
+        await pressing
         accepted = [call for call in calls_of(simulator) if call.status == 200]
         assert simulator.judge.violations() == []
         assert len(accepted) == 60, "the day's quota to the last request"

@@ -110,6 +110,7 @@ async def test_metrics_count_what_was_sent(tmp_path: Path) -> None:
         "keyrelay_quota_thresholds",
         "keyrelay_quota_remaining_ratio",
         "keyrelay_build_info",
+        "keyrelay_alerts_firing",
     }
     statuses: Counter[str] = Counter()
     for sample in families["keyrelay_requests"].samples:
@@ -302,9 +303,13 @@ class TestStarting:
         assert "Traceback" not in said
 
     async def test_no_provider_and_no_demo(self, tmp_path: Path) -> None:
-        async with process({"KEYRELAY_PORT": "0"}, tmp_path, ready=False) as gateway:
-            assert await gateway.ended() == 2
-            assert "GROQ_API_KEY" in gateway.log()
+        """It waits to be administered, and says how."""
+        async with process({"KEYRELAY_PORT": "0"}, tmp_path) as gateway, Caller(gateway.port) as caller:
+            assert "(0 providers, 0 keys)" in gateway.log()
+            for way in ("keyrelay keys add groq", "keyrelay providers add my_llm", "echo 'GROQ_API_KEY="):
+                assert way in gateway.log()
+            assert (await caller.get("/readyz")).status == 503
+            assert await gateway.stop() == 0
 
     async def test_any_asgi_server_serves_the_application(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -35,6 +35,7 @@ ENTITLED = {
     "asyncpg": ("storage",),
     "redis": ("storage",),
     "hiredis": ("storage",),
+    "cryptography": ("vault",),
     "typer": ("cli",),
     "rich": ("cli",),
 }

@@ -11,7 +11,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "keyrelay"
 
-PURE_PACKAGES = ("core", "quota", "wire", "routing")
+PURE_PACKAGES = ("core", "quota", "wire", "routing", "alerting")
 """They decide: values in, values out."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -11,7 +11,7 @@ import pytest
 from rig.wakefulness import cpus_awake
 from tests.house.sources import PACKAGE, ROOT
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.bench
 
 SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 RELAY = [sys.executable, str(Path(__file__).with_name("relay.py"))]

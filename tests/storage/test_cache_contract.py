@@ -10,6 +10,7 @@ import pytest
 from keyrelay.storage.memory_cache import MemoryCache
 from keyrelay.storage.redis.client import Breaker, open_client
 from keyrelay.storage.redis_cache import RedisCache
+from keyrelay.vault.client_seal import ClientSeal
 from tests.servers.redis_server import RedisServer, redis_flavours
 
 NOW_S = 1_800_000_000.0
@@ -34,7 +35,7 @@ async def settled(cache: Kept) -> None:
 async def in_redis(url: str, prefix: str) -> AsyncIterator[RedisCache]:
     client = open_client(url, timeout_s=2.0)
     breaker = Breaker(client, timeout_s=2.0, random=lambda: 0.5, report=lambda _: None)
-    cache = RedisCache(client, breaker, prefix=prefix, most_bytes=1 << 20)
+    cache = RedisCache(client, breaker, prefix=prefix, most_bytes=1 << 20, seal_of=ClientSeal)
     yield cache
     await cache.aclose()
     await breaker.aclose()

@@ -4,10 +4,13 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import redis
 
 from keyrelay.core.errors import StoreError
 from keyrelay.storage.redis.client import Breaker, open_client
 from keyrelay.storage.redis_cache import ENTRY_BYTES, MAX_WRITES, RedisCache
+from keyrelay.vault.client_seal import ClientSeal
+from keyrelay.vault.sealing import MAX_PLAINTEXT_BYTES
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.guarded import wait_until
 from tests.servers.redis_server import RedisServer
@@ -24,7 +27,7 @@ LATE_S = 0.05
 async def opened(url: str, prefix: str = "keyrelay", *, most_bytes: int = 1 << 20) -> AsyncIterator[RedisCache]:
     client = open_client(url, timeout_s=DEADLINE_S)
     breaker = Breaker(client, timeout_s=DEADLINE_S, random=lambda: 0.5, report=lambda _: None)
-    cache = RedisCache(client, breaker, prefix=prefix, most_bytes=most_bytes)
+    cache = RedisCache(client, breaker, prefix=prefix, most_bytes=most_bytes, seal_of=ClientSeal)
     yield cache
     await cache.aclose()
     await breaker.aclose()
@@ -168,3 +171,22 @@ async def test_a_cancelled_read_leaves_nothing_for_the_next(redis_server: RedisS
             await asyncio.gather(*tasks, return_exceptions=True)
     assert not wrong
     assert right > readers * rounds / 10
+
+
+async def test_redis_sees_neither_what_is_kept_nor_for_which_key(redis_server: RedisServer, redis_prefix: str) -> None:
+    async with opened(redis_server.url, redis_prefix) as cache:
+        assert cache.put(KEY, APP, b"the weather is fine", now_s=NOW_S, ttl_s=60)
+        await cache.written()
+        (name,) = redis_server.command("keys", f"{redis_prefix}:cache:*")
+        with redis.Redis(port=redis_server.port) as client:
+            value = client.get(name)
+            assert b"weather" not in value
+            assert KEY.hex() not in name
+            assert await cache.get(KEY, APP, NOW_S) == b"the weather is fine"
+            client.set(name, b"the weather is fine")
+            assert await cache.get(KEY, APP, NOW_S) == b"", "it is damaged"
+
+
+async def test_what_is_too_large_to_be_sealed_is_not_kept(redis_server: RedisServer, redis_prefix: str) -> None:
+    async with opened(redis_server.url, redis_prefix, most_bytes=1 << 30) as cache:
+        assert not cache.put(KEY, APP, bytes(MAX_PLAINTEXT_BYTES + 1), now_s=NOW_S, ttl_s=60)

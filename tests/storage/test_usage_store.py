@@ -14,7 +14,7 @@ from keyrelay.core.errors import StoreError
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.histograms import LATENCY_MS, percentile
 from keyrelay.core.ids import request_id
-from keyrelay.core.records import Attempt, RequestRecord
+from keyrelay.core.records import OF_CLIENTS, Attempt, RequestRecord
 from keyrelay.core.usage import Usage
 from keyrelay.storage.batches import MAX_COUNT, MAX_MESSAGE, MAX_TEXT, LineError
 from keyrelay.storage.database import Database
@@ -352,6 +352,32 @@ async def test_an_attempt_that_used_nothing_is_not_told(store: SqlUsageStore) ->
     await store.write([line(RequestRecord(id=request_id(int(NOW_S * 1000), 1), attempts=[attempt]))])
     assert await store.used_since(0) == []
     assert await store.used_ever() == []
+
+
+async def test_what_clients_are_charged_with_is_told_apart_from_what_keys_used(store: SqlUsageStore) -> None:
+    def charged(number: int, client: str, *amounts: int) -> bytes:
+        moment_ms = int((NOW_S - 100) * 1000) + number
+        attempt = Attempt("groq", "work", "small", ms=5.0, sent_s=NOW_S - 100, requests=1, input_tokens=9)
+        return line(
+            RequestRecord(
+                id=request_id(moment_ms, number),
+                client=client,
+                ms=2_000.0,
+                charged=amounts or None,  # type: ignore[arg-type]
+                attempts=[attempt],
+            )
+        )
+
+    await store.write([charged(1, "app", 1, 3, 2, 50), charged(2, "app", 1, 30, 20, 500), charged(3, "free")])
+    await store.write([charged(1, "app", 1, 3, 2, 50), charged(4, "other", 0, 0, 0, 0), charged(5, "app", 1, 1, 1, 1)])
+    told = [each for each in await store.used_since(NOW_S - 600) if each.provider == OF_CLIENTS]
+    assert [
+        (each.key, each.model, each.requests, each.input_tokens, each.output_tokens, each.usd_micros) for each in told
+    ] == [("app", "", 3, 34, 23, 551)]
+    assert told[0].at_s == pytest.approx(NOW_S - 98, abs=0.1)
+    ever = {each.key: each.usd_micros for each in await store.used_ever() if each.provider == OF_CLIENTS}
+    assert ever == {"app": 551}
+    assert sum(each.requests for each in await store.used_since(NOW_S - 600) if each.provider == "groq") == 5
 
 
 async def test_keys_are_remembered_with_when_they_were_seen(database: Database) -> None:

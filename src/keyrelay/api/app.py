@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from keyrelay.administration.service import Administration
 from keyrelay.api.dataplane import DataPlane, Handler
 from keyrelay.api.health import Health
 from keyrelay.api.request_log import RequestLog
-from keyrelay.configuration.values import Configuration
+from keyrelay.configuration.watching import Watch
+from keyrelay.core.secrets import Secret
+from keyrelay.outbox import Outbox
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -27,37 +30,54 @@ class Place(msgspec.Struct, frozen=True):
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     """What happens around the serving of requests.
 
-    `start` before the first one, `stop` after the last one, `apply` when the configuration changes meanwhile; `sample`
-    gives this process's metrics for its supervisor.
+    `start` before the first one, which gives the set-up code if there is one to be shown; `stop` after the last one;
+    `sample` gives this process's metrics for its supervisor.
     """
 
-    start: Hook
+    start: Callable[[], Awaitable[Secret]]
     stop: Hook
-    apply: Callable[[Configuration], None]
     sample: Callable[[], bytes]
 
 
 class Application:
     """The ASGI application that uvicorn, or any other server, runs.
 
-    `exact` are the data plane's handlers by method and path as sent, for a server that looks them up itself.
+    `exact` are the data plane's handlers by method and path as sent, for a server that looks them up itself; `outbox`
+    is where it may put answers in one piece. `watch` holds the configuration in force; who runs it has the application
+    follow the files. `administration` changes it.
+    `set_up_code` is there after the start when the first administrator is still to be made: show it to a person once.
     """
 
-    def __init__(self, data: DataPlane, control: ASGIApp, health: Health, *, log: RequestLog, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        data: DataPlane,
+        control: ASGIApp,
+        health: Health,
+        *,
+        watch: Watch,
+        administration: Administration,
+        log: RequestLog,
+        hooks: Hooks,
+        outbox: Outbox | None = None,
+    ) -> None:
         self.data = data
+        self.outbox = outbox or Outbox()
+        self.watch = watch
+        self.administration = administration
+        self.set_up_code = Secret("")
         self.health = health
         self.log = log
         self.exact = {
             (method.encode("ascii"), path.encode("ascii")): Place(method, path, handler)
             for (method, path), handler in data.routes.items()
         }
-        self._control = control
+        self.control = control
         self._hooks = hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
         if scope["type"] == "http":
-            handler = self.data.handler(scope["method"], scope["path"]) or self._control
+            handler = self.data.handler(scope["method"], scope["path"]) or self.control
             await handler(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
@@ -71,11 +91,7 @@ class Application:
         To be called once, in the event loop that will serve, before the first request. Raise ConfigurationError for
         what a person has to mend first.
         """
-        await self._hooks.start()
-
-    def apply(self, configuration: Configuration) -> None:
-        """Go on with another configuration; requests under way end as they began."""
-        self._hooks.apply(configuration)
+        self.set_up_code = await self._hooks.start()
 
     def sample(self) -> bytes:
         """What this process has counted, as its supervisor takes it."""

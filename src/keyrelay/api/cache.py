@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from keyrelay.api.views import JSON, SECURITY, Access, answer, described, schemas_of
+from keyrelay.api.access import Access
+from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.views import JSON, SECURITY, answer, described, schemas_of
 from keyrelay.core.errors import CallerError, StoreError
 from keyrelay.engine.cache import AnswerCache
 from keyrelay.engine.cache_counts import Saved
@@ -61,6 +63,7 @@ class CacheRoutes:
 
     def install(self, app: FastAPI) -> None:
         """Add the routes."""
+        who_asks = Depends(self._access.requires(Permission.CLIENT))
 
         @app.get(
             "/api/v1/cache",
@@ -70,9 +73,9 @@ class CacheRoutes:
             response_class=Response,
             responses=described(CacheReport, _EXAMPLE),
             openapi_extra=SECURITY,
+            dependencies=[Depends(self._access.requires(Permission.CLIENT))],
         )
-        async def report(request: Request) -> Response:
-            self._access.viewer(request)
+        async def report() -> Response:
             return answer(report_of(self._answers))
 
         @app.delete(
@@ -86,12 +89,12 @@ class CacheRoutes:
             openapi_extra=SECURITY,
         )
         async def purge(
-            request: Request,
             client: Annotated[
                 str, Query(max_length=_LONGEST_NAME, description="Whose answers; `*` stands for all clients'.")
             ] = "",
+            who: Principal = who_asks,
         ) -> Response:
-            whose = self._whose(request, client)
+            whose = self._whose(who, client)
             try:
                 return answer(Purged(await self._answers.purge(whose)))
             except StoreError as error:
@@ -100,14 +103,13 @@ class CacheRoutes:
                     503, f"{error}.", kind="service_unavailable_error", code="cache_unavailable", headers=headers
                 ) from error
 
-    def _whose(self, request: Request, client: str) -> str | None:
-        """The client whose answers are to be forgotten, None for all. Raise CallerError (401, 403)."""
-        viewer = self._access.viewer(request)
-        whose = client or (None if viewer.operator else viewer.client)
+    def _whose(self, who: Principal, client: str) -> str | None:
+        """The client whose answers are to be forgotten, None for all. Raise CallerError (403)."""
+        whose = client or (None if who.operator else who.client)
         if self._shared or client == EVERYBODY:
             whose = None
-        if whose is None or whose != viewer.client:
-            self._access.operator(request)
+        if whose is None or whose != who.client:
+            who.need(Permission.TRUSTED)
         return whose
 
     def schemas(self) -> dict[str, Any]:

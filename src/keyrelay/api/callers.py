@@ -1,12 +1,14 @@
 """What the data plane reads from a request's head, and who the caller is."""
 
 import hashlib
+from collections.abc import Callable, Iterable
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from keyrelay.core.configuration import Client
+from keyrelay.core.configuration import Client, ClientRules, Snapshot
 from keyrelay.core.errors import CallerError
+from keyrelay.core.secrets import keyed_digest
 from keyrelay.quota.fairness import Priority
 from keyrelay.wire.cache_wishes import AS_CONFIGURED, CacheWishes, read_cache_wishes
 
@@ -87,11 +89,11 @@ class RequestHead:
             return AS_CONFIGURED
         return read_cache_wishes(own.decode("latin-1"), standard.decode("latin-1"))
 
-    def priority(self) -> Priority:
+    def priority(self, usual: Priority = Priority.INTERACTIVE) -> Priority:
         """The class in which the caller waits for quota; raise CallerError (400) for a name that is none."""
         priority_name = self._fields.get(b"x-keyrelay-priority")
         if not priority_name:
-            return Priority.INTERACTIVE
+            return usual
         try:
             return Priority(priority_name.decode("latin-1").strip().lower())
         except ValueError:
@@ -119,27 +121,80 @@ def _secret_in_query(scope: Scope) -> bytes:
     return keys[0] if keys else b""
 
 
-def authenticate(head: RequestHead, clients: dict[bytes, Client]) -> Client:
-    """The client whose secret it is. Raise CallerError (401).
+class Callers:
+    """Says whose secret a request comes with, by the configuration in force.
 
-    Secrets are compared by looking up their SHA-256 digest, so the time taken says nothing about how much of a
-    guess was right.
+    Secrets are compared by looking up their SHA-256 digest, so the time taken says nothing about how much of a guess
+    was right. Where a keyed digest of that is kept, it is made once for each secret that turns out to be known, and
+    remembered until the configuration changes.
     """
-    secret = head.secret
-    if not secret:
-        message = (
-            "No client secret was sent. Send 'Authorization: Bearer <secret>' with a secret from CLIENT_API_KEYS_MAP, "
-            "or the one that Keyrelay showed at its first start."
+
+    __slots__ = ("_epoch_s", "_keyed", "_known", "_pepper")
+
+    def __init__(self, snapshot: Snapshot, epoch_s: Callable[[], float]) -> None:
+        self._epoch_s = epoch_s
+        self.configure(snapshot)
+
+    def configure(self, snapshot: Snapshot) -> None:
+        """Go on with the clients of another configuration."""
+        clients = snapshot.clients.items()
+        self._known = {digest: client for digest, client in clients if not client.keyed}
+        self._keyed = {digest: client for digest, client in clients if client.keyed}
+        self._pepper = snapshot.pepper
+
+    def find(self, head: RequestHead) -> Client:
+        """The client whose secret it is. Raise CallerError (401)."""
+        secret = head.secret
+        if not secret:
+            message = (
+                "No client secret was sent. Send 'Authorization: Bearer <secret>' with a secret of a client, or the "
+                "one that Keyrelay showed at its first start."
+            )
+            raise _unauthorized(message, "missing_api_key")
+        client = self._known.get(hashlib.sha256(secret).digest()) if len(secret) <= _LONGEST_SECRET else None
+        if client is None:
+            client = self._find_keyed(secret)
+        if client.rules is not None:
+            self._check(client.label, client.rules)
+        return client
+
+    def _find_keyed(self, secret: bytes) -> Client:
+        client, digest = None, b""
+        if self._keyed and self._pepper is not None and len(secret) <= _LONGEST_SECRET:
+            digest = hashlib.sha256(secret).digest()
+            client = self._keyed.get(keyed_digest(self._pepper, digest))
+        if client is None:
+            message = (
+                "The client secret is not known here. Keyrelay takes its own client secrets, not provider keys: "
+                "see CLIENT_API_KEYS_MAP, or make one with 'keyrelay clients new'."
+            )
+            raise _unauthorized(message, "invalid_api_key")
+        self._known[digest] = client
+        return client
+
+    def _check(self, label: str, rules: ClientRules) -> None:
+        """Refuse a client that may not call any more. Raise CallerError (401)."""
+        if rules.state:
+            how = "has been revoked" if rules.state == "revoked" else "is switched off"
+            raise _unauthorized(f"The client '{label}' {how}. Ask whoever runs this Keyrelay.", f"client_{rules.state}")
+        if rules.expires_s and self._epoch_s() >= rules.expires_s:
+            if rules.replaced:
+                raise _unauthorized(f"This secret of the client '{label}' was replaced by another.", "secret_replaced")
+            raise _unauthorized(f"The client '{label}' has expired. Ask whoever runs this Keyrelay.", "client_expired")
+
+    def __repr__(self) -> str:
+        return f"<Callers {len(self._known)} secrets, {len(self._keyed)} keyed>"
+
+
+def check_model(client: Client, name: str, providers: Iterable[str]) -> None:
+    """Refuse a model or route that the client may not ask for. Raise CallerError (403)."""
+    models = client.rules.models if client.rules is not None else None
+    if models is not None and not models.allow(name, providers):
+        message = f"The client '{client.label}' may not ask for '{name}'; GET /v1/models lists what it may."
+        headers = (("x-should-retry", "false"),)
+        raise CallerError(
+            403, message, kind="permission_error", code="model_not_allowed", param="model", headers=headers
         )
-        raise _unauthorized(message, "missing_api_key")
-    client = clients.get(hashlib.sha256(secret).digest()) if len(secret) <= _LONGEST_SECRET else None
-    if client is None:
-        message = (
-            "The client secret is not known here. Keyrelay takes its own client secrets, not provider keys: "
-            "see CLIENT_API_KEYS_MAP, or make one with 'keyrelay clients new'."
-        )
-        raise _unauthorized(message, "invalid_api_key")
-    return client
 
 
 def _unauthorized(message: str, code: str) -> CallerError:

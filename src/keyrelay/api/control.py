@@ -3,11 +3,13 @@
 It may be slow; the data plane is not in it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
@@ -16,13 +18,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from keyrelay import __version__
+from keyrelay.api.answering import without_secrets
 from keyrelay.api.dataplane import unknown_path
 from keyrelay.api.exposition import Exposition
 from keyrelay.api.health import Health
 from keyrelay.api.openapi import components
 from keyrelay.api.openapi_paths import data_plane_paths
+from keyrelay.api.policies import ANYBODY
 from keyrelay.api.views import View
-from keyrelay.core.errors import CallerError
+from keyrelay.core.errors import CallerError, VaultError
 from keyrelay.wire.errors import encode_error
 from keyrelay.wire.ollama.models import GREETING
 
@@ -37,9 +41,22 @@ _ASSETS = {
     "favicon.png": "image/png",
 }
 _ASSET_PATH = "/docs/assets/"
+_OWN_PAGE = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 
 
-def create_control_plane(health: Health, exposition: Exposition, views: tuple[View, ...] = ()) -> FastAPI:
+Redact = Callable[[str], str]
+"""Takes secrets out of a text."""
+
+
+def create_control_plane(
+    health: Health, exposition: Exposition, views: tuple[View, ...] = (), *, redact: Redact = str
+) -> FastAPI:
     """The control plane as an ASGI application, with these metrics and the routes of each view."""
     app = FastAPI(
         title="Keyrelay",
@@ -48,9 +65,10 @@ def create_control_plane(health: Health, exposition: Exposition, views: tuple[Vi
         docs_url=None,
         redoc_url=None,
     )
-    app.add_exception_handler(StarletteHTTPException, _http_error)
-    app.add_exception_handler(CallerError, _caller_error)
-    app.add_exception_handler(RequestValidationError, _wrong_parameter)
+    app.add_exception_handler(StarletteHTTPException, partial(_http_error, redact))
+    app.add_exception_handler(CallerError, partial(_caller_error, redact))
+    app.add_exception_handler(VaultError, partial(_vault_error, redact))
+    app.add_exception_handler(RequestValidationError, partial(_wrong_parameter, redact))
     _add_health(app, health)
     _add_metrics(app, exposition)
     for view in views:
@@ -61,7 +79,9 @@ def create_control_plane(health: Health, exposition: Exposition, views: tuple[Vi
 
 
 def _add_health(app: FastAPI, health: Health) -> None:
-    @app.get("/livez", tags=["health"], summary="The process is up.")
+    anybody = [Depends(ANYBODY)]
+
+    @app.get("/livez", tags=["health"], summary="The process is up.", dependencies=anybody)
     async def livez() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -74,12 +94,14 @@ def _add_health(app: FastAPI, health: Health) -> None:
             body["checks"] = [msgspec.to_builtins(check) for check in checks]
         return JSONResponse(body, status_code=200 if ready else 503)
 
-    app.get("/readyz", tags=["health"], summary="Requests can be served.")(readyz)
-    app.get("/healthz", tags=["health"], summary="The same as /readyz.")(readyz)
+    app.get("/readyz", tags=["health"], summary="Requests can be served.", dependencies=anybody)(readyz)
+    app.get("/healthz", tags=["health"], summary="The same as /readyz.", dependencies=anybody)(readyz)
 
 
 def _add_metrics(app: FastAPI, exposition: Exposition) -> None:
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics.", response_class=Response)
+    anybody = [Depends(ANYBODY)]
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics.", response_class=Response, dependencies=anybody)
     async def metrics() -> Response:
         return Response(await exposition.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
@@ -88,13 +110,15 @@ def _add_docs(app: FastAPI) -> None:
     title = "Keyrelay"
     icon = _ASSET_PATH + "favicon.png"
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    anybody = [Depends(ANYBODY)]
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False, dependencies=anybody)
     async def root(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("/docs")
         return Response(GREETING, media_type="text/plain")  # Ollama's clients look for these words
 
-    @app.get("/docs", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False, dependencies=anybody)
     async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
             openapi_url="/openapi.json",
@@ -105,7 +129,7 @@ def _add_docs(app: FastAPI) -> None:
             swagger_ui_parameters={"validatorUrl": None},  # else it would ask a service elsewhere
         )
 
-    @app.get("/redoc", include_in_schema=False)
+    @app.get("/redoc", include_in_schema=False, dependencies=anybody)
     async def redoc() -> HTMLResponse:
         return get_redoc_html(
             openapi_url="/openapi.json",
@@ -115,7 +139,12 @@ def _add_docs(app: FastAPI) -> None:
             with_google_fonts=False,
         )
 
-    @app.get(_ASSET_PATH + "{name}", include_in_schema=False)
+    @app.get("/setup", include_in_schema=False, dependencies=anybody)
+    async def setup() -> HTMLResponse:
+        page = files("keyrelay.api").joinpath("static_docs", "setup.html").read_text("utf-8")
+        return HTMLResponse(page, headers=_OWN_PAGE)
+
+    @app.get(_ASSET_PATH + "{name}", include_in_schema=False, dependencies=anybody)
     async def asset(name: str) -> Response:
         if name not in _ASSETS:
             raise HTTPException(_NOT_FOUND)
@@ -133,14 +162,15 @@ def _document(app: FastAPI, views: tuple[View, ...]) -> dict[str, Any]:
         for view in views:
             schemas.update(view.schemas())
         for operation in (operation for path in document["paths"].values() for operation in path.values()):
-            operation["responses"].pop(_FASTAPIS_OWN, None)
+            if _FASTAPIS_SCHEMAS[0] in str(operation["responses"].get(_FASTAPIS_OWN)):
+                del operation["responses"][_FASTAPIS_OWN]
         for name in _FASTAPIS_SCHEMAS:
             schemas.pop(name, None)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _http_error(redact: Redact, request: Request, error: Exception) -> Response:
     """Everything that FastAPI would answer in its own shape goes out in OpenAI's."""
     status = error.status_code if isinstance(error, HTTPException | StarletteHTTPException) else 500
     headers = dict(getattr(error, "headers", None) or {})
@@ -149,27 +179,39 @@ async def _http_error(request: Request, error: Exception) -> Response:
     else:
         detail = getattr(error, "detail", "")
         caller_error = CallerError(status, f"{detail}.", code=str(detail).lower().replace(" ", "_"))
-    return _answer(caller_error, headers)
+    return _answer(caller_error, headers, redact)
 
 
-async def _caller_error(request: Request, error: Exception) -> Response:
+async def _caller_error(redact: Redact, request: Request, error: Exception) -> Response:
     """What a view raised, as the data plane would answer it."""
     del request
     if not isinstance(error, CallerError):
         raise TypeError("only CallerError is answered here") from error
-    return _answer(error, dict(error.headers))
+    return _answer(error, dict(error.headers), redact)
 
 
-async def _wrong_parameter(request: Request, error: Exception) -> Response:
+async def _vault_error(redact: Redact, request: Request, error: Exception) -> Response:
+    """The vault does not open, which a person has to mend: its words say how."""
+    del request
+    message = f"Secrets can neither be kept nor read just now: {error}."
+    return _answer(
+        CallerError(503, message, kind="service_unavailable_error", code="vault_unavailable"),
+        {"retry-after": "60"},
+        redact,
+    )
+
+
+async def _wrong_parameter(redact: Redact, request: Request, error: Exception) -> Response:
     """The first parameter that is wrong, in OpenAI's shape."""
     problems = error.errors() if isinstance(error, RequestValidationError) else []
     first: dict[str, Any] = dict(problems[0]) if problems else {}
     name = str(first.get("loc", ("",))[-1])
     message = f"{name}: {first.get('msg', 'is wrong')}."
     del request
-    return _answer(CallerError(400, message, param=name, code="invalid_parameter"), {})
+    return _answer(CallerError(400, message, param=name, code="invalid_parameter"), {}, redact)
 
 
-def _answer(error: CallerError, headers: dict[str, str]) -> Response:
+def _answer(error: CallerError, headers: dict[str, str], redact: Redact) -> Response:
+    error = without_secrets(error, redact)
     headers |= {"content-type": "application/json", "cache-control": "no-store"}
     return Response(encode_error(error), status_code=error.status, headers=headers)

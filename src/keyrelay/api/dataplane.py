@@ -12,13 +12,16 @@ from functools import partial
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import direct_answer, send_error, send_whole
-from keyrelay.api.callers import RequestHead, authenticate, check_encoding, too_large
+from keyrelay.api.answering import direct_answer, send_error, send_whole, without_secrets
+from keyrelay.api.callers import Callers, RequestHead, check_encoding, check_model, too_large
 from keyrelay.api.doors import DOORS, Door, codec_at, gemini_door
+from keyrelay.api.files import FILE_PATHS, file_door, own_files
 from keyrelay.api.kept_responses import kept_response
 from keyrelay.api.lookups import Lookup, Lookups
+from keyrelay.api.text_copies import Copies, TextCopying
 from keyrelay.api.uploads import Uploads, UploadSettings
 from keyrelay.api.visits import Ended, Visit, Visits
+from keyrelay.core.configuration import Client
 from keyrelay.core.errors import CallerError
 from keyrelay.core.ids import request_id
 from keyrelay.core.records import WRITTEN_DOWN, RequestRecord
@@ -27,6 +30,7 @@ from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.heads import ESTIMATED, WHOLE_HEAD, whole_head
 from keyrelay.engine.jobs import Wishes
 from keyrelay.ports import Clock
+from keyrelay.quota.fairness import Priority
 from keyrelay.wire.dialects import CallerCodec
 from keyrelay.wire.generate import GenerateStream, encode_answer_generate
 from keyrelay.wire.registry import DIALECTS
@@ -34,6 +38,7 @@ from keyrelay.wire.registry import DIALECTS
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _RESPONSES = ("/v1/responses/", "/responses/")
+_FILES = tuple(f"{path}/" for path in FILE_PATHS)
 
 
 class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +54,22 @@ class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataPlane:
-    """Serves the callers' endpoints. `handler` finds the one for a request, or None when it is not ours."""
+    """Serves the callers' endpoints. `handler` finds the one for a request, or None when it is not ours.
 
-    def __init__(self, gateway: Gateway, clock: Clock, settings: DataPlaneSettings) -> None:
+    `texts` take down what is asked and answered; None where nothing of that is kept.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        callers: Callers,
+        clock: Clock,
+        *,
+        settings: DataPlaneSettings,
+        texts: TextCopying | None = None,
+    ) -> None:
+        self._callers = callers
+        self._texts = texts
         self._gateway = gateway
         self._clock = clock
         self._settings = settings
@@ -60,6 +78,9 @@ class DataPlane:
         self.routes: dict[tuple[str, str], Handler] = {}
         for path, door in DOORS.items():
             self.routes["POST", path] = partial(self._call, door=door)
+        for path in FILE_PATHS:
+            self.routes["POST", path] = self._file
+            self.routes["GET", path] = self.routes["HEAD", path] = self._own_files
         self._lookups = Lookups(gateway, clock)
         for path, answer in self._lookups.paths.items():
             self.routes["GET", path] = self.routes["HEAD", path] = partial(self._look_up, answer=answer)
@@ -94,6 +115,8 @@ class DataPlane:
             return partial(self._gemini, model=model, verb=verb)
         if path.startswith(_RESPONSES):
             return self._kept_response
+        if path.startswith(_FILES):
+            return self._file
         answer = self._lookups.one(path)
         if answer is not None:
             if method in {"GET", "HEAD"}:
@@ -103,17 +126,19 @@ class DataPlane:
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, *, door: Door) -> None:
         record = self._record()
-        visit = self.visits.enter(scope, receive, send, record.started_at)
+        copies = None if self._texts is None else self._texts.begin(scope["headers"])
+        visit = self.visits.enter(scope, receive, send, record.started_at, copies)
         try:
-            asked = self._admit(scope, record)
+            asked = self._admit(scope, record, visit)
             content = None if door.form else visit.take_body()
             if content is None or not asked.plain or len(content) > self._settings.max_body_bytes:
                 request = await self._read(visit, asked, door, content)
             else:
-                request = self._decode(door, asked, content)
+                request = self._decode(door, asked, content, copies)
             visit.reading_since = 0.0
-            wishes = door.wishes if asked.plain and not door.generate else self._wishes(asked, door)
-            reply = None if door.local is None else self._answer_here(door, request, record)
+            usual = asked.plain and not door.generate
+            wishes = door.wishes if usual else self._wishes(asked, door, request, visit.client)
+            reply = None if door.local is None else self._answer_here(door, request, record, copies)
             if reply is None:
                 reply = await self._gateway.serve(request, record, visit, wishes)
             if reply is not None:
@@ -130,43 +155,67 @@ class DataPlane:
             await self._refuse(scope, send, visit, _internal_error(), record, codec=door.codec)
             raise
         finally:
-            self.visits.leave(visit)
-            if record.started_at:
-                self._gateway.finish(record)
+            self._leave(visit, record)
+
+    def _leave(self, visit: Visit, record: RequestRecord) -> None:
+        """The visit is over: what is to be written down of it and has not been, is now."""
+        self.visits.leave(visit)
+        if record.started_at:
+            self._gateway.finish(record)
+        if visit.copies is not None and self._texts is not None:
+            self._texts.end(visit.copies, record)
 
     async def _read(self, visit: Visit, head: RequestHead, door: Door, content: bytes | None) -> CallRequest:
         """The request, where its body is still to come or has to be looked at. Raise CallerError."""
         if door.form:
-            return await self._uploads.read(visit, head, door.decode)
-        return self._decode(door, head, await self._read_body(visit, head, content))
+            request = await self._uploads.read(visit, head, door.decode)
+            if visit.copies is not None:
+                visit.copies.take(request.body, "application/json")
+            return request
+        return self._decode(door, head, await self._read_body(visit, head, content), visit.copies)
 
-    def _decode(self, door: Door, head: RequestHead, body: bytes) -> CallRequest:
+    def _decode(self, door: Door, head: RequestHead, body: bytes, copies: Copies | None) -> CallRequest:
+        if copies is not None:
+            copies.take(body, head.content_type)
         request = door.decode(body, max_depth=self._settings.max_body_depth)
         return msgspec.structs.replace(request, headers=head.forwarded(door.forwards)) if door.forwards else request
 
-    def _answer_here(self, door: Door, request: CallRequest, record: RequestRecord) -> tuple[bytes, bytes] | None:
+    def _answer_here(
+        self, door: Door, request: CallRequest, record: RequestRecord, copies: Copies | None
+    ) -> tuple[bytes, bytes] | None:
         """Head and body of an answer that takes no provider; nothing is written down for it. Raise CallerError."""
         body = None if door.local is None else door.local(self._gateway, request, self._clock.epoch_s())
         if body is None:
             return None
         record.started_at = WRITTEN_DOWN
+        if copies is not None:
+            copies.wanted = False
         estimated = ESTIMATED if door.counts else ""
         return _own_head(record, whole_head(door.codec.whole_type) + estimated), body
 
-    def _admit(self, scope: Scope, record: RequestRecord) -> RequestHead:
+    def _admit(self, scope: Scope, record: RequestRecord, visit: Visit) -> RequestHead:
         """Who calls, and whether one more may; raise CallerError."""
         head = RequestHead(scope)
-        record.client = authenticate(head, self._gateway.pool.snapshot.clients).label
+        client = self._callers.find(head)
+        record.client = client.label
+        if client.rules is not None:
+            head.plain, visit.client = False, client
+            if client.rules.limits:
+                visit.limit_lines = partial(self._gateway.client_limits.lines, client.label)
         if len(self.visits) > self._settings.max_concurrent_requests:
             raise _too_busy()
         return head
 
-    def _wishes(self, head: RequestHead, door: Door) -> Wishes:
-        generate = door.generate
+    def _wishes(self, head: RequestHead, door: Door, request: CallRequest, client: Client | None) -> Wishes:
+        """What the caller wishes, within what is said of the `client`, if anything is. Raise CallerError (400, 403)."""
+        rules, generate = client and client.rules, door.generate
+        if client is not None and request.file is None:
+            check_model(client, request.model, self._gateway.pool.snapshot.providers)
         return Wishes(
             deadline_s=head.deadline_s(),
             prefer=head.prefer.decode("latin-1"),
-            priority=head.priority(),
+            priority=head.priority(Priority(rules.priority) if rules and rules.priority else Priority.INTERACTIVE),
+            limited=bool(rules and rules.limits),
             shape_whole=encode_answer_generate if generate else None,
             shape_stream=GenerateStream(self._settings.max_event_bytes) if generate else None,
             cache=head.cache_wishes(),
@@ -204,10 +253,17 @@ class DataPlane:
             record.category = record.category or error.code or error.kind
             self._gateway.finish(record)
         if visit.started:
-            if not visit.finished:
+            if record.operation == "files":
+                visit.break_off()
+            elif not visit.finished:
                 await visit.end(codec.error_event(error, record.id))
             return
-        await send_error(scope, send, error, record.id, codec)
+        if error.status in _REPEATS_NAMES:
+            error = without_secrets(error, self._gateway.learner.redactor.redact)
+        if visit.copies is not None:
+            visit.copies.refused(codec.error(error, record.id)[1])
+        more = () if visit.limit_lines is None else self._gateway.client_limits.fields(record.client)
+        await send_error(scope, send, error, record.id, codec, more=more)
 
     async def _cut_short(
         self, scope: Scope, send: Send, visit: Visit, record: RequestRecord, codec: CallerCodec
@@ -238,8 +294,22 @@ class DataPlane:
         del receive
         record, asked = self._record(), RequestHead(scope)
         try:
-            client = authenticate(asked, self._gateway.pool.snapshot.clients).label
-            body = kept_response(scope, self._gateway.recall.responses, client, self._clock.epoch_s())
+            client = self._callers.find(asked).label
+            body = await kept_response(scope, self._gateway.recall.responses, client, self._clock.epoch_s())
+            await send_whole(direct_answer(scope), send, 200, _own_head(record), body)
+        except CallerError as error:
+            await send_error(scope, send, error, record.id)
+
+    async def _file(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._call(scope, receive, send, door=file_door(scope))
+
+    async def _own_files(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The files that a client has uploaded; nobody else is asked."""
+        del receive
+        record, asked = self._record(), RequestHead(scope)
+        try:
+            client = self._callers.find(asked).label
+            body = own_files(scope, self._gateway.files, client, self._clock.epoch_s())
             await send_whole(direct_answer(scope), send, 200, _own_head(record), body)
         except CallerError as error:
             await send_error(scope, send, error, record.id)
@@ -249,9 +319,10 @@ class DataPlane:
         record, asked = self._record(), RequestHead(scope)
         dialect = self._lookups.dialect(scope["path"], asked)
         try:
-            authenticate(asked, self._gateway.pool.snapshot.clients)
-            await send_whole(direct_answer(scope), send, 200, _own_head(record), answer(dialect))
+            body = answer(dialect, self._callers.find(asked))
+            await send_whole(direct_answer(scope), send, 200, _own_head(record), body)
         except CallerError as error:
+            error = without_secrets(error, self._gateway.learner.redactor.redact)
             await send_error(scope, send, error, record.id, DIALECTS.callers[dialect])
 
     async def _wrong_method(self, scope: Scope, receive: Receive, send: Send, *, allow: str) -> None:
@@ -262,7 +333,8 @@ class DataPlane:
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
-        await send_error(scope, send, unknown_path(scope), self._record().id, codec_at(scope["path"]))
+        error = without_secrets(unknown_path(scope), self._gateway.learner.redactor.redact)
+        await send_error(scope, send, error, self._record().id, codec_at(scope["path"]))
 
     def _record(self) -> RequestRecord:
         made_id = request_id(int(self._clock.epoch_s() * 1000), random.getrandbits(74))
@@ -271,6 +343,9 @@ class DataPlane:
     def __repr__(self) -> str:
         return f"<DataPlane {len(self.routes)} routes, {self.visits!r}>"
 
+
+_REPEATS_NAMES = frozenset({400, 404})
+"""Refusals that repeat what the caller has sent. The others are made of Keyrelay's own words, and there may be many."""
 
 _CATEGORIES = {Ended.GONE: "caller_gone", Ended.SLOW_READER: "caller_gone", Ended.SLOW_BODY: "slow_body"}
 

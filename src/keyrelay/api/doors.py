@@ -92,7 +92,7 @@ def _other(
 
 
 _OPENAI_DOORS: dict[str, Door] = {
-    "/chat/completions": _openai("chat"),
+    "/chat/completions": Door(partial(OPENAI.request, "chat")),
     "/completions": _openai("completions"),
     "/embeddings": _openai("embeddings"),
     "/images/generations": _opaque("images"),

@@ -12,6 +12,8 @@ from fastapi import Depends, FastAPI, Query
 from fastapi.responses import StreamingResponse
 
 from keyrelay.api import request_list, usage
+from keyrelay.api.access import Access
+from keyrelay.api.policies import Permission
 from keyrelay.api.request_list import RequestOptions, wanted_requests
 from keyrelay.api.row_texts import MEDIA_TYPES, Pages, RowFormat, row_texts
 from keyrelay.api.stored import (
@@ -26,7 +28,7 @@ from keyrelay.api.stored import (
 )
 from keyrelay.api.usage import UsageOptions, UsagePlan, UsagePlanner
 from keyrelay.api.usage_lines import USAGE_LINE_EXAMPLE, UsageLine, usage_line
-from keyrelay.api.views import SECURITY, Access, described, schemas_of
+from keyrelay.api.views import SECURITY, described, schemas_of
 from keyrelay.core.moments import rfc3339
 from keyrelay.core.stored_requests import RequestFilter, StoredRequest
 from keyrelay.core.usage_sums import SumsRow
@@ -79,7 +81,7 @@ class ExportsView:
 
     def install(self, app: FastAPI) -> None:
         """Add both routes."""
-        fields_of = Depends(fields_seen(self._access))
+        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT)))
 
         @app.get(
             "/api/v1/requests/export",

@@ -19,13 +19,17 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Health:
-    """Says whether Keyrelay should get requests. `draining` is set when it is about to stop."""
+    """Says whether Keyrelay should get requests. `draining` is set when it is about to stop.
+
+    `leaving` is set when this process is, though another one serves on: what would go on for ever has to end.
+    """
 
     def __init__(self, pool: Pool, epoch_s: Callable[[], float], further: tuple[Callable[[], Check], ...] = ()) -> None:
         self._pool = pool
         self._epoch_s = epoch_s
         self._further = further
         self.draining = False
+        self.leaving = False
 
     def checks(self) -> list[Check]:
         """All conditions; ready when each holds."""

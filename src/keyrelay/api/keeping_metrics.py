@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from keyrelay.engine.recorder import Recorder
+from keyrelay.engine.text_keeper import TextKeeper
 from keyrelay.ports import Journal
 
 
@@ -32,6 +33,23 @@ class KeepingCollector(Collector):
 
     def __repr__(self) -> str:
         return f"<KeepingCollector of {self._recorder!r}>"
+
+
+class TextsCollector(Collector):
+    """The figures of kept prompts and answers."""
+
+    def __init__(self, texts: TextKeeper) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, as prometheus-client wants them."""
+        counts = self._texts.counts()
+        yield _gauge("keyrelay_texts_waiting_bytes", "Bytes of prompts and answers that wait.", counts.waiting_bytes)
+        yield _counter("keyrelay_texts_written", "Requests whose texts the store has taken.", counts.written)
+        yield _counter("keyrelay_texts_dropped", "Requests whose texts found no room.", counts.dropped)
+
+    def __repr__(self) -> str:
+        return f"<TextsCollector of {self._texts!r}>"
 
 
 class SharedState(Protocol):

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Mapping
 
 from keyrelay.api import models
-from keyrelay.api.callers import RequestHead
+from keyrelay.api.callers import RequestHead, check_model
 from keyrelay.api.local_answers import all_as_ollama
-from keyrelay.api.models import all_listed, one_listed
+from keyrelay.api.models import Listed, all_listed, allowed_of, one_listed
+from keyrelay.core.configuration import Client
 from keyrelay.core.conversation import Dialect
 from keyrelay.engine.gateway import Gateway, unknown_model
 from keyrelay.ports import Clock
 from keyrelay.wire.ollama import models as ollama
 from keyrelay.wire.ollama.models import ListedModel
 
-Lookup = Callable[[Dialect], bytes]
-"""Makes the body of an answer in a dialect; raises CallerError."""
+Lookup = Callable[[Dialect, Client], bytes]
+"""Makes the body of an answer in a dialect for a client; raises CallerError."""
 
 _READY_S = 300.0
 """Models are said to stay loaded for so long, which is what Ollama's own do."""
@@ -32,9 +33,9 @@ class Lookups:
         self._clock = clock
         self.paths: Mapping[str, Lookup] = {
             **dict.fromkeys((*_OPENAI_LISTS, *_GEMINI_LISTS), self._list),
-            "/api/tags": lambda _: ollama.tags_body(self._ollama()),
-            "/api/ps": lambda _: ollama.running_body(self._ollama(), clock.epoch_s() + _READY_S),
-            "/api/version": lambda _: ollama.version_body(),
+            "/api/tags": lambda _, client: ollama.tags_body(self._ollama(client)),
+            "/api/ps": lambda _, client: ollama.running_body(self._ollama(client), clock.epoch_s() + _READY_S),
+            "/api/version": lambda _, __: ollama.version_body(),
         }
 
     def one(self, path: str) -> Lookup | None:
@@ -42,7 +43,7 @@ class Lookups:
         for prefix in (*_OPENAI_LISTS, *_GEMINI_LISTS):
             if path.startswith(f"{prefix}/"):
                 name = path.removeprefix(f"{prefix}/")
-                return lambda dialect: self._one(dialect, name)
+                return lambda dialect, client: self._one(dialect, client, name)
         return None
 
     def dialect(self, path: str, head: RequestHead) -> Dialect:
@@ -53,17 +54,24 @@ class Lookups:
             return "gemini"
         return "anthropic" if head.forwarded((b"anthropic-version",)) else "openai"
 
-    def _list(self, dialect: Dialect) -> bytes:
+    def _all(self, client: Client) -> list[Listed]:
+        """All names that a client may use."""
         listed = all_listed(self._gateway.pool, self._clock.epoch_s())
+        if client.rules is None or client.rules.models is None:
+            return listed
+        return [part for each in listed for part in allowed_of(each, client.rules.models)]
+
+    def _list(self, dialect: Dialect, client: Client) -> bytes:
+        listed = self._all(client)
         if dialect == "anthropic":
             return models.anthropic_list(listed)
         return models.gemini_list(listed) if dialect == "gemini" else models.openai_list(listed)
 
-    def _ollama(self) -> tuple[ListedModel, ...]:
-        now_s = self._clock.epoch_s()
-        return all_as_ollama(all_listed(self._gateway.pool, now_s), now_s)
+    def _ollama(self, client: Client) -> tuple[ListedModel, ...]:
+        return all_as_ollama(self._all(client), self._clock.epoch_s())
 
-    def _one(self, dialect: Dialect, name: str) -> bytes:
+    def _one(self, dialect: Dialect, client: Client, name: str) -> bytes:
+        check_model(client, name, self._gateway.pool.snapshot.providers)
         listed = one_listed(self._gateway.pool, name, self._clock.epoch_s())
         if listed is None:
             raise unknown_model(self._gateway.pool, name)

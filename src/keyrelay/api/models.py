@@ -2,12 +2,13 @@
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from keyrelay.core.configuration import Provider
+from keyrelay.core.model_names import ModelNames
 from keyrelay.core.moments import rfc3339
 from keyrelay.core.providers import ModelRow
 from keyrelay.engine.pool import Pool
@@ -53,7 +54,8 @@ def all_listed(pool: Pool, now_s: float) -> list[Listed]:
     """Routes first, then each model once, those of the providers that are tried first in front."""
     snapshot = pool.snapshot
     by_model: dict[str, list[Provider]] = {}
-    for provider in sorted(snapshot.providers.values(), key=_priority):
+    serving = {key.provider_id for key in snapshot.keys}
+    for provider in sorted((each for each in snapshot.providers.values() if each.id in serving), key=_priority):
         for model in provider.models:
             by_model.setdefault(model, []).append(provider)
     known: dict[str, list[Candidate]] = {}
@@ -65,6 +67,17 @@ def all_listed(pool: Pool, now_s: float) -> list[Listed]:
     ]
 
 
+def allowed_of(listed: Listed, models: ModelNames) -> Iterator[Listed]:
+    """A name, if it may be asked for; else those of its names at single providers that may."""
+    if models.allow(listed.name):
+        yield listed
+        return
+    for provider in listed.providers:
+        name = f"{provider}/{listed.name}"
+        if models.allow(name):
+            yield msgspec.structs.replace(listed, name=name, providers=(provider,))
+
+
 def one_listed(pool: Pool, name: str, now_s: float) -> Listed | None:
     """One name; None for one that nothing configured answers to."""
     if name in pool.snapshot.routes:
@@ -73,6 +86,8 @@ def one_listed(pool: Pool, name: str, now_s: float) -> Listed | None:
     if plan is None:
         return None
     candidates = tuple(plan.candidates())
+    if not candidates:  # all keys of its providers are withheld
+        return None
     providers = list({candidate.provider.id: candidate.provider for candidate in candidates}.values())
     return _listed(name, providers, _resting_until(candidates, now_s))
 

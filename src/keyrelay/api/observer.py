@@ -11,9 +11,12 @@ from operator import itemgetter
 
 from keyrelay.api.metrics import Metrics
 from keyrelay.api.quota_watch import QuotaWatch
+from keyrelay.api.request_events import tell_of_requests
 from keyrelay.api.request_log import Entry, RequestLog
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.engine.decisions import Decisions
+from keyrelay.engine.events import Events
+from keyrelay.engine.key_history import KeyHistory
 from keyrelay.ports import Journal
 
 FLUSH_S = 0.5
@@ -31,6 +34,8 @@ class Watchers:
         self.log = log
         self.quota: QuotaWatch | None = None
         self.decisions: Decisions | None = None
+        self.keys: KeyHistory | None = None
+        self.events: Events | None = None
         self._journal = journal
         self._epoch_s = epoch_s
         self._waiting: list[Entry] = []
@@ -56,18 +61,25 @@ class Watchers:
         """Count and write what has been taken down."""
         waiting, self._waiting = self._waiting, []
         lines: list[bytes] = []
-        for _, record, what in waiting:
+        keys = self.keys
+        for at_s, record, what in waiting:
             if isinstance(what, bytes):
                 lines.append(what)
                 self.metrics.finished(record)
+                if keys is not None:
+                    keys.answered(record, at_s)
             else:
                 self.metrics.attempt_failed(what)
+                if keys is not None:
+                    keys.failed(what, at_s)
         self.metrics.count()
         self.log.write(waiting)
         if self.decisions is not None:
             self.decisions.remember(b"\n".join((*lines, b"")), len(lines))
         if self.quota is not None:
             self.quota.check(map(_RECORD, waiting))
+        if self.events is not None:
+            tell_of_requests(self.events, waiting)
 
     def _add(self, entry: Entry) -> None:
         self._waiting.append(entry)

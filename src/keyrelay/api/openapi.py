@@ -66,7 +66,7 @@ _ANSWER_HEADERS = {
     "x-keyrelay-key": "Label of the key that was used.",
     "x-keyrelay-attempts": "Calls that it took.",
     "x-keyrelay-usage": "`estimated` where the provider did not say what was used.",
-    "x-keyrelay-left-out": "What of the request the provider could not be told: see docs/dialects.md.",
+    "x-keyrelay-left-out": "What of the request the provider could not be told, and of its answer the caller.",
     "x-keyrelay-cost-usd": "Cost at list prices; on whole answers of priced models.",
     "x-keyrelay-overhead-ms": "Keyrelay's own share of the time so far.",
     "x-keyrelay-cache": "Where the cache had a say: `hit`, `shared` or `miss`.",
@@ -86,6 +86,7 @@ _REQUEST_HEADERS = (
         "`no-store`, `refresh`, `ttl=SECONDS`, `off`, `deterministic`, `all`, separated by commas.",
         {"type": "string"},
     ),
+    ("x-keyrelay-store", "`no`: nothing of prompt and answer is kept.", {"type": "string", "enum": ["no", "yes"]}),
 )
 
 
@@ -150,3 +151,8 @@ def get(summary: str, description: str, names: tuple[str, ...] = ()) -> dict[str
 def path_parameters(names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Parameters for the names in a path."""
     return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def query_parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """One parameter of an address."""
+    return {"name": name, "in": "query", "description": description, "schema": schema}

@@ -2,19 +2,20 @@
 
 from typing import Any
 
-from keyrelay.api.openapi import ANY_JSON, get, operation, path_parameters, post, upload
+from keyrelay.api.openapi import ANY_JSON, get, operation, path_parameters, post, query_parameter, upload
 
 _PROMPT = "Say hello."
 _MESSAGES = [{"role": "user", "content": _PROMPT}]
 _TEXTS = ["a sentence"]
 _CONTENTS = {"contents": [{"parts": [{"text": _PROMPT}]}]}
 _TO_EMBED = {"content": {"parts": [{"text": _TEXTS[0]}]}}
+_BYTES: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _EMBEDDER = "text-embedding-3-small"
 
 
 def data_plane_paths() -> dict[str, Any]:
     """The paths of the data plane."""
-    return {**_openai(), **_opaque(), **_responses(), **_anthropic(), **_gemini(), **_ollama(), **_own()}
+    return {**_openai(), **_opaque(), **_files(), **_responses(), **_anthropic(), **_gemini(), **_ollama(), **_own()}
 
 
 def _openai() -> dict[str, Any]:
@@ -71,6 +72,32 @@ def _opaque() -> dict[str, Any]:
         ),
         "/v1/rerank": rerank,
         "/v2/rerank": rerank,
+    }
+
+
+def _files() -> dict[str, Any]:
+    form = {"file": "binary", "purpose": "", "expires_after[anchor]": "", "expires_after[seconds]": ""}
+    send = upload("File", "A file for a provider to keep; the next key is tried when one refuses.", form, streams=False)
+    schema = send["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    schema["required"] = ["file", "purpose"]
+    provider = query_parameter("provider", "The provider that is to have it.", {"type": "string"})
+    send["post"]["parameters"] = [*send["post"]["parameters"], provider]
+    listed = get("Own files", "What the client has uploaded; no provider is asked.")
+    listed["get"]["parameters"] = [
+        query_parameter("purpose", "Files for this purpose only.", {"type": "string"}),
+        query_parameter("limit", "So many of them.", {"type": "integer", "minimum": 1, "maximum": 10_000}),
+        query_parameter("after", "Those behind this id.", {"type": "string"}),
+        query_parameter("order", "By the time of their upload.", {"type": "string", "enum": ["asc", "desc"]}),
+    ]
+    delete = operation("Delete a file", "Deleted at the provider, with the key that it is with.", ANY_JSON)
+    content = operation("Content of a file", "What is in it, piece by piece, under the provider's type.", _BYTES)
+    return {
+        "/v1/files": {**send, **listed},
+        "/v1/files/{id}": {
+            **get("File", "What the provider says of one of the client's files.", ("id",)),
+            "delete": {**delete, "parameters": path_parameters(("id",))},
+        },
+        "/v1/files/{id}/content": {"get": {**content, "parameters": path_parameters(("id",))}},
     }
 
 

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, FastAPI, Path, Query, Response
 
-from keyrelay.api.views import SECURITY, Access, answer, described, schemas_of
+from keyrelay.api.access import Access
+from keyrelay.api.policies import Permission
+from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.errors import CallerError
 from keyrelay.core.limits import LimitSource, ScopePart, Unit
 from keyrelay.engine.quota_view import (
@@ -81,7 +83,7 @@ class QuotaRoutes:
             response_class=Response,
             responses=described(QuotaReport, _EXAMPLE, 400),
             openapi_extra=SECURITY,
-            dependencies=[Depends(self._access.viewer)],
+            dependencies=[Depends(self._access.requires(Permission.CLIENT))],
         )
         async def quota(
             provider: Annotated[str, Query(max_length=_LONGEST_NAME, description="Of this provider only.")] = "",
@@ -101,7 +103,7 @@ class QuotaRoutes:
             response_class=Response,
             responses=described(LifespanReport, _LIFESPAN_EXAMPLE, 400),
             openapi_extra=SECURITY,
-            dependencies=[Depends(self._access.viewer)],
+            dependencies=[Depends(self._access.requires(Permission.CLIENT))],
         )
         async def lifespan(
             tokens_per_day: Annotated[
@@ -115,7 +117,7 @@ class QuotaRoutes:
             return answer(await self._view.lifespan(demand, self._epoch_s()))
 
     def _install_learned(self, app: FastAPI) -> None:
-        operator_only = [Depends(self._access.operator)]
+        operator_only = [Depends(self._access.requires(Permission.TRUSTED))]
         about = "The operator may do this; any client while no operator's secret is set."
 
         @app.delete(

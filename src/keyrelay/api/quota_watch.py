@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -11,6 +12,7 @@ from keyrelay.api.request_log import RequestLog
 from keyrelay.core.limits import ScopePart
 from keyrelay.core.moments import rfc3339
 from keyrelay.core.records import RequestRecord
+from keyrelay.engine.events import Events, Topic
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.quota_events import QuotaEvent, QuotaEvents
 from keyrelay.ports import Ledger
@@ -35,6 +37,7 @@ class QuotaWatch(Collector):
         self._log = log
         self._epoch_s = epoch_s
         self._reached: dict[tuple[str, str, str], int] = {}
+        self.events: Events | None = None
 
     def check(self, records: Iterable[RequestRecord]) -> None:
         """Log and count the thresholds that these requests have reached."""
@@ -43,6 +46,9 @@ class QuotaWatch(Collector):
             labels = (event.candidate.provider_id, str(event.limit_key.limit.unit), f"{event.crossing.threshold:g}")
             self._reached[labels] = self._reached.get(labels, 0) + 1
             self._log.write_event(EVENT, now_s, "warning", _fields(event))
+            if self.events is not None and self.events.wants(Topic.QUOTA):
+                document = {"time": rfc3339(now_s), **_fields(event)}
+                self.events.publish(Topic.QUOTA, msgspec.json.encode(document))
 
     def collect(self) -> Iterator[Metric]:
         """Both families, as prometheus-client wants them."""

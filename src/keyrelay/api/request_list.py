@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, FastAPI, Query, Response
 
+from keyrelay.api.access import Access
+from keyrelay.api.policies import Permission
 from keyrelay.api.stored import (
     LONGEST_TEXT,
     Range,
@@ -21,7 +23,7 @@ from keyrelay.api.stored import (
     wanted_statuses,
     wrong,
 )
-from keyrelay.api.views import SECURITY, Access, answer, described, schemas_of
+from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.stored_requests import RequestFilter, StoredAttempt, StoredRequest, cursor_of, id_of_cursor
 from keyrelay.core.usage_views import UsageFilter
 
@@ -87,7 +89,7 @@ class RequestListView:
 
     def install(self, app: FastAPI) -> None:
         """Add the route."""
-        fields_of = Depends(fields_seen(self._access))
+        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT)))
 
         @app.get(
             "/api/v1/requests",

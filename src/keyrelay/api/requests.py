@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, FastAPI, Path, Request, Response
 
+from keyrelay.api.access import Access
+from keyrelay.api.policies import Permission, Principal
 from keyrelay.api.siblings import Siblings
 from keyrelay.api.stored import RequestReader, from_store, unavailable
-from keyrelay.api.views import SECURITY, Access, Viewer, answer, described, schemas_of
+from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.errors import CallerError
 from keyrelay.core.limits import LimitSource, Unit
 from keyrelay.core.stored_requests import StoredAttempt, StoredRequest, is_request_id
@@ -57,7 +59,7 @@ class RequestsView:
 
     def install(self, app: FastAPI) -> None:
         """Add the route."""
-        viewer_of = Depends(self._access.viewer)
+        viewer_of = Depends(self._access.requires(Permission.CLIENT))
 
         @app.get(
             "/api/v1/requests/{id}",
@@ -73,7 +75,7 @@ class RequestsView:
         async def request(
             request: Request,
             request_id: Annotated[str, Path(alias="id", description="Its `x-request-id`.")],
-            viewer: Viewer = viewer_of,
+            viewer: Principal = viewer_of,
         ) -> Response:
             found = await self.explain(request_id, viewer)
             if "text/plain" in request.headers.get("accept", ""):
@@ -84,7 +86,7 @@ class RequestsView:
         """The schema of the document."""
         return schemas_of(Explanation)
 
-    async def explain(self, request_id: str, viewer: Viewer) -> Explanation:
+    async def explain(self, request_id: str, viewer: Principal) -> Explanation:
         """The full form of one. Raise CallerError (404, also when it is somebody else's, and 503)."""
         here = self._decisions.find(request_id)
         if here is not None and viewer.may_see(here.record.client):
@@ -106,8 +108,9 @@ class RequestsView:
     async def _answer(self, question: bytes) -> bytes | None:
         """What another worker wants to know for whoever asks there."""
         request_id, client, operator = msgspec.msgpack.decode(question, type=tuple[str, str, bool])
+        viewer = Principal(name="sibling", client=client, role="viewer" if operator else None)
         decision = self._decisions.find(request_id)
-        if decision is None or not Viewer(client, operator).may_see(decision.record.client):
+        if decision is None or not viewer.may_see(decision.record.client):
             return None
         return msgspec.msgpack.encode(self._explainer.explain(decision, self._epoch_s()))
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Protocol, TypeVar
 import msgspec
 from fastapi import Depends, Query
 
-from keyrelay.api.views import JSON, Access, Viewer
+from keyrelay.api.policies import Policy, Principal
+from keyrelay.api.views import JSON
 from keyrelay.core.errors import CallerError, StoreError
 from keyrelay.core.moment_texts import moment_of
 from keyrelay.core.stored_requests import RequestFilter, StoredRequest
@@ -115,7 +116,7 @@ def _value(text: str | None) -> str | None:
     return "" if text == NOTHING else text or None
 
 
-def seen_by(viewer: Viewer, fields: UsageFilter) -> UsageFilter:
+def seen_by(viewer: Principal, fields: UsageFilter) -> UsageFilter:
     """The filter as far as this viewer may look. Raise CallerError (403) for somebody else's requests."""
     if viewer.operator:
         return fields
@@ -125,13 +126,13 @@ def seen_by(viewer: Viewer, fields: UsageFilter) -> UsageFilter:
     return msgspec.structs.replace(fields, client=viewer.client)
 
 
-def fields_seen(access: Access) -> Callable[..., UsageFilter]:
+def fields_seen(policy: Policy) -> Callable[..., UsageFilter]:
     """The dependency of a route that asks who looks, and gives the filter as far as they may look."""
-    viewer_of = Depends(access.viewer)
+    viewer_of = Depends(policy)
 
     def fields(
         wanted: Annotated[UsageFilter, Depends(wanted_fields)],
-        viewer: Viewer = viewer_of,
+        viewer: Principal = viewer_of,
     ) -> UsageFilter:
         return seen_by(viewer, wanted)
 

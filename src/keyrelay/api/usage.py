@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import Depends, FastAPI, Query, Response
 
+from keyrelay.api.access import Access
+from keyrelay.api.policies import Permission
 from keyrelay.api.stored import (
     Range,
     UsageReader,
@@ -20,7 +22,7 @@ from keyrelay.api.stored import (
     wanted_range,
     wrong,
 )
-from keyrelay.api.views import SECURITY, Access, answer, described, schemas_of
+from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.histograms import FIRST_TOKEN_MS, LATENCY_MS
 from keyrelay.core.moments import rfc3339
 from keyrelay.core.usage_sums import Percentiles, SumsRow, Totals, UsageSums, totals_of
@@ -193,7 +195,7 @@ class UsageView:
 
     def install(self, app: FastAPI) -> None:
         """Add the route."""
-        fields_of = Depends(fields_seen(self._access))
+        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT)))
 
         @app.get(
             "/api/v1/usage",

@@ -6,12 +6,15 @@ moment, for callers who have gone: then the request's task is cancelled, and wit
 """
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import direct_answer, head_pairs, send_whole, with_length
+from keyrelay.api.answering import direct_answer, head_pairs, send_whole
+from keyrelay.api.text_copies import Copies
+from keyrelay.core.configuration import Client
 
 TICK_S = 0.25
 
@@ -36,7 +39,8 @@ class Visit:
     """One request at the front door, and the sink of its streamed answer. What is the same at first is in the class.
 
     `reading_since` and `writing_since` are set while it waits for the caller (event-loop clock, else 0). `spool` is
-    what it uploads.
+    what it uploads, `copies` take down what is asked and answered, where that is kept. `client` is who calls if more is
+    said of it than its secret, and `limit_lines` give what the answer's head says of its limits if it has some.
     """
 
     writing_since = 0.0
@@ -45,6 +49,9 @@ class Visit:
     ended: Ended | None = None
     watcher: asyncio.Task[None] | None = None
     spool: Held | None = None
+    copies: Copies | None = None
+    client: Client | None = None
+    limit_lines: Callable[[], bytes] | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, now: float) -> None:
         self.receive = receive
@@ -69,17 +76,23 @@ class Visit:
         """Send an answer with status 200 in one write; False where the server cannot do that."""
         if self._direct is None:
             return False
-        self._direct.write_whole(200, with_length(head, body), body)
+        if self.limit_lines is not None:
+            head += self.limit_lines()
+        self._direct.write_whole(200, head, body)
         return True
 
     async def send_whole(self, head: bytes, body: bytes) -> None:
         """Send an answer with status 200 in one piece."""
         self.writing_since = asyncio.get_running_loop().time()
+        if self.limit_lines is not None:
+            head += self.limit_lines()
         await send_whole(self._direct, self._send, 200, head, body)
 
     async def start(self, head: bytes) -> None:
         """Send status 200 and the head of a stream."""
         self.started = True
+        if self.limit_lines is not None:
+            head += self.limit_lines()
         await self._send({"type": "http.response.start", "status": 200, "headers": head_pairs(head)})
 
     def write_now(self, data: bytes) -> bool:
@@ -106,6 +119,12 @@ class Visit:
         else:
             await self._send({"type": "http.response.body", "body": data})
 
+    def break_off(self) -> None:
+        """End an answer that is not whole and cannot say so itself: the connection ends with it."""
+        self.finished = True
+        if self._direct is not None:
+            self._direct.break_off()
+
     def cut(self, reason: Ended) -> None:
         """Cancel the request for this reason."""
         if self.ended is None:
@@ -115,6 +134,49 @@ class Visit:
     def __repr__(self) -> str:
         state = "finished" if self.finished else "streaming" if self.started else "under way"
         return f"<Visit since {self.since:.3f} {self.ended or state}>"
+
+
+class CopiedVisit(Visit):
+    """A visit whose answer is taken down as it goes out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, now: float, copies: Copies) -> None:
+        super().__init__(scope, receive, send, now)
+        self.copies = copies
+        self._copies = copies
+
+    def write_whole(self, head: bytes, body: bytes) -> bool:
+        """The same."""
+        sent = super().write_whole(head, body)
+        if sent:
+            self._copies.whole(head, body)
+        return sent
+
+    async def send_whole(self, head: bytes, body: bytes) -> None:
+        """The same."""
+        self._copies.whole(head, body)
+        await super().send_whole(head, body)
+
+    async def start(self, head: bytes) -> None:
+        """The same."""
+        self._copies.began(head)
+        await super().start(head)
+
+    def write_now(self, data: bytes) -> bool:
+        """The same."""
+        sent = super().write_now(data)
+        if sent:
+            self._copies.answer.add(data)
+        return sent
+
+    async def write(self, data: bytes) -> None:
+        """The same."""
+        self._copies.answer.add(data)
+        await super().write(data)
+
+    async def end(self, data: bytes) -> None:
+        """The same."""
+        self._copies.answer.add(data)
+        await super().end(data)
 
 
 class Visits:
@@ -131,9 +193,9 @@ class Visits:
     def __len__(self) -> int:
         return len(self._present)
 
-    def enter(self, scope: Scope, receive: Receive, send: Send, now: float) -> Visit:
+    def enter(self, scope: Scope, receive: Receive, send: Send, now: float, copies: Copies | None = None) -> Visit:
         """Note a request that is about to read its body at `now` (event-loop clock); call in its own task."""
-        visit = Visit(scope, receive, send, now)
+        visit = Visit(scope, receive, send, now) if copies is None else CopiedVisit(scope, receive, send, now, copies)
         self._present.add(visit)
         if not self._ticking:
             self._ticking = True

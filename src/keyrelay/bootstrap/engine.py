@@ -8,16 +8,19 @@ from keyrelay.configuration.values import Configuration
 from keyrelay.core.redaction import Redactor
 from keyrelay.engine.cache import AnswerCache
 from keyrelay.engine.cache_counts import CacheCounts
+from keyrelay.engine.files import Files
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.merging import merge_accounts, regroup_keys
 from keyrelay.engine.pool import Pool
-from keyrelay.engine.recall import recall_in_memory
+from keyrelay.engine.recall import Recall, recall_in_memory, recall_shared
+from keyrelay.engine.shared_continuity import SharedState
 from keyrelay.engine.shelf import Cache, Shelf
 from keyrelay.ports import Ports
 from keyrelay.quota.calibration import Calibrations
 from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.health import Health
+from keyrelay.settings import Settings
 from keyrelay.upstream.tokenisers import open_tokenisers
 from keyrelay.wire.registry import DIALECTS
 
@@ -55,6 +58,8 @@ def compose_gateway(
     *,
     report: Callable[[str], None],
     answers: AnswerCache | None = None,
+    state: SharedState | None = None,
+    files: Files | None = None,
 ) -> Gateway:
     """The engine over these ports; `report` gets a sentence when a provider contradicts what was believed of it."""
     ledger, clock = ports.ledger, ports.clock
@@ -69,8 +74,24 @@ def compose_gateway(
         margins=margins_of(configuration),
     )
     settings = engine_settings(configuration.settings)
-    recall = recall_in_memory(configuration.settings.state_max_bytes, configuration.settings.state_ttl_s)
-    return Gateway(pool, ports, settings=settings, learner=learner, dialects=DIALECTS, recall=recall, answers=answers)
+    recall = _recall(configuration.settings, state)
+    return Gateway(
+        pool,
+        ports,
+        settings=settings,
+        learner=learner,
+        dialects=DIALECTS,
+        recall=recall,
+        answers=answers,
+        files=files,
+    )
+
+
+def _recall(settings: Settings, state: SharedState | None) -> Recall:
+    """What is remembered of conversations: by this process, and with `state` by all that share it."""
+    if state is None or not settings.state_ttl_s:
+        return recall_in_memory(settings.state_max_bytes, settings.state_ttl_s)
+    return recall_shared(settings.state_max_bytes, settings.state_ttl_s, state)
 
 
 def compose_answers(

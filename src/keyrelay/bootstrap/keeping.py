@@ -13,12 +13,13 @@ from keyrelay.configuration.values import Configuration
 from keyrelay.core.configuration import Snapshot
 from keyrelay.core.errors import ConfigurationError, StoreError
 from keyrelay.core.moments import rfc3339
-from keyrelay.core.records import Used
+from keyrelay.core.records import OF_CLIENTS, Used
 from keyrelay.engine.housekeeping import Chore, Housekeeping
 from keyrelay.engine.rebuilding import Rebuilding, needed_since_s, together, used_by
 from keyrelay.engine.recorder import Recorder
 from keyrelay.engine.snapshots import SAVE_EVERY_S, Snapshots
 from keyrelay.ports import Clock
+from keyrelay.quota.values import Amounts
 from keyrelay.storage.apart import WriterApart
 from keyrelay.storage.database import open_database
 from keyrelay.storage.journal.recovery import recover
@@ -72,6 +73,7 @@ class Keeping:
             requests_days=settings.keep_requests_days,
             minutes_days=settings.keep_minutes_days,
             hours_days=settings.keep_hours_days,
+            texts_days=settings.keep_texts_days,
         )
         url, directory, durable = settings.database_url.reveal(), settings.data_dir, settings.journal_fsync
         try:
@@ -81,6 +83,7 @@ class Keeping:
         self._apart = WriterApart(url, directory, durable=durable, report=lambda text: report(text, _STORE))
         self.store = SqlUsageStore(self.database, clock.epoch_s, self._apart)
         self.reader = PromptReader(self.database)
+        self.elsewhere: Callable[[], list[Used]] = list
         try:
             self._leftovers = recover(settings.data_dir)
             self.journal = FileJournal.open(
@@ -100,8 +103,10 @@ class Keeping:
             report=lambda text: report(text, "keyrelay.recorder"),
         )
 
-    async def open(self, snapshots: Snapshots, known_late: Callable[[], Awaitable[None]]) -> None:
-        """Read what was found out before, and begin to move rows into the store.
+    async def open(
+        self, snapshots: Snapshots, known_late: Callable[[], Awaitable[None]], more: tuple[Chore, ...] = ()
+    ) -> None:
+        """Read what was found out before, and begin to move rows into the store, and to do what `more` there is to do.
 
         What a process before this one left in its journal goes to the store first. A store that cannot be reached is
         waited for a moment, and then done without; `known_late` is called when it answers after all. Raise
@@ -119,7 +124,8 @@ class Keeping:
         drained = await self.recorder.flush(_STORE_AT_START_S if self._reached else 0.0)
         # What has gone to the store is among what the store has; the rest is counted from the journals.
         self._left = [] if drained else await asyncio.to_thread(self._left_over)
-        self._housekeeping = Housekeeping(self._chores(snapshots, known_late), lambda text: self._report(text, _STORE))
+        chores = (*self._chores(snapshots, known_late), *more)
+        self._housekeeping = Housekeeping(chores, lambda text: self._report(text, _STORE))
         self._housekeeping.start()
 
     async def tell(self, rebuilding: Rebuilding, *, late: bool = False) -> None:
@@ -140,7 +146,16 @@ class Keeping:
     async def used(self) -> tuple[list[Used], list[Used]]:
         """What the store has of the windows that still count, and what was ever used. Raise StoreError."""
         since_s = needed_since_s(self._snapshot(), self._clock.epoch_s())
-        return await self.store.used_since(since_s), await self.store.used_ever()
+        used, ever = await self.store.used_since(since_s), await self.store.used_ever()
+        elsewhere = self.elsewhere()
+        return used + [each for each in elsewhere if each.at_s >= since_s], ever + elsewhere
+
+    async def charged(self, client: str) -> Amounts:
+        """What a client has ever been charged with. Raise StoreError."""
+        for each in await self.store.used_ever():
+            if each.provider == OF_CLIENTS and each.key == client:
+                return Amounts(each.requests, each.input_tokens, each.output_tokens, each.usd_micros)
+        return Amounts(requests=0)
 
     async def close(self, snapshots: Snapshots) -> None:
         """Move what waits into the store if it takes it; the rest stays in the journal for the next start."""

@@ -1,17 +1,26 @@
 """The settings in force, as the parts of Keyrelay want to hear them."""
 
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+from keyrelay.api.behind_proxies import TrustedProxies
 from keyrelay.api.dataplane import DataPlaneSettings
 from keyrelay.api.request_log import RequestLog, logs_json
 from keyrelay.api.uploads import UploadSettings
 from keyrelay.configuration.values import Configuration
+from keyrelay.core.addresses import AddressPolicy, parse_networks
 from keyrelay.core.redaction import Redactor
+from keyrelay.core.secrets import Secret
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.shelf import CacheSettings
 from keyrelay.engine.waiting_room import WaitingSettings
 from keyrelay.routing.budget import RetrySettings
 from keyrelay.routing.circuit import CircuitSettings
+from keyrelay.routing.probing import ProbeRules
 from keyrelay.settings import Settings
 from keyrelay.upstream.settings import TransportSettings
+
+_SHORTEST_PASSWORD = 12
 
 
 def open_log(configuration: Configuration) -> RequestLog:
@@ -23,7 +32,9 @@ def open_log(configuration: Configuration) -> RequestLog:
 
 def secrets_of(configuration: Configuration) -> list[str]:
     """Everything that must never be written anywhere."""
-    keys = [key.secret.reveal() for key in configuration.snapshot.keys if key.secret is not None]
+    snapshot = configuration.snapshot
+    known = (*snapshot.keys, *(each.key for each in snapshot.withheld))
+    keys = [key.secret.reveal() for key in known if key.secret is not None]
     settings = configuration.settings
     own = (
         settings.upstream_proxy,
@@ -31,8 +42,20 @@ def secrets_of(configuration: Configuration) -> list[str]:
         settings.api_key,
         settings.database_url,
         settings.redis_url,
+        settings.master_key,
+        *map(Secret, settings.master_key.reveal().replace(",", " ").split()),
     )
-    return [*keys, *(secret.reveal() for secret in own)]
+    pepper = configuration.snapshot.pepper
+    more = (*(() if pepper is None else (pepper.reveal(),)), *settings.apprise_urls.reveal().split())
+    texts = [*keys, *(secret.reveal() for secret in own), *more]
+    return [*texts, *(part for text in texts for part in _credentials(text))]
+
+
+def _credentials(url: str) -> Iterator[str]:
+    """The password in a URL, as it stands there and as it is sent, unless it may well be a word of ordinary text."""
+    user, _, password = url.partition("://")[2].rpartition("@")[0].partition(":")
+    if len(password) >= _SHORTEST_PASSWORD:
+        yield from (password, unquote(password), f"{unquote(user)}:{unquote(password)}")
 
 
 def margins_of(configuration: Configuration) -> dict[str, float]:
@@ -90,6 +113,17 @@ def circuit_settings(settings: Settings) -> CircuitSettings:
     )
 
 
+def probe_rules(settings: Settings, *, chief: bool) -> ProbeRules:
+    """For the monitor; of several workers one asks."""
+    if not chief:
+        return ProbeRules()
+    return ProbeRules(
+        every_s=settings.health_probe_every_s,
+        recovery_s=settings.health_recovery_probe_s,
+        per_day=settings.health_probes_per_day,
+    )
+
+
 def data_plane_settings(settings: Settings) -> DataPlaneSettings:
     """For the front door."""
     return DataPlaneSettings(
@@ -114,4 +148,15 @@ def transport_settings(settings: Settings) -> TransportSettings:
         max_connections_per_origin=settings.max_connections_per_provider,
         proxy_url=settings.upstream_proxy.reveal(),
         no_proxy=settings.no_proxy,
+        addresses=address_policy(settings),
     )
+
+
+def trusted_proxies(settings: Settings) -> TrustedProxies:
+    """For who says where people come from."""
+    return TrustedProxies(parse_networks(settings.trusted_proxies))
+
+
+def address_policy(settings: Settings) -> AddressPolicy:
+    """Where what is named by API may lead: providers' base URLs, webhooks, servers of mail."""
+    return AddressPolicy(private=settings.allow_private_addresses, networks=parse_networks(settings.allowed_networks))

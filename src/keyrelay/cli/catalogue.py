@@ -7,29 +7,44 @@ import typer
 
 from keyrelay.cli import options
 from keyrelay.cli.output import print_json, print_table, print_warnings
+from keyrelay.cli.provider_tables import print_running
+from keyrelay.cli.remote import Gateway, SecretFileOption
 
 if TYPE_CHECKING:
     from keyrelay.core.configuration import Provider, Snapshot
     from keyrelay.core.providers import ModelRow, ProviderRow
 
-providers_app = typer.Typer(help="What is known of providers.", no_args_is_help=True)
+providers_app = typer.Typer(
+    help="List, add, change and test providers.", short_help="Manage the providers.", no_args_is_help=True
+)
 models_app = typer.Typer(help="What is known of models.", no_args_is_help=True)
 
 
-@providers_app.command("list")
-@options.sets(*options.FILES)
+@providers_app.command("list", short_help="List the providers.")
+@options.sets(*options.REMOTE)
 def list_providers(
     *,
     overrides: options.Overrides,
+    running: Annotated[
+        bool, typer.Option("--running", help="Those of the running gateway, with the states of their keys.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With --running: whatever the catalogue knows as well.")
+    ] = False,
+    secret_file: SecretFileOption = None,
     json: options.JsonOption = False,
 ) -> None:
-    """List the providers, those in use and those that a key would add.
+    """List the providers, those in use and those that a key would add, as the configuration here says.
 
     \b
     Examples:
       keyrelay providers list
-      keyrelay providers list --json
+      keyrelay providers list --running
+      keyrelay providers list --running --all --json
     """
+    if running:
+        print_running(Gateway(overrides, secret_file), everything=everything, as_json=json)
+        return
     configuration = options.configuration_of(overrides)
     rows = list(_providers(configuration.snapshot))
     if json:

@@ -90,15 +90,20 @@ def purge(
     hours_days: Annotated[
         float | None, typer.Option("--hours-days", metavar="DAYS", min=0, help="Keep sums per hour so long.")
     ] = None,
+    texts_days: Annotated[
+        float | None, typer.Option("--texts-days", metavar="DAYS", min=0, help="Keep prompts and answers so long.")
+    ] = None,
 ) -> None:
     """Delete what has been kept long enough, a little at a time; a running gateway does it by itself.
 
-    Days that are not said are those of the settings (`keep_requests_days`, `keep_minutes_days`, `keep_hours_days`).
+    Days that are not said are those of the settings (`keep_requests_days`, `keep_minutes_days`, `keep_hours_days`,
+    `keep_texts_days`).
 
     \b
     Examples:
       keyrelay db purge
       keyrelay db purge --requests-days 7
+      keyrelay db purge --texts-days 0
     """
     from keyrelay.bootstrap.database import Retention, purge_database
 
@@ -107,9 +112,13 @@ def purge(
         requests_days=settings.keep_requests_days if requests_days is None else requests_days,
         minutes_days=settings.keep_minutes_days if minutes_days is None else minutes_days,
         hours_days=settings.keep_hours_days if hours_days is None else hours_days,
+        texts_days=settings.keep_texts_days if texts_days is None else texts_days,
     )
     done = _run(purge_database(settings, retention))
-    note(f"deleted: {done.requests:,} requests, {done.minutes:,} sums per minute, {done.hours:,} sums per hour")
+    note(
+        f"deleted: {done.requests:,} requests, {done.minutes:,} sums per minute, {done.hours:,} sums per hour, "
+        f"{done.texts:,} texts"
+    )
 
 
 def _run(work: Coroutine[Any, Any, _Result]) -> _Result:

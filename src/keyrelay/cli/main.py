@@ -2,20 +2,38 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keyrelay import __version__
-from keyrelay.cli import catalogue, clients, config, db, explain, options, quota, replay, usage
+from keyrelay.cli import (
+    alerts,
+    catalogue,
+    clients,
+    config,
+    db,
+    doctor,
+    explain,
+    importing,
+    keys,
+    options,
+    people,
+    providers,
+    quota,
+    replay,
+    routes,
+    secrets,
+    settings,
+    status,
+    usage,
+)
 from keyrelay.cli.exits import Exit
-from keyrelay.cli.output import note, print_warnings
+from keyrelay.cli.output import note
 from keyrelay.core.errors import KeyrelayError
 
-NO_PROVIDER = """\
-No provider is configured. Add a first key, for example:
-  echo 'GROQ_API_KEY=<your key>' >> .env
-`keyrelay providers list` names every provider and its variable; `keyrelay demo` needs no key."""
+if TYPE_CHECKING:
+    from keyrelay.configuration import Configuration
 
 app = typer.Typer(
     name="keyrelay",
@@ -25,11 +43,22 @@ app = typer.Typer(
     epilog="Settings and variables: docs/configuration.md. Commands and exit codes: docs/cli.md.",
 )
 app.add_typer(config.app, name="config")
-app.add_typer(catalogue.providers_app, name="providers")
+app.add_typer(providers.app, name="providers")
 app.add_typer(catalogue.models_app, name="models")
+app.add_typer(keys.app, name="keys")
+app.add_typer(routes.app, name="routes")
+app.add_typer(settings.app, name="settings")
 app.add_typer(clients.app, name="clients")
 app.add_typer(quota.app, name="quota")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(db.app, name="db")
+app.add_typer(secrets.app, name="secrets")
+app.add_typer(people.people_app, name="people")
+app.add_typer(people.tokens_app, name="tokens")
+app.command(short_help="Look for what is wrong, and say what to do.")(doctor.doctor)
+app.command("import", short_help="Take over an old configuration.")(importing.import_)
+app.command(short_help="Say how everything stands, and why.")(status.status)
+app.command(short_help="Show what failed, and what to do about it.")(status.errors)
 app.command(short_help="Say why a request was answered as it was.")(explain.explain)
 app.command(short_help="Show what was used: requests, tokens, cost, latency.")(usage.usage)
 app.command(short_help="Compare policies and keys on recorded requests.")(replay.replay)
@@ -89,12 +118,7 @@ def up(*, overrides: options.Overrides, no_demo: options.NoDemoOption = False) -
 
 def _up(overrides: options.Overrides, *, no_demo: bool) -> int:
     configuration = options.configuration_of(overrides)
-    without_provider = not configuration.snapshot.providers
-    if without_provider and no_demo:
-        print_warnings(configuration.warnings)
-        note(NO_PROVIDER)
-        return Exit.USAGE
-    if without_provider:
+    if not (configuration.snapshot.providers or no_demo or _is_administered(configuration)):
         from keyrelay.cli.simulation import run_demo
 
         return run_demo(configuration)
@@ -105,6 +129,14 @@ def _up(overrides: options.Overrides, *, no_demo: bool) -> int:
     from keyrelay.cli.serving import run
 
     return run(configuration, overrides)
+
+
+def _is_administered(configuration: "Configuration") -> bool:
+    """Whether a gateway has been started here before, or has a store elsewhere: it may know providers from there."""
+    from keyrelay.configuration.local_secret import read_local_secret
+
+    settings = configuration.settings
+    return bool(settings.database_url) or bool(read_local_secret(settings.data_dir))
 
 
 @app.command(short_help="Start the gateway with simulated providers.")

@@ -9,6 +9,13 @@ from keyrelay import __version__
 from keyrelay.cli.output import note
 from keyrelay.configuration import Configuration, FirstRun, ensure_client, with_clients
 from keyrelay.core.configuration import Client
+from keyrelay.core.secrets import Secret
+
+NO_PROVIDER = """\
+no provider is in use yet; requests are refused until one is:
+  keyrelay keys add groq                                  a key; `keyrelay providers list` names every provider
+  keyrelay providers add my_llm https://host.example/v1   any server that speaks OpenAI's dialect
+  echo 'GROQ_API_KEY=<your key>' >> .env                  or in the environment"""
 
 FIRST_START = "made at the first start"
 """Source of a client that Keyrelay has just made."""
@@ -54,7 +61,8 @@ def greet(configuration: Configuration, first_run: FirstRun, address: str) -> No
     """Tell a person where Keyrelay is and how to call it; `address` is the base URL."""
     snapshot = configuration.snapshot
     counts = f"{_counted(len(snapshot.providers), 'provider')}, {_counted(len(snapshot.keys), 'key')}"
-    note(f"keyrelay {__version__} at {address}  ({counts}: {', '.join(sorted(snapshot.providers))})")
+    names = f": {', '.join(sorted(snapshot.providers))}" if snapshot.providers else ""
+    note(f"keyrelay {__version__} at {address}  ({counts}{names})")
     if first_run.secret is not None:
         note(f"client secret, shown only now: {first_run.secret.reveal()}")
     else:
@@ -62,9 +70,17 @@ def greet(configuration: Configuration, first_run: FirstRun, address: str) -> No
         note(f"{callers} may call, with secrets known before; `keyrelay clients new` makes another")
     if first_run.notice:
         note(first_run.notice)
+    if not snapshot.providers:
+        note(NO_PROVIDER)
     secret = first_run.secret.reveal() if first_run.secret else "<client secret>"
     note(f"try it:  {curl_line(address, secret)}")
     note(f"docs at {address.removesuffix('/v1')}/docs")
+
+
+def invite(code: Secret, address: str) -> None:
+    """Tell a person how the first administrator is made, if that is still to be done; `address` is the base URL."""
+    if code:
+        note(f"first administrator, link for once: {address.removesuffix('/v1')}/setup#{code.reveal()}")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from keyrelay.configuration import Configuration
+    from keyrelay.core.administered import Administered
     from keyrelay.settings import Settings
 
 Overrides = Mapping[str, str]
@@ -20,7 +21,7 @@ Overrides = Mapping[str, str]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 NoDemoOption = Annotated[
-    bool, typer.Option("--no-demo", help="Without a provider, stop instead of starting the demonstration.")
+    bool, typer.Option("--no-demo", help="Without a provider, wait for one instead of starting the demonstration.")
 ]
 
 
@@ -84,13 +85,16 @@ def sets(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
-def configuration_of(overrides: Overrides) -> "Configuration":
-    """Read the configuration from this process's environment and working directory."""
+def configuration_of(overrides: Overrides, administered: "Administered | None" = None) -> "Configuration":
+    """Read the configuration from this process's environment and working directory, with what the store holds."""
     import os
 
     from keyrelay.configuration import load_configuration
+    from keyrelay.core.administered import NOTHING
 
-    return load_configuration(os.environ, directory=Path.cwd(), overrides=overrides)
+    return load_configuration(
+        os.environ, directory=Path.cwd(), overrides=overrides, administered=administered or NOTHING
+    )
 
 
 def settings_of(overrides: Overrides) -> "Settings":

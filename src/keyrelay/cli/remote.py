@@ -24,7 +24,8 @@ SecretFileOption = Annotated[
         exists=True,
         dir_okay=False,
         readable=True,
-        help="File with the secret to ask with; else KEYRELAY_OPERATOR_SECRET or KEYRELAY_API_KEY.",
+        help="File with the secret or token to ask with; else KEYRELAY_OPERATOR_SECRET, KEYRELAY_API_KEY, or "
+        "`local.secret` in the data directory.",
     ),
 ]
 
@@ -34,8 +35,9 @@ _TIMEOUT_S = 30.0
 _MAX_SECRET_BYTES = 4096
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not listened on
+_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 _UNAUTHORISED = frozenset({401, 403})
-_OK = 200
+_FINE = range(200, 300)
 
 
 class Gateway:
@@ -54,22 +56,42 @@ class Gateway:
         Raise typer.Exit, after a line that says why, when there is none.
         """
         given = urlencode({name: value for name, value in parameters.items() if value is not None})
+        return self._asked("GET", f"{path}?{given}" if given else path, accept=accept)
+
+    def send(self, method: str, path: str, document: object = None, *, accept: str = "application/json") -> bytes:
+        """The body of the answer to a request that changes something, with a document in JSON if there is one.
+
+        Raise typer.Exit, after a line that says why, when it is refused.
+        """
+        import msgspec
+
+        return self._asked(method, path, b"" if document is None else msgspec.json.encode(document), accept=accept)
+
+    def answers(self) -> bool:
+        """Whether there is a gateway at all."""
         try:
-            status, body = self._exchange(f"{path}?{given}" if given else path, accept)
+            self._exchange("GET", "/livez", b"", "application/json")
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
+
+    def _asked(self, method: str, target: str, data: bytes = b"", *, accept: str = "application/json") -> bytes:
+        try:
+            status, body = self._exchange(method, target, data, accept)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             note(f"keyrelay: no gateway answers at {self.url}: {reason}. Start one with `keyrelay up`, or give --url.")
             raise typer.Exit(Exit.UNREACHABLE) from None
-        if status == _OK:
+        if status in _FINE:
             return body
         note(f"keyrelay: {self.url} answered {status}: {_message(body)}")
         if status in _UNAUTHORISED and not self._secret:
-            note("Give a secret by --secret-file, KEYRELAY_OPERATOR_SECRET or KEYRELAY_API_KEY.")
+            note("Give a secret or a token by --secret-file, KEYRELAY_OPERATOR_SECRET or KEYRELAY_API_KEY.")
         raise typer.Exit(Exit.UNAUTHORISED if status in _UNAUTHORISED else Exit.FAILED)
 
-    def _exchange(self, target: str, accept: str) -> tuple[int, bytes]:
+    def _exchange(self, method: str, target: str, data: bytes, accept: str) -> tuple[int, bytes]:
         parts = urlsplit(self.url)
-        headers = {"accept": accept}
+        headers = {"accept": accept} | ({"content-type": "application/json"} if data else {})
         if self._secret:
             headers["authorization"] = f"Bearer {self._secret}"
         connection: http.client.HTTPConnection
@@ -79,7 +101,7 @@ class Gateway:
         else:
             connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_S)
         try:
-            connection.request("GET", parts.path + target, headers=headers)
+            connection.request(method, parts.path + target, body=data or None, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read(_MAX_ANSWER_BYTES)
         finally:
@@ -101,8 +123,13 @@ def _address(settings: "Settings") -> str:
 
 
 def _secret(settings: "Settings", secret_file: Path | None) -> str:
+    """The secret to ask with: as given or set, else that of the gateway of this machine, if it may be read."""
     if secret_file is None:
-        return settings.operator_secret.reveal() or settings.api_key.reveal()
+        from keyrelay.configuration.local_secret import read_local_secret
+
+        given = settings.operator_secret.reveal() or settings.api_key.reveal()
+        here = not settings.url or urlsplit(settings.url).hostname in _HERE
+        return given or (read_local_secret(settings.data_dir).reveal() if here else "")
     with secret_file.open("rb") as file:
         text = file.read(_MAX_SECRET_BYTES).decode("ascii", "replace").strip()
     if not text or not text.isascii() or not text.isprintable():

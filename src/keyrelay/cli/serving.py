@@ -20,12 +20,14 @@ from keyrelay.api.app import Application
 from keyrelay.api.request_log import LibraryMessages
 from keyrelay.api.server import GatewayProtocol
 from keyrelay.bootstrap import compose
+from keyrelay.bootstrap.first_look import with_kept_settings
 from keyrelay.cli.exits import Exit
-from keyrelay.cli.opening import FIRST_START, base_url, bind, greet, let_in_first, unkept_clients
+from keyrelay.cli.opening import FIRST_START, base_url, bind, greet, invite, let_in_first, unkept_clients
 from keyrelay.cli.options import Overrides, configuration_of
 from keyrelay.cli.output import print_warnings
 from keyrelay.configuration import Configuration, with_clients
-from keyrelay.configuration.watching import Watch
+from keyrelay.configuration.watching import Load
+from keyrelay.core.administered import Administered
 from keyrelay.core.identity import WorkerIdentity, instance_name
 from keyrelay.settings import Settings
 
@@ -103,11 +105,11 @@ def run(configuration: Configuration, overrides: Overrides) -> int:
     configuration, first_run = let_in_first(configuration)
     unkept = unkept_clients(first_run)
 
-    def load() -> Configuration:
-        return with_clients(configuration_of(overrides), unkept, source=FIRST_START)
+    def load(administered: Administered) -> Configuration:
+        return with_clients(configuration_of(overrides, administered), unkept, source=FIRST_START)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(serve(configuration, lambda address: greet(configuration, first_run, address), load))
+        return runner.run(serve(configuration, lambda now, address: greet(now, first_run, address), load))
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -119,61 +121,45 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def serve(
-    configuration: Configuration, on_ready: Callable[[str], None], load: Callable[[], Configuration] | None = None
-) -> int:
+OnReady = Callable[[Configuration, str], None]
+"""Gets the configuration in force and the base URL once requests are taken."""
+
+
+async def serve(configuration: Configuration, on_ready: OnReady, load: Load | None = None) -> int:
     """Bind, serve, drain; the exit code.
 
-    `on_ready` gets the base URL once requests are taken. With `load`, which reads it anew, the configuration is
-    watched.
+    With `load`, which reads it anew, the configuration is
+    watched and can be administered.
     """
+    if load is not None:
+        configuration = await with_kept_settings(configuration, load)
     settings = configuration.settings
     bound = bind(settings.host, settings.port)
     if bound is None:
         return Exit.FAILED
     address = base_url(settings.host, bound)
     identity = WorkerIdentity(instance_name(socket.gethostname(), bound.getsockname()[1]))
-    application = compose(configuration, identity=identity)
+    application = compose(configuration, identity=identity, load=load, gathers=True)
     listen_to_libraries(application)
-    server = GatewayServer(settings, application, lambda: on_ready(address))
-    with _watching(configuration, application, load):
+
+    def ready() -> None:
+        on_ready(application.watch.configuration, address)
+        invite(application.set_up_code, address)
+
+    server = GatewayServer(settings, application, ready)
+    with _watching(application) if load is not None else contextlib.nullcontext():
         return await server.run_on(bound)
 
 
 @contextlib.contextmanager
-def _watching(
-    configuration: Configuration, application: Application, load: Callable[[], Configuration] | None
-) -> Iterator[None]:
+def _watching(application: Application) -> Iterator[None]:
     """Have the application follow the configuration's files meanwhile."""
-    if load is None:
-        yield
-        return
-    watch = watch_for(configuration, application, load, quiet=False)
-    task = asyncio.get_running_loop().create_task(watch.run())
+    task = asyncio.get_running_loop().create_task(application.watch.run())
     task.add_done_callback(lambda ended: _say_why(application, ended))
     try:
         yield
     finally:
         task.cancel()
-
-
-def watch_for(
-    configuration: Configuration, application: Application, load: Callable[[], Configuration], *, quiet: bool
-) -> Watch:
-    """A watch that has the application take what has changed; `quiet`: somebody else says that it has."""
-
-    def say(level: str, text: str) -> None:
-        application.log.write_message(time.time(), level, text, _SOURCE)
-
-    def take(new: Configuration, changes: object) -> None:
-        application.apply(new)
-        if not quiet:
-            say("info", str(changes))
-
-    def refuse(text: str) -> None:
-        say("error", f"the change is refused, all stays as it is: {text}")
-
-    return Watch(configuration, load, take=take, refuse=refuse)
 
 
 def _say_why(application: Application, watching: "asyncio.Task[None]") -> None:

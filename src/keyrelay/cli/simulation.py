@@ -52,7 +52,7 @@ async def _demo(configuration: Configuration) -> int:
     demo = _demo_configuration(configuration, port, clients, Path(kept.name))
     traffic: list[asyncio.Task[None]] = []
 
-    def greet(base_url: str) -> None:
+    def greet(_: Configuration, base_url: str) -> None:
         _greet(base_url, secret)
         traffic.append(asyncio.ensure_future(_send_traffic(base_url, traffic_secret)))
 

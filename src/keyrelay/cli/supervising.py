@@ -79,7 +79,7 @@ class Supervisor:
         self._command = command
         self._watch = Watch(
             configuration,
-            load,
+            lambda _: load(),  # the workers know what is administered
             take=self._take,
             refuse=lambda text: report("error", f"the change is refused, all stays as it is: {text}"),
         )

@@ -28,15 +28,17 @@ from keyrelay.api.worker_channel import (
     receive_first,
 )
 from keyrelay.bootstrap import compose
+from keyrelay.bootstrap.first_look import with_kept_settings
 from keyrelay.cli.accepting import Acceptor
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.loads import Loads
-from keyrelay.cli.opening import FIRST_START
+from keyrelay.cli.opening import FIRST_START, base_url, invite
 from keyrelay.cli.options import configuration_of
 from keyrelay.cli.output import note
-from keyrelay.cli.serving import GatewayServer, listen_to_libraries, new_loop, watch_for
+from keyrelay.cli.serving import GatewayServer, listen_to_libraries, new_loop
 from keyrelay.cli.whole_lines import WholeLines
 from keyrelay.configuration import Configuration, with_clients
+from keyrelay.core.administered import NOTHING, Administered
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import KeyrelayError
 from keyrelay.core.identity import WorkerIdentity
@@ -94,6 +96,7 @@ class WorkerServer(GatewayServer):
     def drain(self, *, handing_over: bool) -> None:
         """Take no more connections, end what has begun, then end. Once nobody is there to take over, be quick."""
         self._handing_over = handing_over and (self._handing_over or not self.should_exit)
+        self.application.health.leaving = True
         self.application.health.draining = not self._handing_over
         self.should_exit = True
 
@@ -132,16 +135,23 @@ class Worker:
         self._configuration = configuration
         self._orders = orders
         self._channel: Channel | None = None
+        self._address = ""
         self._reload = asyncio.Event()
         self._orphaned = asyncio.Event()
         self._siblings = Siblings(self._send)
         identity = WorkerIdentity(orders.instance, orders.slot)
-        self._application = compose(configuration, identity=identity, siblings=self._siblings)
+        self._application = compose(
+            configuration,
+            identity=identity,
+            siblings=self._siblings,
+            load=lambda administered: load(orders, administered),
+            gathers=True,
+        )
         listen_to_libraries(self._application)
         self._server = WorkerServer(
             configuration.settings,
             self._application,
-            lambda: self._send(Ready()),
+            self._ready,
             slot=orders.slot,
             loads=Loads(orders.shared),
         )
@@ -152,6 +162,7 @@ class Worker:
         following = asyncio.get_running_loop().create_task(self._follow())
         listener = socket.socket(fileno=self._orders.listener)
         listener.set_inheritable(False)
+        self._address = base_url(self._configuration.settings.host, listener)
         try:
             return await self._server.run_on(listener)
         finally:
@@ -160,6 +171,10 @@ class Worker:
             self._channel.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._orphaned.wait(), _LAST_WORDS_S)
+
+    def _ready(self) -> None:
+        invite(self._application.set_up_code, self._address)
+        self._send(Ready())
 
     def _send(self, message: AnyMessage) -> None:
         if self._channel is not None:
@@ -182,24 +197,24 @@ class Worker:
 
     async def _follow(self) -> None:
         """Take the configuration whenever the supervisor says that it has changed and that it is valid."""
-        watch = watch_for(self._configuration, self._application, lambda: load(self._orders), quiet=True)
         while True:
             await self._reload.wait()
             self._reload.clear()
-            await watch.look_again()
+            await self._application.watch.look_again()
 
     def __repr__(self) -> str:
         return f"<Worker {self._orders.instance} slot {self._orders.slot}>"
 
 
 async def _serve(configuration: Configuration, orders: Orders, end: socket.socket) -> int:
+    configuration = await with_kept_settings(configuration, lambda administered: load(orders, administered))
     return await Worker(configuration, orders).serve(end)
 
 
-def load(orders: Orders) -> Configuration:
+def load(orders: Orders, administered: Administered = NOTHING) -> Configuration:
     """The configuration as it is now."""
     unkept = tuple(Client(label, digest) for label, digest in orders.clients)
-    return with_clients(configuration_of(orders.overrides), unkept, source=FIRST_START)
+    return with_clients(configuration_of(orders.overrides, administered), unkept, source=FIRST_START)
 
 
 def main() -> int:

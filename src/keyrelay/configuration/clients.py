@@ -46,7 +46,8 @@ class SourcedClient(msgspec.Struct, frozen=True):
     @property
     def shown(self) -> EffectiveValue:
         """Label and the digest's first digits."""
-        return EffectiveValue(f"clients.{self.client.label}", f"sha256 {fingerprint(self.client)}…", self.source)
+        kind = "keyed digest" if self.client.keyed else "sha256"
+        return EffectiveValue(f"clients.{self.client.label}", f"{kind} {fingerprint(self.client)}…", self.source)
 
 
 def digest_of(secret: str) -> bytes:

@@ -72,6 +72,11 @@ class Environment:
         """Files of secrets that have been read or looked for."""
         return tuple(self._contents)
 
+    def outside(self, layer_name: str) -> dict[str, str]:
+        """Names of the variables that have a value in another layer than that one, each with the layer that wins."""
+        others = [layer for layer in reversed(self._layers) if layer.name != layer_name]
+        return {name: layer.name for layer in others for name, text in layer.variables.items() if text.strip()}
+
     def find(self, *names: str) -> Found | None:
         """Return the first of the names that has a value in the first layer where one has."""
         for layer in self._layers:
@@ -139,13 +144,19 @@ def read_env_file(path: Path, *, findings: Findings, optional: bool = False) -> 
     text = read_text(path, where=path.name, findings=findings, optional=optional)
     if text is None:
         return Layer(path.name, {})
-    broken = [binding.original.line for binding in parse_stream(io.StringIO(text)) if binding.error]
+    values, broken = parse_env(text)
     if broken:
         lines = ", ".join(map(str, broken))
         findings.problem(f"{path.name} line {lines}", "cannot be read.", 'Write NAME=value or NAME="value".')
         return Layer(path.name, {})
+    return Layer(path.name, values)
+
+
+def parse_env(text: str) -> tuple[dict[str, str], list[int]]:
+    """The variables of such a text, and the numbers of the lines that cannot be read."""
+    broken = [binding.original.line for binding in parse_stream(io.StringIO(text)) if binding.error]
     values = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return Layer(path.name, {name: value or "" for name, value in values.items()})
+    return {name: value or "" for name, value in values.items()}, broken
 
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:

@@ -13,7 +13,7 @@ from keyrelay.configuration.environment import Environment, numbered
 from keyrelay.configuration.findings import Findings
 from keyrelay.configuration.setting_values import split_list
 from keyrelay.configuration.values import EffectiveValue
-from keyrelay.core.configuration import Key
+from keyrelay.core.configuration import Key, Withheld
 from keyrelay.core.providers import ProviderRow
 from keyrelay.core.secrets import Secret
 
@@ -24,6 +24,7 @@ NO_KEY_LABEL = "no-key"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,31}"
 # What follows the label has to hold more than base64 padding, so that `c2VjcmV0==` is one whole key.
 _LABELLED = re.compile(rf"(?:(?P<account>{_NAME}):)?(?P<label>{_NAME})=(?P<key>=*[^=].*)", re.DOTALL)
+_ONE_NAME = re.compile(_NAME)
 _USABLE = re.compile(r"[\x21-\x7e]+")
 _PLACEHOLDER = re.compile(r"(your|insert|replace)[-_ ].*|<.*>|changeme|(sk-|gsk_|hf_)?(\.{3,}|x{3,})", re.IGNORECASE)
 
@@ -37,17 +38,30 @@ class ParsedKey(msgspec.Struct, frozen=True):
 
 
 class SourcedKey(msgspec.Struct, frozen=True):
-    """A key and the variable that it came from."""
+    """A key and the variable that it came from; `weighted` says that it has a weight of its own.
+
+    One that is `withheld` takes no requests.
+    """
 
     key: Key
     source: str
+    weighted: bool = False
+    withheld: Withheld | None = None
 
     @property
     def shown(self) -> EffectiveValue:
-        """Tail of the secret, and the account where that has another name than the key."""
+        """Tail of the secret, and what is out of the ordinary: an account of another name, backup, a rank, limits."""
         key = self.key
         masked = key.secret.masked if key.secret else "none needed"
-        text = masked if key.account == key.label else f"{masked} (account {key.account})"
+        unusual = [
+            *([self.withheld.reason] if self.withheld else []),
+            *([f"account {key.account}"] if key.account != key.label else []),
+            *(["backup"] if key.backup else []),
+            *([f"priority {key.priority}"] if key.priority else []),
+            *([f"weight {key.weight:g}"] if self.weighted else []),
+            *map(str, key.limits),
+        ]
+        text = f"{masked} ({', '.join(unusual)})" if unusual else masked
         return EffectiveValue(f"providers.{key.provider_id}.keys.{key.label}", text, self.source)
 
 
@@ -95,14 +109,28 @@ def _warn_of_empty(names: tuple[str, ...], environment: Environment, *, findings
         findings.warn(name, "is empty and therefore ignored.")
 
 
+def is_usable(secret: Secret) -> bool:
+    """Whether it can be sent as a key."""
+    return bool(_USABLE.fullmatch(secret.reveal()))
+
+
+def is_placeholder(secret: Secret) -> bool:
+    """Whether it only stands where a key should."""
+    return bool(_PLACEHOLDER.fullmatch(secret.reveal()))
+
+
+def is_name(text: str) -> bool:
+    """Whether it can be the label or the account of a key."""
+    return bool(_ONE_NAME.fullmatch(text))
+
+
 def _is_usable(secret: Secret, *, where: str, findings: Findings) -> bool:
-    text = secret.reveal()
-    if not _USABLE.fullmatch(text):
+    if not is_usable(secret):
         findings.problem(
             where, "holds spaces or characters that cannot stand in an HTTP header.", "Copy the key once more."
         )
         return False
-    if _PLACEHOLDER.fullmatch(text):
+    if is_placeholder(secret):
         findings.warn(where, "is a placeholder, not a key; it is ignored.")
         return False
     return True

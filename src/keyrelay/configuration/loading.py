@@ -4,19 +4,21 @@ Order, later wins: catalogue, `keyrelay.toml`, environment and `.env` (a real va
 """
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from keyrelay.configuration import client_file, clients, first_run, routes, setting_values
+from keyrelay.configuration import client_file, clients, first_run, routes, setting_values, stored, stored_clients
 from keyrelay.configuration.environment import Environment, environment_layer, read_env_file
 from keyrelay.configuration.findings import Findings
-from keyrelay.configuration.providers import Assembled, read_providers
+from keyrelay.configuration.providers import Assembled, prefix_of, read_providers
 from keyrelay.configuration.setting_values import Choice
-from keyrelay.configuration.toml_file import FileText, read_toml
+from keyrelay.configuration.toml_file import FileText, RouteText, read_toml
 from keyrelay.configuration.values import DEFAULT, Configuration, EffectiveValue
+from keyrelay.core.administered import NOTHING, Administered, RouteEntry
 from keyrelay.core.configuration import Route, Snapshot
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.providers import ProviderRow
@@ -30,15 +32,17 @@ def load_configuration(
     directory: Path,
     overrides: Mapping[str, str],
     catalogue: Mapping[str, ProviderRow] | None = None,
+    administered: Administered = NOTHING,
 ) -> Configuration:
     """Read the whole configuration.
 
     `directory` is the working directory, where `keyrelay.toml` and `.env` are looked for; `overrides` are settings
-    by name from the command line; `catalogue` is the shipped one unless another is given. `environ` is only read.
+    by name from the command line; `catalogue` is the shipped one unless another is given; `administered` is what the
+    store holds. `environ` is only read.
     Raise InvalidConfiguration with every problem that was found.
     """
     rows = load_catalogue() if catalogue is None else catalogue
-    return _Loader(environ, directory.absolute(), overrides=overrides, catalogue=rows).load()
+    return _Loader(environ, directory.absolute(), overrides=overrides, catalogue=rows, administered=administered).load()
 
 
 def load_settings(environ: Mapping[str, str], *, directory: Path, overrides: Mapping[str, str]) -> Settings:
@@ -68,7 +72,9 @@ class _Loader:
         *,
         overrides: Mapping[str, str],
         catalogue: Mapping[str, ProviderRow],
+        administered: Administered = NOTHING,
     ) -> None:
+        self._administered = administered
         self._environ = setting_values.without_orchestrator_names(environ)
         self._directory = directory
         self._overrides = overrides
@@ -81,18 +87,22 @@ class _Loader:
         findings = self._findings
         paths, environment, file = self._open_layers()
         settings, shown, choices = self._settings(environment, file, paths=paths)
-        mentioned = routes.named_providers(file.routes, settings.fallback)
+        route_texts = stored.routes_of(self._administered, file.routes, findings)
+        mentioned = routes.named_providers(route_texts, settings.fallback)
         assembled = read_providers(
             self._catalogue,
             environment=environment,
             mentioned=mentioned,
             findings=findings,
+            stored=stored.StoredKeys(self._administered, time.time()),
             overrides=file.prices,
         )
         callers = self._clients(environment, settings, host=choices["host"])
         clients.check_operator(settings.operator_secret, callers, choices["operator_secret"].where, findings)
         self._refuse_loops(assembled, settings)
-        snapshot, route_values = self._snapshot(settings, file, assembled=assembled, callers=callers, choices=choices)
+        snapshot, route_values = self._snapshot(
+            settings, route_texts, assembled=assembled, callers=callers, choices=choices
+        )
         findings.raise_if_any()
         values = [*shown, *(value for each in assembled for value in each.values), *route_values]
         values += [
@@ -106,6 +116,7 @@ class _Loader:
             values=tuple(values),
             warnings=tuple(dict.fromkeys(findings.warnings)),
             files=(paths.config, paths.env, client_file.path_in(settings.data_dir), *environment.files),
+            variables=environment.outside(stored.STORE),
         )
 
     def load_settings(self) -> Settings:
@@ -119,11 +130,13 @@ class _Loader:
         """The environment with `.env` below it, and the file. Where `.env` is, `.env` itself cannot say."""
         setting_values.refuse_unknown_overrides(self._overrides, self._findings)
         real = environment_layer(self._environ)
+        administered = stored.layer_of(self._administered, prefix_of)
+        stored.refuse_wrong_settings(self._administered, self._findings)
         alone = Environment((real,), directory=self._directory, findings=self._findings)
         env_choice = setting_values.choose(_setting("env_file"), alone, table={}, overrides=self._overrides)
         env = self._read(env_choice)
         below = read_env_file(env, findings=self._findings, optional=_is_default(env_choice))
-        environment = Environment((real, below), directory=self._directory, findings=self._findings)
+        environment = Environment((real, below, administered), directory=self._directory, findings=self._findings)
         for name in _setting("env_file").environment_names:
             if below.variables.get(name):
                 fix = "Set it in the environment, or use --env-file."
@@ -152,14 +165,16 @@ class _Loader:
     def _clients(
         self, environment: Environment, settings: Settings, *, host: Choice
     ) -> tuple[clients.SourcedClient, ...]:
-        """Clients of the environment, then those kept in the data directory."""
+        """Clients of the environment, then those kept in the data directory, then those of the store."""
         named = clients.read_clients(environment, self._findings)
         try:
             kept = first_run.kept_clients(settings.data_dir)
         except ConfigurationError as error:
             self._findings.problems.append(error)
             kept = ()
-        callers = (*named, *kept)
+        callers = stored_clients.join_clients(
+            self._administered, (*named, *kept), now_s=time.time(), findings=self._findings
+        )
         clients.check_exposure(callers, host=settings.host, where=host.where, findings=self._findings)
         return callers
 
@@ -175,7 +190,7 @@ class _Loader:
     def _snapshot(
         self,
         settings: Settings,
-        file: FileText,
+        route_texts: tuple[RouteText, ...],
         *,
         assembled: tuple[Assembled, ...],
         callers: tuple[clients.SourcedClient, ...],
@@ -185,8 +200,9 @@ class _Loader:
         reader = routes.TargetReader(providers, self._catalogue, findings=self._findings)
         fallback = reader.read(settings.fallback, choices["fallback"].where)
         auto: dict[str, Route] = {routes.AUTO: routes.auto_route(providers.values(), policy=settings.policy)}
-        named = auto | routes.read_routes(file.routes, reader, policy=settings.policy)
-        sources = {routes.AUTO: DEFAULT} | {text.name: settings.config_file.name for text in file.routes}
+        named = auto | routes.read_routes(route_texts, reader, policy=settings.policy)
+        sources = {routes.AUTO: DEFAULT} | {text.name: settings.config_file.name for text in route_texts}
+        sources |= {entry.name: stored.STORE for entry in self._administered.all(RouteEntry)}
         snapshot = Snapshot(
             providers=providers,
             keys=tuple(key for each in assembled for key in each.keys),
@@ -194,6 +210,8 @@ class _Loader:
             clients={each.client.digest: each.client for each in reversed(callers)},
             policy=settings.policy,
             fallback=fallback,
+            pepper=stored_clients.pepper_of(self._administered),
+            withheld=tuple(key for each in assembled for key in each.withheld),
         )
         return snapshot, routes.effective_values(named, sources)
 

@@ -117,6 +117,8 @@ def _written_out(prefix: str, *, environment: Environment, findings: Findings) -
             findings.problem(found.source, f"limit {number}: {error}.", f"Write {_AS_WRITTEN}.")
             continue
         problems = limit_problems((limit,))
+        if ScopePart.CLIENT in limit.scope:
+            problems.append(f"{limit}: limits of clients are said of each client, not of a provider")
         for problem in problems:
             findings.problem(found.source, f"{problem}.")
         if not problems:
@@ -124,10 +126,10 @@ def _written_out(prefix: str, *, environment: Environment, findings: Findings) -
     return tuple(limits)
 
 
-def parse_limit(text: str) -> Limit:
+def parse_limit(text: str, *, scope: ScopePart = ScopePart.ACCOUNT) -> Limit:
     """Read a firm limit of the operator's, such as `5 requests concurrent for key of gpt-*,o3 smooth`.
 
-    An amount of `usd` may have up to six decimals. Without a scope it is for the account. Raise ValueError that says
+    An amount of `usd` may have up to six decimals. Without a scope it is for `scope`. Raise ValueError that says
     what is wrong, without the text; whether the limit makes sense is not looked at.
     """
     found = _WRITTEN.fullmatch(text)
@@ -140,12 +142,12 @@ def parse_limit(text: str) -> Limit:
     if found["unit"] == _USD:
         amount = amount * _MICROS + int(decimals.ljust(6, "0"))
     unit = Unit.USD_MICROS if found["unit"] == _USD else _member(Unit, found["unit"], "unit")
-    scope = re.split(r"\s*[+,]\s*", found["scope"] or ScopePart.ACCOUNT)
+    parts = re.split(r"\s*[+,]\s*", found["scope"] or scope)
     return Limit(
         unit=unit,
         amount=amount,
         window=_window(found["window"]),
-        scope=tuple(_member(ScopePart, part, "scope") for part in scope),
+        scope=tuple(_member(ScopePart, part, "scope") for part in parts),
         models=tuple(found["models"].split(",")) if found["models"] else (),
         source=LimitSource.CONFIGURED,
         firm=True,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from keyrelay.configuration.base_urls import Place, find_base_url, is_private, read_place
+from keyrelay.configuration.base_urls import Place, find_base_url, is_private, own_address, read_place
 from keyrelay.configuration.environment import FILE_SUFFIX, Environment, Found, numbered
 from keyrelay.configuration.findings import Findings, nearest
 from keyrelay.configuration.keys import SourcedKey, key_names, keyless, read_keys
@@ -18,8 +18,9 @@ from keyrelay.configuration.operator_limits import read_limits
 from keyrelay.configuration.prices import PriceOverride, check_limits, prices_of, refuse_unknown
 from keyrelay.configuration.provider_values import Sourced, effective_values
 from keyrelay.configuration.setting_values import read_switch, split_list
+from keyrelay.configuration.stored import StoredKeys
 from keyrelay.configuration.values import CATALOGUE, DEFAULT, EffectiveValue
-from keyrelay.core.configuration import Key, Provider, Tier
+from keyrelay.core.configuration import Key, Provider, Tier, Withheld
 from keyrelay.core.providers import PROVIDER_DIALECTS, ModelRow, ProviderDialect, ProviderRow, QuirksRow
 from keyrelay.quota.limits import effective_limits
 from keyrelay.settings import PREFIX
@@ -33,12 +34,13 @@ _MODEL = re.compile(r"[!-~]{1,256}")
 
 
 class Assembled(msgspec.Struct, frozen=True):
-    """A provider with its keys and how both are shown."""
+    """A provider with its keys and how both are shown. Those that are `withheld` are not among the keys."""
 
     provider: Provider
     keys: tuple[Key, ...]
     values: tuple[EffectiveValue, ...]
     address_source: str
+    withheld: tuple[Withheld, ...] = ()
 
 
 def prefix_of(provider_id: str) -> str:
@@ -52,16 +54,18 @@ def read_providers(
     environment: Environment,
     mentioned: frozenset[str],
     findings: Findings,
+    stored: StoredKeys,
     overrides: tuple[PriceOverride, ...] = (),
 ) -> tuple[Assembled, ...]:
     """Every configured provider, first priority first.
 
-    `mentioned` are the ids that routes and `fallback` name, `overrides` the prices that the operator gives.
+    `mentioned` are the ids that routes and `fallback` name, `stored` the keys that are administered, `overrides` the
+    prices that the operator gives.
     """
     rows = [row for row in catalogue.values() if row.id != GENERIC_ID]
-    reader = _Reader(rows, environment, mentioned=mentioned, findings=findings, overrides=overrides)
+    reader = _Reader(rows, environment, mentioned=mentioned, findings=findings, stored=stored, overrides=overrides)
     known = [reader.read(row) for row in rows]
-    custom_rows = _custom_rows(catalogue, environment, claimed=reader.claimed)
+    custom_rows = _custom_rows(catalogue, environment, claimed=reader.claimed, stored=stored)
     refuse_unknown(overrides, (row.id for row in (*rows, *custom_rows)), findings)
     custom = [reader.read(row) for row in custom_rows]
     assembled = [each for each in (*known, *custom) if each]
@@ -78,13 +82,16 @@ class _Reader:
         *,
         mentioned: frozenset[str],
         findings: Findings,
+        stored: StoredKeys,
         overrides: tuple[PriceOverride, ...],
     ) -> None:
         self._environment = environment
+        self._stored = stored
         self._overrides = overrides
         self._price_file: PriceFile = load_price_file()
         self._mentioned = mentioned
         self._findings = findings
+        self._catalogued = frozenset(row.id for row in rows)
         self.claimed: frozenset[str] = frozenset(name for row in rows for name in row.key_env)
 
     def read(self, row: ProviderRow) -> Assembled | None:
@@ -97,7 +104,14 @@ class _Reader:
         if not keys or not self._is_on(row, prefix, enabled=enabled):
             return None
         place = read_place(row, prefix, environment=self._environment, findings=self._findings)
-        return self._assemble(row, prefix, keys=keys, place=place) if place else None
+        return self._assemble(row, prefix, keys=self._placed(row, keys, place), place=place) if place else None
+
+    def _placed(self, row: ProviderRow, keys: tuple[SourcedKey, ...], place: Place) -> tuple[SourcedKey, ...]:
+        """The keys, those withheld that were entered for another address. The environment's own goes for all."""
+        if not place.origin.guarded and place.source != CATALOGUE:
+            return keys
+        own = own_address(row, self._environment) if row.id in self._catalogued else ""
+        return self._stored.placed(row.id, keys, address=str(place.origin), own=own, findings=self._findings)
 
     def _switch(self, name: str) -> bool | None:
         found = self._environment.find(name)
@@ -113,11 +127,11 @@ class _Reader:
         names = key_names(row, prefix, names=self._environment.names)
         own = tuple(name for name in names if name in row.key_env or name not in self.claimed)
         keys = read_keys(row, own, environment=self._environment, findings=self._findings)
-        if keys:
-            return keys
+        if keys or self._stored.has(row.id):
+            return self._stored.join(row, keys, self._findings)
         if row.auth.optional:
             source = self._wish(row, prefix, enabled=enabled)
-            return (keyless(row, source),) if source else ()
+            return self._stored.join(row, (keyless(row, source),), self._findings) if source else ()
         if enabled:
             self._findings.warn(f"{prefix}_ENABLED", f"{row.name} is switched on but has no key: set {names[0]}.")
         return ()
@@ -170,8 +184,13 @@ class _Reader:
             EffectiveValue(f"providers.{row.id}.dialect", spoken, dialect.source),
             *(each.shown for each in keys),
         )
-        weighted = tuple(msgspec.structs.replace(each.key, weight=weight.value) for each in keys)
-        return Assembled(provider, weighted, values, place.source)
+        weighted = tuple(
+            each.key if each.weighted else msgspec.structs.replace(each.key, weight=weight.value)
+            for each in keys
+            if each.withheld is None
+        )
+        withheld = tuple(each.withheld for each in keys if each.withheld is not None)
+        return Assembled(provider, weighted, values, place.source, withheld)
 
     def _tier(self, prefix: str) -> Sourced[Tier]:
         found = self._environment.find(f"{prefix}_TIER")
@@ -268,7 +287,7 @@ def _placed(row: ProviderRow, place: Place) -> ProviderRow:
 
 
 def _custom_rows(
-    catalogue: Mapping[str, ProviderRow], environment: Environment, *, claimed: frozenset[str]
+    catalogue: Mapping[str, ProviderRow], environment: Environment, *, claimed: frozenset[str], stored: StoredKeys
 ) -> list[ProviderRow]:
     """A row for each prefix that the catalogue does not know and that has a base URL and keys, or else a wish."""
     taken = {prefix_of(row.id) for row in catalogue.values() if row.id != GENERIC_ID}
@@ -278,7 +297,9 @@ def _custom_rows(
         prefix = name.removesuffix(_BASE_URL)
         if not name.endswith(_BASE_URL) or name in addresses or prefix in taken or f"{prefix}_".startswith(PREFIX):
             continue
-        if _CUSTOM_PREFIX.fullmatch(prefix) and _is_provider(prefix, environment, claimed=claimed):
+        if not _CUSTOM_PREFIX.fullmatch(prefix):
+            continue
+        if stored.has(prefix.lower()) or _is_provider(prefix, environment, claimed=claimed):
             rows.append(provider_row_for_generic(prefix.lower(), "https://host.example/v1", catalogue))
     return rows
 

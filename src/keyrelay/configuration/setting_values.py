@@ -12,8 +12,9 @@ import msgspec
 from keyrelay.configuration.environment import Environment, Found
 from keyrelay.configuration.findings import Findings, nearest
 from keyrelay.configuration.values import COMMAND_LINE, DEFAULT, EffectiveValue
+from keyrelay.core.addresses import parse_networks
 from keyrelay.core.configuration import PolicyName
-from keyrelay.core.secrets import Secret
+from keyrelay.core.secrets import HiddenSecret, Secret
 from keyrelay.settings import PREFIX, SETTINGS, Kind, Setting, Settings
 
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
@@ -94,7 +95,7 @@ def choose(
 
 
 def _find(setting: Setting, environment: Environment) -> Found | None:
-    if setting.secret:
+    if setting.secret and not setting.own_file:
         found = (environment.find_secret(name) for name in setting.environment_names)
         return next((each for each in found if each is not None), None)
     return environment.find(*setting.environment_names)
@@ -171,7 +172,23 @@ def _address(setting: Setting, text: str) -> str:
     return text.rstrip("/")
 
 
-_OF_NAME: Mapping[str, Callable[[Setting, str], Any]] = {"upstream_proxy": _proxy, "url": _address}
+def _hidden(setting: Setting, text: str) -> Secret:
+    return HiddenSecret(_secret(setting, text).reveal())
+
+
+def _file(setting: Setting, text: str) -> str:
+    del setting
+    if text and (not text.startswith("/") or not text.isprintable()):
+        raise ValueError("is not an absolute path")
+    return text
+
+
+_OF_NAME: Mapping[str, Callable[[Setting, str], Any]] = {
+    "master_key": _hidden,
+    "master_key_file": _file,
+    "upstream_proxy": _proxy,
+    "url": _address,
+}
 """Texts with a form of their own."""
 
 
@@ -222,8 +239,10 @@ def _choice(setting: Setting, text: str) -> str:
 
 
 def _comma_list(setting: Setting, text: str) -> tuple[str, ...]:
-    del setting
-    return split_list(text)
+    entries = split_list(text)
+    if setting.name in {"allowed_networks", "trusted_proxies"}:
+        parse_networks(entries)
+    return entries
 
 
 def split_list(text: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ TABLES = ("settings", "routes", "prices")
 ROUTE_FIELDS = ("targets", "policy", "fallback", "cache")
 CACHE_MODES: tuple[CacheMode, ...] = get_args(CacheMode)
 
-_ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class RouteText(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +109,7 @@ def _read_routes(table: Mapping[str, Any], *, file: str, findings: Findings) -> 
 
 def _read_route(name: str, value: Any, *, file: str, findings: Findings) -> RouteText | None:
     where = f"{file} [routes.{name}]"
-    if not _ROUTE_NAME.fullmatch(name):
+    if not ROUTE_NAME.fullmatch(name):
         findings.problem(where, "the name is not made of letters, digits, `.`, `_` and `-`.", "Choose another one.")
         return None
     if not isinstance(value, dict):

@@ -1,6 +1,8 @@
 """What reading the configuration gives: the values in force and where each one comes from."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -31,7 +33,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration as one value.
 
     `warnings` are sentences about what was put up with. `files` are all that was read or looked for, so that a
-    change of any of them calls for another look.
+    change of any of them calls for another look. `variables` are the names of those that win over what is administered,
+    each with the place that holds it (`environment`, `.env`).
     """
 
     settings: Settings
@@ -39,3 +42,4 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[EffectiveValue, ...]
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    variables: Mapping[str, str] = MappingProxyType({})

@@ -8,10 +8,12 @@ be a little sooner, and miss what is written on another host, or behind a symbol
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
 from keyrelay.configuration.values import Configuration
+from keyrelay.core.administered import NOTHING, Administered
 from keyrelay.core.errors import ConfigurationError
 
 POLL_S = 0.25
@@ -36,10 +38,19 @@ AFTER_RESTART = frozenset(
         "max_connections_per_provider",
         "upstream_proxy",
         "no_proxy",
+        "allow_private_addresses",
+        "allowed_networks",
         "database_url",
         "keep_requests_days",
         "keep_minutes_days",
         "keep_hours_days",
+        "keep_alerts_days",
+        "alert_interval_s",
+        "keep_texts",
+        "keep_texts_days",
+        "keep_texts_max_bytes",
+        "master_key",
+        "master_key_file",
         "journal_max_bytes",
         "journal_fsync",
         "workers",
@@ -96,8 +107,13 @@ def _shown(configuration: Configuration) -> dict[str, object]:
 def _secrets(configuration: Configuration) -> dict[str, object]:
     """What is not shown whole: a key may change behind the four characters that are."""
     snapshot = configuration.snapshot
-    keys = {f"providers.{key.provider_id}.keys.{key.label}": key.secret for key in snapshot.keys}
-    return keys | {f"clients.{client.label}": client.digest for client in snapshot.clients.values()}
+    every = (*snapshot.keys, *(each.key for each in snapshot.withheld))
+    keys = {f"providers.{key.provider_id}.keys.{key.label}": key.secret for key in every}
+    clients: dict[str, object] = {}
+    for client in snapshot.clients.values():
+        name = f"clients.{client.label}"
+        clients[name] = (clients.get(name), client)  # one may have several secrets
+    return {**keys, **clients}
 
 
 def _settings(configuration: Configuration) -> dict[str, object]:
@@ -113,22 +129,29 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-class Watch:
-    """Looks at the files of the configuration in force.
+Load = Callable[[Administered], Configuration]
+"""Reads the configuration anew, with what is administered in it. Raise ConfigurationError when it is not valid."""
 
-    `load` reads the configuration anew, in a thread; `take` gets each one that is valid and differs, with what differs;
-    `refuse` gets a text, once, when one is not valid: the one in force stays. Neither may raise.
+
+class Watch:
+    """Holds the configuration in force, and looks at its files.
+
+    `load` is called in a thread; `take` gets each configuration that is valid and differs, with what differs; `refuse`
+    gets a text, once, when one is not valid: the one in force stays. Neither may raise. Who puts what is `administered`
+    into it holds the `lock` meanwhile.
     """
 
     def __init__(
         self,
         configuration: Configuration,
-        load: Callable[[], Configuration],
+        load: Load,
         *,
         take: Callable[[Configuration, Changes], None],
         refuse: Callable[[str], None],
     ) -> None:
         self.configuration = configuration
+        self.administered = NOTHING
+        self.lock = asyncio.Lock()
         self._load = load
         self._take = take
         self._refuse = refuse
@@ -150,9 +173,34 @@ class Watch:
 
     async def look_again(self) -> bool:
         """Read the configuration whether a file has changed or not; False when it is refused."""
+        async with self.lock:
+            return await self._read_anew()
+
+    async def read_with(self, administered: Administered) -> Configuration:
+        """What the configuration would be with this administered. Raise ConfigurationError when it is not valid."""
+        return await asyncio.to_thread(self._load, administered)
+
+    def take(self, administered: Administered, configuration: Configuration | None) -> None:
+        """Go on with what `read_with` has given; None: with the one in force, which has none of what is another now."""
+        self.administered = administered
+        if configuration is None:
+            return
+        self._refused = ""
+        self._go_on(configuration)
+
+    async def take_administered(self, administered: Administered) -> bool:
+        """Go on with what another process has changed; False when that is refused here."""
+        before, self.administered = self.administered, administered
+        try:
+            return await self._read_anew()
+        except BaseException:  # cancelled: it is not in force, and so is to be looked for once more
+            self.administered = before
+            raise
+
+    async def _read_anew(self) -> bool:
         self._prints = prints = self._look()
         try:
-            new = await asyncio.to_thread(self._load)
+            new = await self.read_with(self.administered)
         except ConfigurationError as error:
             self._retry_at = asyncio.get_running_loop().time() + RETRY_S
             if str(error) != self._refused:
@@ -160,12 +208,16 @@ class Watch:
                 self._refuse(self._refused)
             return False
         self._refused = ""
+        self._go_on(new, prints)
+        return True
+
+    def _go_on(self, new: Configuration, prints: Mapping[Path, Print] = MappingProxyType({})) -> None:
         changes = changes_between(self.configuration, new)
+        known = {**self._prints, **prints}
         self.configuration = new
-        self._prints = {path: prints[path] if path in prints else _print_of(path) for path in new.files}
+        self._prints = {path: known[path] if path in known else _print_of(path) for path in new.files}
         if changes:
             self._take(new, changes)
-        return True
 
     async def _settled(self, prints: dict[Path, Print]) -> None:
         """Return once the files are as they were a moment before."""

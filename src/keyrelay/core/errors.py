@@ -6,7 +6,14 @@ Broad bases to catch, leaves to recover:
     ├── ConfigurationError      the operator has to change something: file, setting, what would be right
     ├── CallerError             the request cannot be served as it stands; answered in the caller's dialect
     ├── StoreError              a store, database or shared memory cannot be reached or does not take what it is given
-    └── HostBindingError        a credential was about to leave for a host that is not its own
+    │   └── RevisionError       somebody else has changed meanwhile what was to be changed
+    ├── VaultError              what is sealed cannot be had, or nothing can be sealed; never half done
+    │   ├── MasterKeyError      there is no master key to work with: none found, unreadable, or others may read it
+    │   │   └── WrongMasterKeyError   it is not the one that the key ring was made with
+    │   ├── RingError           the key ring is damaged, or does not take this change
+    │   └── SealedValueError    a sealed value is damaged, cut short, or from another place or another ring
+    ├── HostBindingError        a credential was about to leave for a host that is not its own
+    └── AddressDeniedError      a host leads to an address that may not be connected to
 
 Inside the engine a failed attempt at a provider is a value (`core.failures.Failure`), not an exception.
 """
@@ -72,5 +79,33 @@ class StoreError(KeyrelayError):
         super().__init__(message)
 
 
+class RevisionError(StoreError):
+    """What was to be changed is not as it was read: somebody else was first. Read it again and try once more."""
+
+
+class VaultError(KeyrelayError):
+    """Sealing or opening is not possible. The message holds no key and no text, and says what to do next."""
+
+
+class MasterKeyError(VaultError):
+    """There is no master key that can be worked with."""
+
+
+class WrongMasterKeyError(MasterKeyError):
+    """The master key is not the one that the key ring was made with."""
+
+
+class RingError(VaultError):
+    """The key ring is damaged, or does not take a change."""
+
+
+class SealedValueError(VaultError):
+    """A sealed value is damaged, cut short, or from another row, column, table or ring: it cannot be opened here."""
+
+
 class HostBindingError(KeyrelayError):
     """A credential was about to be sent to an origin other than the one it is bound to."""
+
+
+class AddressDeniedError(KeyrelayError):
+    """A host leads to an address that may not be connected to. The text says which one, and which setting allows it."""

@@ -26,6 +26,7 @@ class FailureKind(StrEnum):
     NETWORK = "network"
     TIMEOUT = "timeout"
     MALFORMED = "malformed"
+    ADDRESS = "address"  # the provider's address is one that may not be connected to
 
 
 class FailureScope(StrEnum):
@@ -48,6 +49,9 @@ class Rest(StrEnum):
     MONTH = "month"  # the provider's own monthly reset
     MANUAL = "manual"  # until a person acts or the configuration changes
 
+
+ADDRESS_REST_S = 30.0
+"""How long a provider is left alone whose address is not allowed: names are not looked up anew for every request."""
 
 FAULT_KINDS = frozenset(
     {
@@ -99,6 +103,7 @@ ADVICE: dict[FailureKind, str] = {
     FailureKind.NETWORK: "The provider could not be reached: check network, DNS, proxy and base URL.",
     FailureKind.TIMEOUT: "The provider did not answer in time: try again, or raise the deadline.",
     FailureKind.MALFORMED: "The provider sent an answer that cannot be used: try again, or see its status page.",
+    FailureKind.ADDRESS: "The base URL leads where it may not: correct it, or have the operator allow that address.",
 }
 """A sentence for a person per kind: what it means and what to do next."""
 

@@ -122,12 +122,16 @@ class Pacing(StrEnum):
 
 
 class ScopePart(StrEnum):
-    """What a limit binds: key, account or provider, alone or with `model`; `model` alone is it at that provider."""
+    """What a limit binds: key, account or provider, alone or with `model`; `model` alone is it at that provider.
+
+    What binds a `client` binds nothing else.
+    """
 
     KEY = "key"
     ACCOUNT = "account"
     PROVIDER = "provider"
     MODEL = "model"
+    CLIENT = "client"
 
 
 class LimitSource(StrEnum):

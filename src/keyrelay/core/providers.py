@@ -27,13 +27,14 @@ Operation = Literal[
     "image_variations",
     "transcriptions",
     "translations",
+    "files",
 ]
 """What a caller wants done; each has its path at a provider."""
 
 FORM_OPERATIONS: tuple[Operation, ...] = ("image_edits", "image_variations", "transcriptions", "translations")
 """Those that are asked with a form that holds files."""
 
-OPAQUE_OPERATIONS: tuple[Operation, ...] = ("images", "speech", "moderations", "rerank", *FORM_OPERATIONS)
+OPAQUE_OPERATIONS: tuple[Operation, ...] = ("images", "speech", "moderations", "rerank", *FORM_OPERATIONS, "files")
 """Those of OpenAI's dialect that go through as they are and have no counterpart in any other."""
 
 OPERATIONS: tuple[Operation, ...] = ("chat", "completions", "embeddings", *OPAQUE_OPERATIONS)
@@ -72,6 +73,7 @@ class PathsRow(Row, frozen=True):
     translations: str = ""
     moderations: str = ""
     rerank: str = ""
+    files: str = ""
     models: str = "/models"
 
 
@@ -140,6 +142,8 @@ class HabitsRow(Row, frozen=True):
     it does not know. `own`: it knows what only OpenAI has (custom tools, `allowed_tools`, `refusal`). `short_ids`: a
     call's id has nine letters or digits. `signs_calls`: it takes Gemini's signatures. `takes_cache_marks`,
     `takes_top_k` say what it takes beyond OpenAI. `system_first`: it takes system messages at the beginning only.
+    `inline_thoughts` are models, by name or by patterns with `*` in them, in lower case, that write their thoughts
+    into the words of an answer, between `<think>` and `</think>`.
     """
 
     thoughts: Literal["", "reasoning_content", "reasoning", "reasoning_details", "content"] = ""
@@ -151,6 +155,7 @@ class HabitsRow(Row, frozen=True):
     takes_cache_marks: bool = False
     takes_top_k: bool = False
     system_first: bool = False
+    inline_thoughts: tuple[str, ...] = ()
 
 
 class StreamRow(Row, frozen=True):
@@ -246,11 +251,16 @@ class FailureRow(Row, frozen=True):
 class ProbeRow(Row, frozen=True):
     """A call that proves a key at no cost. `path` may be absolute (`https://…`) on the provider's own hosts.
 
-    `proves` says what a 200 means, `limits_of` what it does not prove.
+    `proves` says what a 200 means, `limits_of` what it does not prove. Some providers answer 200 for any key and say in
+    the body what it is worth: `holds` names members (dots lead inward) and what they are of a good key, `credit` those
+    that are true, or a number above 0, while the account can pay; where one of them is missing or null, it says
+    nothing.
     """
 
     method: Literal["GET", "POST", "none"] = "GET"
     path: str = "/models"
+    holds: dict[str, str | bool] = {}
+    credit: tuple[str, ...] = ()
     proves: str = "the key is alive"
     limits_of: str = ""
 
@@ -283,8 +293,10 @@ class ProviderRow(Row, frozen=True):
 
     `base_url` has the form that the provider's official SDK takes and may hold `{name}` for each entry of
     `variables` (name → environment variable). `key_env` are environment names for a key besides
-    `<ID>_API_KEY` and `<ID>_API_KEYS`. `native_dialect` is its own; `dialect` is the one in which requests of OpenAI's
-    dialect go to it: OpenAI's where it has a compatible endpoint that is as good, whose paths are `paths`.
+    `<ID>_API_KEY` and `<ID>_API_KEYS`. A key begins with one of `key_prefixes`, or is whole one of `key_patterns`
+    (regular expressions), as far as is known: a hint, never a test. `native_dialect` is its own; `dialect` is the one
+    in which requests of OpenAI's dialect go to it: OpenAI's where it has a compatible endpoint that is as good, whose
+    paths are `paths`.
     `day_zone` is the IANA zone of its calendar day and month. Lower `priority` is tried first.
     `model_prefixes` lets unlisted names (`gemini-1.0-pro`) find this provider; `open_models` accepts any name.
     `local` marks a server of the operator's own: no quota, private addresses, slow first answer.
@@ -292,6 +304,7 @@ class ProviderRow(Row, frozen=True):
     a call refused with 429 uses up a request all the same; true where nobody knows, since that is the safe side.
     `insists`: it refuses a conversation in which a call of a tool comes back without the thoughts or the signature that
     came with it. `organisation_headers` name, in lower case, the headers in which answers say whose key it was.
+    `file_purposes` are those for which it keeps files; none named: any.
     """
 
     id: str
@@ -307,6 +320,7 @@ class ProviderRow(Row, frozen=True):
     key_env: tuple[str, ...] = ()
     base_url_env: tuple[str, ...] = ()
     key_prefixes: tuple[str, ...] = ()
+    key_patterns: tuple[str, ...] = ()
     extra_headers: dict[str, str] = {}
     auth: AuthRow = AuthRow()
     paths: PathsRow = PathsRow()
@@ -324,6 +338,7 @@ class ProviderRow(Row, frozen=True):
     refused_counts: bool = True
     insists: bool = False
     organisation_headers: tuple[str, ...] = ()
+    file_purposes: tuple[str, ...] = ()
     limits: tuple[LimitRow, ...] = ()
     limit_headers: tuple[LimitHeadersRow, ...] = ()
     models: tuple[ModelRow, ...] = ()

@@ -50,7 +50,9 @@ class RequestRecord(
     `first_token_ms` is set for streams. `category` is empty for an answer,
     else the kind of failure or `caller_gone`. `cached` is empty for an answer that a provider gave for this request,
     else `hit` (kept before) or `shared` (made for another request at the same time). `price_version` says which price
-    list `cost_usd` is by; without a price there is neither.
+    list `cost_usd` is by; without a price there is neither. `left_out` names what of the request the provider could not
+    be told, and what of its answer the caller could not. `charged` is what its client's own limits and budgets have
+    counted: requests, input tokens, output tokens, millionths of a US dollar; None for a client without any.
     """
 
     id: str
@@ -76,6 +78,8 @@ class RequestRecord(
     cost_usd: float | None = None
     price_version: str = ""
     cached: str = ""
+    left_out: tuple[str, ...] = ()
+    charged: tuple[int, int, int, int] | None = None
     attempts: list[Attempt] = []
 
     def __repr__(self) -> str:
@@ -101,6 +105,10 @@ class Reserved(msgspec.Struct, frozen=True, gc=False, array_like=True):
     output_tokens: int = 0
     usd_micros: int = 0
     units: int = 0
+
+
+OF_CLIENTS = "client:"
+"""Stands for the provider, and a client's label for the key, in what was counted for clients themselves."""
 
 
 class Used(msgspec.Struct, frozen=True, gc=False):

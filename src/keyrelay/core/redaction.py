@@ -13,8 +13,11 @@ from urllib.parse import quote
 
 MASK = "[redacted]"
 _SHORTEST_SECRET = 6
+MOST_FORMER = 256
+"""Secrets that are no longer in use and still taken out: what is under way may bring them up, and their owners too."""
+
 _KEY_LIKE = re.compile(
-    r"(?:\b(?:sk|pk|rk|kr|gsk|csk|xai|nvapi|pplx|hf|fw|sk-or|sk-ant)[-_][A-Za-z0-9_\-*]{6,}"
+    r"(?:(?<!file-)\b(?:sk|pk|rk|kr|gsk|csk|xai|nvapi|pplx|hf|fw|sk-or|sk-ant)[-_][A-Za-z0-9_\-*]{6,}"
     r"|\bAIza[0-9A-Za-z_\-]{10,}|\bAQ\.[0-9A-Za-z_\-]{10,}"
     r"|\b(?i:Bearer)\s+[A-Za-z0-9._~+/=\-]{6,}"
     r"|\b[A-Za-z0-9]{2,8}-?[A-Za-z0-9]{0,8}\*{3,}[A-Za-z0-9]{0,8}"
@@ -26,17 +29,18 @@ _KEY_LIKE = re.compile(
 class Redactor:
     """Redacts by exact secret and by pattern."""
 
-    __slots__ = ("_count", "_known", "_newest")
+    __slots__ = ("_count", "_known", "_secrets")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._newest: frozenset[str] = frozenset()
+        self._secrets: dict[str, None] = {}
         self.know(secrets)
 
     def know(self, secrets: Iterable[str]) -> None:
-        """Take these out from now on, and those known last as well: what is under way may still bring them up."""
-        last = self._newest
-        self._newest = frozenset(secrets)
-        forms = {form for secret in last | self._newest if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
+        """Take these out from now on, and the last of those that were known before."""
+        newest = dict.fromkeys(secrets)
+        former = [secret for secret in self._secrets if secret not in newest]
+        self._secrets = dict.fromkeys(former[-MOST_FORMER:]) | newest
+        forms = {form for secret in self._secrets if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
         self._count = len(forms)
         longest_first = sorted(forms, key=len, reverse=True)
         # Whatever the case: error codes are read in lower case, and a provider may put anything there.

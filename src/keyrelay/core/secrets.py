@@ -1,6 +1,7 @@
 """Secrets as values that cannot be printed by accident."""
 
 import hashlib
+import hmac
 
 _VISIBLE_TAIL = 4
 _SHORTEST_WITH_TAIL = 12
@@ -43,3 +44,19 @@ class Secret:
         return f"Secret({self.masked})"
 
     __str__ = __repr__
+
+
+class HiddenSecret(Secret):
+    """A secret of which nothing is shown, because every character of it counts."""
+
+    __slots__ = ()
+
+    @property
+    def masked(self) -> str:
+        """An ellipsis."""
+        return "…"
+
+
+def keyed_digest(pepper: Secret, digest: bytes) -> bytes:
+    """What is kept of a secret of which `digest` is the SHA-256: whoever has no pepper cannot test guesses."""
+    return hmac.digest(pepper.reveal().encode(), digest, "sha256")

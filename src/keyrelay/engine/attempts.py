@@ -6,16 +6,18 @@ candidate's state is updated and, unless a stream goes on, the reservation is se
 
 import re
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import msgspec
 
-from keyrelay.core.failures import Failure, FailureKind, FailureScope, ProviderError
+from keyrelay.core.failures import ADDRESS_REST_S, Failure, FailureKind, FailureScope, ProviderError
 from keyrelay.core.records import Attempt, Reserved, milliseconds
-from keyrelay.core.requests import CallRequest
+from keyrelay.core.requests import CallRequest, FileCall
 from keyrelay.engine.amounts import failed_amounts, used_amounts
+from keyrelay.engine.files import Files, Located
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
-from keyrelay.engine.passages import OpaquePassage, Passage, PlainPassage, TranslatedPassage, WholeAnswer
+from keyrelay.engine.passages import FilePassage, OpaquePassage, Passage, PlainPassage, TranslatedPassage, WholeAnswer
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.translation import Translator, is_plain
 from keyrelay.ports import Fault, Ports, Reservation, UpstreamAnswer, UpstreamCall
@@ -24,6 +26,7 @@ from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.classify import Classifier, Moment
 from keyrelay.routing.ways import Way
 from keyrelay.wire.errors import embedded_status, read_error
+from keyrelay.wire.files import with_own_ids
 from keyrelay.wire.stream import StreamEnd
 from keyrelay.wire.translated import AnswerStream
 
@@ -33,6 +36,7 @@ _FAULT_KINDS = {
     "network": FailureKind.NETWORK,
     "timeout": FailureKind.TIMEOUT,
     "malformed": FailureKind.MALFORMED,
+    "address": FailureKind.ADDRESS,
 }
 
 
@@ -49,6 +53,7 @@ class AttemptRunner:
 
     __slots__ = (
         "_clock",
+        "_files",
         "_journal",
         "_learner",
         "_ledger",
@@ -61,10 +66,19 @@ class AttemptRunner:
         "redactor",
     )
 
-    def __init__(self, ports: Ports, *, settings: EngineSettings, learner: Learner, translator: Translator) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        *,
+        settings: EngineSettings,
+        learner: Learner,
+        translator: Translator,
+        files: Files | None = None,
+    ) -> None:
         self._learner = learner
         self._plain = PlainPassage(settings)
         self._opaque = OpaquePassage(settings)
+        self._files = None if files is None else FilePassage(files)
         self._translated = TranslatedPassage(settings, translator)
         self._journal = ports.journal
         self._upstream = ports.upstream
@@ -99,7 +113,7 @@ class AttemptRunner:
             call = self._call(job, candidate, way, passage, started_at)
             answer = await self._upstream.send(call)
             if isinstance(answer, Fault):
-                outcome = fault_failure(answer)
+                outcome = fault_failure(answer, clock.epoch_s())
             elif answer.status != _OK:
                 outcome = self._read_refusal(answer, reservation)
             elif answer.streaming:
@@ -142,9 +156,13 @@ class AttemptRunner:
         error = problem if isinstance(problem, ProviderError) else None
         if isinstance(problem, ProviderError):
             problem = classifier.classify(problem, self._moment(candidate, now_s))
-            if problem.kind is FailureKind.MODEL and job.request.opaque:
+            if job.request.file is not None and self._files is not None:
+                problem = self._files.refused(job, problem)
+            elif problem.kind is FailureKind.MODEL and job.request.opaque:
                 problem = msgspec.structs.replace(problem, until_s=None)  # it may do all else that it is asked
         message, code = map(self.redactor.redact, (problem.message, problem.code))
+        if job.files is not None:
+            message = job.files.as_named(message)
         failure = msgspec.structs.replace(problem, message=message, code=code)
         self._settle(reservation, job.record.attempts[-1], failed_amounts(candidate, failure, job.amounts), now_s)
         candidate.failed(failure, now_s, self._random)
@@ -197,20 +215,26 @@ class AttemptRunner:
     def _passage(self, request: CallRequest, way: Way) -> Passage:
         """How a request gets through on this way."""
         if request.opaque:
-            return self._opaque
+            return self._opaque if request.file is None or self._files is None else self._files
         return self._plain if is_plain(way, request) else self._translated
 
     def _call(self, job: Job, candidate: Candidate, way: Way, passage: Passage, started_at: float) -> UpstreamCall:
         request, provider, settings = job.request, candidate.provider, self._settings
         form = request.form
         body, headers, parts = passage.write(job, candidate, way)
+        target, file = way.path if way.plain else way.path_for(candidate.model, stream=request.stream), request.file
+        if job.files is not None:
+            if file is None:
+                body = with_own_ids(body, job.files.ids)
+            else:
+                target += _path_of(file, job.files)
         first_byte_s = settings.first_byte_s if request.stream and form is None else settings.answer_s
         if provider.row.first_byte_timeout_s is not None:
             first_byte_s = max(first_byte_s, provider.row.first_byte_timeout_s)
         first_byte_at, total_at = started_at + first_byte_s, job.total_at
         return UpstreamCall(
             origin=provider.origin,
-            target=way.path if way.plain else way.path_for(candidate.model, stream=request.stream),
+            target=target,
             credential=way.credential,
             headers=headers,
             body=body,
@@ -219,6 +243,8 @@ class AttemptRunner:
             max_body_bytes=settings.max_answer_bytes,
             parts=parts,
             content_type="" if form is None else form.content_type,
+            method="POST" if file is None else file.method,
+            streams=file is not None and file.content,
         )
 
     def _read_refusal(self, answer: UpstreamAnswer, reservation: Reservation) -> ProviderError:
@@ -257,7 +283,9 @@ class AttemptRunner:
                     return OpenStream(answer, reader, first)
                 if not chunk or reader.end is StreamEnd.DONE:
                     return (
-                        fault_failure(answer.fault) if answer.fault else malformed("the stream ended without content")
+                        fault_failure(answer.fault, self._clock.epoch_s())
+                        if answer.fault
+                        else malformed("the stream ended without content")
                     )
         finally:
             if not reader.committed:
@@ -277,6 +305,12 @@ class AttemptRunner:
         return f"<AttemptRunner over {self._upstream!r}>"
 
 
+def _path_of(file: FileCall, located: Located) -> str:
+    """What the path of one file has behind that of all."""
+    ((_, own),) = located.ids
+    return f"/{quote(own, safe='')}/content" if file.content else f"/{quote(own, safe='')}"
+
+
 def _reserved(job: Job, attempt: Attempt) -> Reserved:
     """What the journal has to know of an attempt that is about to be sent."""
     record, amounts = job.record, job.amounts
@@ -292,15 +326,19 @@ def _reserved(job: Job, attempt: Attempt) -> Reserved:
         amounts.requests,
         amounts.input_tokens,
         amounts.output_tokens,
-        amounts.usd_micros,
+        amounts.usd_micros or job.held_micros,
         amounts.units,
     )
 
 
-def fault_failure(fault: Fault) -> Failure:
+def fault_failure(fault: Fault, now_s: float) -> Failure:
     """The failure that a fault below HTTP means."""
     return Failure(
-        kind=_FAULT_KINDS[fault.kind], scope=FailureScope.PROVIDER, message=fault.message, reached=fault.reached
+        kind=_FAULT_KINDS[fault.kind],
+        scope=FailureScope.PROVIDER,
+        message=fault.message,
+        until_s=now_s + ADDRESS_REST_S if fault.kind == "address" else None,
+        reached=fault.reached,
     )
 
 

@@ -47,7 +47,8 @@ class Chooser:
         """The first of a stage's candidates that can serve, with its reservation; those that will not are parked."""
         tried, avoided = job.tried, job.avoided
         operation = job.request.operation
-        any_fits = job.request.dialect == "openai" and not (job.plan.free_choice or job.small_models)
+        alike = job.request.dialect == "openai" and not job.request.reshaped
+        any_fits = alike and not (job.plan.free_choice or job.small_models or job.files)
         drops: dict[Candidate, Dropped] | None = None
         found = None
         for candidate in candidates:
@@ -55,11 +56,11 @@ class Chooser:
                 continue
             way = candidate.openai_ways.get(operation) if any_fits else None
             plain = way is not None and way.plain
-            dropped = None if plain else _unsuited(candidate, job)
+            dropped = None if plain else unsuited(candidate, job)
             if dropped is None and candidate.clear_as_of != candidate.health.changes:
                 dropped = gate(candidate, now_s)
             if dropped is None and not plain:
-                dropped = self._inexpressible(candidate, job)
+                dropped = self.inexpressible(candidate, job)
             if dropped is None:
                 taken = self._reserve(candidate, job, now_s)
                 if not isinstance(taken, Refusal):
@@ -83,7 +84,7 @@ class Chooser:
             failure = job.tried.get(candidate)
             if (failure is not None and failure.kind not in FAULT_KINDS) or gate(candidate, now_s):
                 continue
-            if _unsuited(candidate, job) or self._inexpressible(candidate, job):
+            if unsuited(candidate, job) or self.inexpressible(candidate, job):
                 continue
             taken = self._reserve(candidate, job, now_s)
             if not isinstance(taken, Refusal):
@@ -96,7 +97,7 @@ class Chooser:
             not any(circuit.suspect for circuit in candidate.circuits) and may_soon_serve(candidate, now_s)
             for stage in job.plan.stages
             for candidate in stage.candidates
-            if candidate not in job.tried and candidate.provider_id not in job.avoided and not _unsuited(candidate, job)
+            if candidate not in job.tried and candidate.provider_id not in job.avoided and not unsuited(candidate, job)
         )
 
     def choose_beyond_belief(self, job: Job, now_s: float) -> tuple[Candidate, Reservation] | None:
@@ -108,7 +109,7 @@ class Chooser:
                 return candidate, taken
         return None
 
-    def _inexpressible(self, candidate: Candidate, job: Job) -> Dropped | None:
+    def inexpressible(self, candidate: Candidate, job: Job) -> Dropped | None:
         """Whether a candidate cannot be told what is asked: found out last, since it takes writing the request.
 
         Raise CallerError when the request is wrong in itself.
@@ -146,12 +147,13 @@ def may_soon_serve(candidate: Candidate, now_s: float) -> bool:
     return dropped is None or dropped.reason is DropReason.UNPROVEN
 
 
-def _unsuited(candidate: Candidate, job: Job) -> Dropped | None:
+def unsuited(candidate: Candidate, job: Job) -> Dropped | None:
     """Whether a candidate's provider has no such operation, or its model could not serve this request."""
     if way_of(candidate, job.request) is None:
         text = f"{candidate.provider.row.name} has no {job.request.operation} endpoint"
         return Dropped(DropReason.NO_OPERATION, text)
-    return unfit(candidate, job)
+    elsewhere = None if job.files is None else job.files.elsewhere(candidate)
+    return elsewhere or unfit(candidate, job)
 
 
 def unfit(candidate: Candidate, job: Job) -> Dropped | None:

@@ -2,12 +2,14 @@
 
 from keyrelay.core.conversation import (
     Answer,
+    AnswerPart,
     Begun,
     CallBegun,
     CallPiece,
     Counted,
     Event,
     Finished,
+    MediaPiece,
     Refusal,
     RefusalPiece,
     Text,
@@ -18,8 +20,6 @@ from keyrelay.core.conversation import (
     ToolCall,
 )
 
-_Part = Text | Thinking | Refusal | ToolCall
-
 
 class AnswerCollector:
     """Collects events; `answer` is what they come to by now. Without `Finished` its `finish` is `error`."""
@@ -28,7 +28,7 @@ class AnswerCollector:
 
     def __init__(self) -> None:
         self._begun = Begun()
-        self._parts: list[_Part] = []
+        self._parts: list[AnswerPart] = []
         self._first: TextPiece | RefusalPiece | ThinkingPiece | CallBegun | None = None
         self._pieces: list[str] = []
         self._finished: Finished | None = None
@@ -51,7 +51,10 @@ class AnswerCollector:
             self._tokens = event.tokens
         elif isinstance(event, Begun):
             self._begun = event
-        else:
+        elif isinstance(event, MediaPiece):
+            self._close()
+            self._parts.append(event.part)
+        elif isinstance(event, Finished):
             self._finished = event
 
     def answer(self) -> Answer:
@@ -78,7 +81,7 @@ class AnswerCollector:
         self._first = None
         self._pieces.clear()
 
-    def _part(self) -> _Part | None:
+    def _part(self) -> AnswerPart | None:
         """The part that is under way."""
         text = "".join(self._pieces)
         match self._first:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from keyrelay.core.configuration import PolicyName
+from keyrelay.core.configuration import PolicyName, Target, Withheld
 from keyrelay.core.failures import ADVICE
 from keyrelay.core.limits import LimitSource, Unit
 from keyrelay.core.moments import known_moment, rfc3339
@@ -20,7 +20,7 @@ from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.engine.decisions import Decision
 from keyrelay.ports import Ledger
 from keyrelay.quota.values import Amounts
-from keyrelay.routing.candidates import Candidate, Dropped
+from keyrelay.routing.candidates import Candidate, Dropped, withheld
 from keyrelay.routing.policies import POLICIES, Stage
 
 MAX_LISTED = 200
@@ -127,7 +127,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     `estimate` is what was expected and reserved; tokens are those reported, or estimated when `tokens_estimated`.
     `preferred` is the provider that the caller wanted first. `free_choice`: a route was asked for, so the model was
     Keyrelay's choice. `stages` hold every candidate, `attempts` every call, `debit` what the answer took from each
-    limit. `left_out` counts reasons that were too many to keep; their candidates then read `not_reached`.
+    limit. `left_out` counts reasons that were too many to keep; their candidates then read `not_reached`. `withheld`
+    are keys that take no requests at all now, disabled or expired.
     """
 
     request_id: str
@@ -157,6 +158,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[AttemptLine, ...]
     debit: tuple[DebitLine, ...]
     left_out: int = 0
+    withheld: tuple[CandidateLine, ...] = ()
 
 
 class Explainer:
@@ -216,6 +218,7 @@ class Explainer:
             free_choice=decision.plan.free_choice,
             stages=tuple(self._stage(decision, stage) for stage in decision.plan.stages),
             attempts=tuple(self._attempt(attempt) for attempt in record.attempts[:MAX_LISTED]),
+            withheld=tuple(_withheld(target, key) for target, key in decision.plan.withheld[:MAX_LISTED]),
             debit=tuple(self._debit(decision, now_s)),
             left_out=decision.left_out,
         )
@@ -229,7 +232,7 @@ class Explainer:
         if decision.preferred and all(each.provider_id == decision.preferred for each in stage.candidates):
             why = f"first, because the caller preferred {decision.preferred}; {why}"
         return StageLine(
-            policy=_policy_of(stage),
+            policy=policy_of(stage),
             why=why,
             total=len(ordered),
             candidates=tuple(self._candidate(decision, candidate) for candidate in ordered[:MAX_LISTED]),
@@ -246,7 +249,7 @@ class Explainer:
         elif failure is not None:
             outcome, reason, detail, until_s = "failed", failure.kind, failure.message, failure.until_s
         elif dropped is not None:
-            outcome, reason, detail, until_s = "passed_over", dropped.reason, _gate_words(dropped), dropped.until_s
+            outcome, reason, detail, until_s = "passed_over", dropped.reason, gate_words(dropped), dropped.until_s
         return CandidateLine(
             provider=candidate.provider_id,
             key=candidate.key.label,
@@ -295,6 +298,18 @@ class Explainer:
         return f"<Explainer over {self._ledger!r}>"
 
 
+def _withheld(target: Target, key: Withheld) -> CandidateLine:
+    dropped = withheld(key)
+    return CandidateLine(
+        provider=target.provider_id,
+        key=key.key.label,
+        model=target.model,
+        outcome="passed_over",
+        reason=dropped.reason,
+        detail=dropped.text,
+    )
+
+
 def _settled(record: RequestRecord) -> Amounts | None:
     """What the attempt that answered took in the end; None before its end is known."""
     if record.usage is None or not record.attempts:
@@ -306,7 +321,7 @@ def _settled(record: RequestRecord) -> Amounts | None:
 def _order(decision: Decision, stage: Stage) -> tuple[list[Candidate], str]:
     """A stage's candidates in the order in which they stood for this request, and why."""
     candidates = list(stage.candidates)
-    name = _policy_of(stage)
+    name = policy_of(stage)
     if not any(each is decision.chosen or each in decision.drops or each in decision.tried for each in candidates):
         return candidates, "not reached"
     if name is PolicyName.ROUND_ROBIN:
@@ -341,7 +356,8 @@ def _turn(decision: Decision, candidates: list[Candidate]) -> int:
     return start
 
 
-def _gate_words(dropped: Dropped) -> str:
+def gate_words(dropped: Dropped) -> str:
+    """Why a candidate is not tried, and when it may be."""
     free = known_moment(dropped.until_s)
     if free is not None:
         return f"{dropped.text}, free at {free}"
@@ -349,7 +365,8 @@ def _gate_words(dropped: Dropped) -> str:
     return f"{dropped.text}, until somebody acts" if never else dropped.text
 
 
-def _policy_of(stage: Stage) -> PolicyName:
+def policy_of(stage: Stage) -> PolicyName:
+    """The name of a stage's policy."""
     return next(name for name, policy in POLICIES.items() if policy is stage.policy)
 
 
@@ -373,7 +390,8 @@ def _summary(decision: Decision) -> str:
     if record.provider:
         end = " and broke off" if record.category else ""
         text = f"{record.provider}'s key {record.key!r} answered with {record.model}{end}"
-        return f"{text}; {' and '.join(before)}." if before else f"{text}, at once."
+        lost = f" Left out in translation: {', '.join(record.left_out[:MAX_LISTED])}." if record.left_out else ""
+        return f"{text}; {' and '.join(before)}.{lost}" if before else f"{text}, at once.{lost}"
     why = record.category.replace("_", " ") or "no answer"
     return f"Nobody answered ({record.status}, {why}); {' and '.join(before) or 'there was no candidate'}."
 
@@ -392,6 +410,8 @@ def as_text(explanation: Explanation) -> str:
         rest = stage.total - len(listed)
         if rest:
             lines.append(f"  {_counted(rest, 'other candidate', 'other candidates')} not reached")
+    if explanation.withheld:
+        lines += ["", "keys that take no requests:", *(f"  {_candidate_text(line)}" for line in explanation.withheld)]
     if explanation.attempts:
         lines += ["", "calls:"]
         lines += [f"  {number}. {_attempt_text(line)}" for number, line in enumerate(explanation.attempts, 1)]

@@ -11,15 +11,26 @@ from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import note_cost
 from keyrelay.engine.attempts import AttemptRunner, OpenStream
 from keyrelay.engine.cache import AnswerCache, Ride
+from keyrelay.engine.client_limits import ClientLimits
 from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.executor import Executor
-from keyrelay.engine.heads import ESTIMATED, STREAM_HEAD, WHOLE_HEAD, left_out, served_by, stream_head, whole_head
+from keyrelay.engine.files import Files, Located
+from keyrelay.engine.heads import (
+    ESTIMATED,
+    STREAM_HEAD,
+    WHOLE_HEAD,
+    file_head,
+    left_out,
+    served_by,
+    stream_head,
+    whole_head,
+)
 from keyrelay.engine.jobs import NO_WISHES, Job, Wishes
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.passages import WholeAnswer
 from keyrelay.engine.patience import PatientSink
 from keyrelay.engine.pool import Plan, Pool
-from keyrelay.engine.recall import Recall
+from keyrelay.engine.recall import MOST_FETCHING_S, Recall, fetched, kept
 from keyrelay.engine.relay import Relay
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.translation import Translator, account_of
@@ -30,6 +41,8 @@ from keyrelay.routing.resolve import near_matches
 from keyrelay.wire.dialects import Dialects
 
 _OK = 200
+_MOST_NAMES = 50
+"""Of what was left out, so many names are written down."""
 _SKIPPING_COMMENTS = frozenset({"openai", "responses", "anthropic"})
 """Dialects whose clients skip comments in a stream: Google's and Ollama's take each line for JSON."""
 
@@ -48,7 +61,9 @@ class Gateway:
         "_settings",
         "_translator",
         "answers",
+        "client_limits",
         "decisions",
+        "files",
         "learner",
         "pool",
         "recall",
@@ -64,8 +79,10 @@ class Gateway:
         dialects: Dialects,
         recall: Recall,
         answers: AnswerCache | None = None,
+        files: Files | None = None,
     ) -> None:
         self.pool = pool
+        self.files = files
         self.answers = answers
         self._clock = ports.clock
         self._observer = ports.observer
@@ -76,10 +93,11 @@ class Gateway:
         self.learner = learner
         self.recall = recall
         self._translator = translator = Translator(dialects, recall, ports.clock)
-        self._attempts = AttemptRunner(ports, settings=settings, learner=learner, translator=translator)
+        self._attempts = AttemptRunner(ports, settings=settings, learner=learner, translator=translator, files=files)
         self._executor = Executor(
             pool, self._attempts, ports, settings=settings, learner=learner, translator=translator
         )
+        self.client_limits = ClientLimits(pool, ports)
         self._relay = Relay(ports, settings=settings, redactor=learner.redactor, translator=translator)
 
     async def serve(
@@ -101,8 +119,9 @@ class Gateway:
         record.operation = request.operation
         record.model_asked = request.model
         record.stream = request.stream
-        plan = self._plan(request.model, wishes)
-        if self.answers is not None and not fresh and request.dialect == "openai":
+        located = self._locate(request, record)
+        plan = self._plan(request, wishes, located)
+        if self.answers is not None and not fresh:
             asked = self.answers.asked(request, record, wishes, wishes.cache)
             if asked is not None:
                 return await self.answers.serve(asked, Ride(self, request, record, sink, wishes))
@@ -111,8 +130,11 @@ class Gateway:
         waits = request.stream and not request.opaque and request.dialect in _SKIPPING_COMMENTS
         patient = PatientSink(sink, record.id) if waits else None
         job = Job(request, record, plan, plan.estimate(request.body), record.started_at + total_s, wishes, patient)
-        if request.dialect != "openai" or "tools" in request.needs:
-            self._go_on_from(job)
+        job.files = located
+        if self._translator.restores(job):
+            await self._go_on_from(job)
+        if wishes.limited:
+            await self.client_limits.take(job)
         try:
             outcome, candidate, reservation = await self._executor.serve(job)
         except BaseException:
@@ -124,11 +146,18 @@ class Gateway:
         record.status = _OK
         if isinstance(outcome, WholeAnswer):
             answer = self._whole(job, outcome, candidate)
-            if journal is not None and journal.syncs:
-                await journal.synced()
+            if job.keeping is not None or (journal is not None and journal.syncs):
+                await self._kept_and_synced(job)
             return answer
         await self._stream(job, outcome, candidate, reservation, sink=sink)
         return None
+
+    async def _kept_and_synced(self, job: Job) -> None:
+        """Wait until an answer may go out: others know what is remembered of it, and it is written down for good."""
+        if job.keeping is not None:
+            await kept(job.keeping)
+        if self._journal is not None and self._journal.syncs:
+            await self._journal.synced()
 
     def configure(self, settings: EngineSettings) -> None:
         """Go on with other settings; what is under way may see the old ones or the new ones."""
@@ -138,27 +167,69 @@ class Gateway:
         self._executor.configure(settings)
         self._relay.configure(settings)
 
+    async def keep_response(self, request: CallRequest, record: RequestRecord, response: bytes) -> None:
+        """Keep an answer of the Responses dialect that took no call, so that it can be gone on from by its id."""
+        responses, client = self.recall.responses, record.client
+        if responses.keep(request, response, client, now_s=self._clock.epoch_s()):
+            keeping = responses.unwritten(client)
+            if keeping is not None:
+                await kept(keeping)
+
     def finish(self, record: RequestRecord) -> None:
         """Write the request down; only the first call counts."""
         if record.started_at:
+            if self.client_limits.holds:
+                self.client_limits.settle(record)
             record.ms = milliseconds(self._clock.monotonic_s() - record.started_at)
             record.started_at = WRITTEN_DOWN
             self._observer.finished(record)
 
-    def _go_on_from(self, job: Job) -> None:
+    async def _go_on_from(self, job: Job) -> None:
         """Bring in what is remembered of the answers that a conversation goes on from. Raise CallerError."""
+        responses, client, others_know = self.recall.responses, job.record.client, self.recall.waits
+        until_at = self._clock.monotonic_s() + MOST_FETCHING_S
         if job.request.dialect == "responses":
-            expanded = self.recall.responses.expand(job.request, job.record.client, now_s=self._clock.epoch_s())
+            told = not others_know or await fetched(
+                responses.fetch(job.request, client, now_s=self._clock.epoch_s()), until_at
+            )
+            try:
+                expanded = responses.expand(job.request, client, now_s=self._clock.epoch_s())
+            except CallerError as error:
+                raise error if told else _still_fetching() from None
             if expanded is not job.request:
                 job.request = expanded
-                job.raw = job.plan.estimate(bytes(expanded.fields["input"]))
+                items = bytes(expanded.fields["input"])
+                job.raw = job.plan.estimate(items)
+                job.files = self._named(expanded, job.record, b"\n".join((expanded.body, items)))
+        if others_know:
+            await fetched(self._translator.fetch(job), until_at)
         self._translator.find_account(job)
         if job.account is not None:
             account = job.account
             job.plan = job.plan.preferring(lambda each: account_of(each) == account, self._random)
 
-    def _plan(self, name: str, wishes: Wishes) -> Plan:
-        plan = self.pool.plan(name)
+    def _locate(self, request: CallRequest, record: RequestRecord) -> Located | None:
+        """Where the files are that a request is about; None when it is about none. Raise CallerError."""
+        if request.operation == "chat":
+            return self._named(request, record, request.body)
+        return None if request.file is None else self._files().asked_for(request.file, record.client)
+
+    def _named(self, request: CallRequest, record: RequestRecord, body: bytes) -> Located | None:
+        """Where the files are that a chat names. Raise CallerError."""
+        files = self.files
+        if files is None or not files.may_name(body):
+            return None
+        return files.named_in(request, record.client, body)
+
+    def _files(self) -> Files:
+        """Finds files. Raise CallerError when nothing here does."""
+        if self.files is None:
+            raise CallerError(400, "Files are not handed out here.", code="unsupported_operation")
+        return self.files
+
+    def _plan(self, request: CallRequest, wishes: Wishes, located: Located | None) -> Plan:
+        name, file = request.model, request.file
+        plan = self.pool.plan(name) if file is None else self._files().plan(file, located)
         if plan is None:
             raise unknown_model(self.pool, name)
         if not wishes.prefer:
@@ -174,6 +245,8 @@ class Gateway:
             body = wishes.shape_whole(body, provider=record.provider, model=record.model, usage=answer.usage)
         content_type = answer.content_type or (wishes.caller and wishes.caller.whole_type)
         rest = whole_head(content_type) if content_type else WHOLE_HEAD
+        if job.request.file is not None and job.request.file.content:
+            rest = file_head(answer.answer.headers)
         head = self._head(job, candidate, rest if answer.usage is not None else ESTIMATED + rest)
         self.decisions.keep(job, candidate, wishes.prefer)
         self.finish(record)
@@ -185,7 +258,10 @@ class Gateway:
         record, shape = job.record, job.wishes.shape_stream
         record.first_token_ms = milliseconds(self._clock.monotonic_s() - record.started_at)
         caller = job.wishes.caller
-        head = self._head(job, candidate, STREAM_HEAD if caller is None else stream_head(caller.stream_type))
+        rest = STREAM_HEAD if caller is None else stream_head(caller.stream_type)
+        if job.request.file is not None:
+            rest = file_head(stream.answer.headers)
+        head = self._head(job, candidate, rest)
 
         def settle() -> None:
             self._attempts.settle_stream(job, candidate, reservation)
@@ -200,6 +276,7 @@ class Gateway:
         """The lines of an answer's head, each with its line end; none of the values can hold one."""
         record = job.record
         if job.left_out:
+            record.left_out = record.left_out or job.left_out[:_MOST_NAMES]
             rest = left_out(job.left_out) + rest
         if not self._settings.answer_headers:
             return f"x-request-id: {record.id}\r\n{rest}".encode("ascii")
@@ -229,6 +306,17 @@ def _nothing_more_can_be_kept() -> CallerError:
         kind="service_unavailable_error",
         code="journal_full",
         headers=(("retry-after", "5"), ("x-should-retry", "true")),
+    )
+
+
+def _still_fetching() -> CallerError:
+    """The error for a conversation of which too much lies elsewhere: what has come by now need not come again."""
+    return CallerError(
+        503,
+        "The answers that this request goes on from could not be fetched in time; ask again.",
+        kind="service_unavailable_error",
+        code="state_not_ready",
+        headers=(("retry-after", "1"), ("x-should-retry", "true")),
     )
 
 

@@ -1,6 +1,8 @@
 """The lines of answers' heads, each `name: value` with its line end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from keyrelay.wire.opaque import answer_type
 
 _LONGEST_LIST = 1_000
 
@@ -13,6 +15,17 @@ def whole_head(content_type: str) -> str:
 def stream_head(content_type: str) -> str:
     """What the head of a stream ends with: nobody on the way is to keep it or hold it back."""
     return f"content-type: {content_type}\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
+
+
+def file_head(headers: Mapping[str, str]) -> str:
+    """What the head of a file's content ends with, by the provider's head: a file is to be kept and not to be shown.
+
+    Whoever sent it has chosen its type; a browser that shows it as a page would do so in Keyrelay's name.
+    """
+    name = headers.get("content-disposition", "")
+    attached = name if name.lower().startswith("attachment") and answer_type(name) == name else "attachment"
+    kept = f"content-disposition: {attached}\r\nx-content-type-options: nosniff\r\n"
+    return stream_head(answer_type(headers.get("content-type", ""))) + kept
 
 
 STREAM_HEAD = stream_head("text/event-stream; charset=utf-8")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from keyrelay.core.errors import StoreError
+from keyrelay.core.errors import StoreError, VaultError
 
 
 class Chore(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ class Housekeeping:
         except Exception as error:  # noqa: BLE001 - a supervisor: a chore that ended for good would fill a disk, or lose what was learned
             if chore.name not in self._failing:
                 self._failing.add(chore.name)
-                words = error if isinstance(error, StoreError) else type(error).__name__
+                words = error if isinstance(error, StoreError | VaultError) else type(error).__name__
                 self._report(f"{chore.name}: {words}; tried again every {chore.every_s:g} s")
         else:
             self._failing.discard(chore.name)

@@ -1,13 +1,15 @@
 """One request while it is being served."""
 
-from collections.abc import Hashable, Mapping
+import asyncio
+from collections.abc import Callable, Hashable, Mapping
 
 import msgspec
 
-from keyrelay.core.conversation import Conversation, EmbeddingsAsked
+from keyrelay.core.conversation import Answer, Conversation, EmbeddingsAsked
 from keyrelay.core.failures import Failure
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
+from keyrelay.engine.files import Located
 from keyrelay.engine.patience import PatientSink
 from keyrelay.engine.pool import Plan
 from keyrelay.engine.shapes import StreamShape, WholeShape
@@ -23,7 +25,8 @@ class Wishes(msgspec.Struct, frozen=True):
     """What a caller may ask for in headers: a deadline in seconds, a provider to try first, a class to wait in.
 
     `cache` is what it wants of the response cache. `caller` writes its answer, where that is not the usual codec of its
-    dialect; unless `passes`, nothing goes through as it is, whatever the provider speaks.
+    dialect; unless `passes`, nothing goes through as it is, whatever the provider speaks. `told` gets what the answer
+    says once it is whole, where anybody had to find that out. `limited`: the client has limits of its own.
     """
 
     deadline_s: float | None = None
@@ -34,9 +37,12 @@ class Wishes(msgspec.Struct, frozen=True):
     cache: CacheWishes = AS_CONFIGURED
     caller: CallerCodec | None = None
     passes: bool = True
+    told: Callable[[Answer], None] | None = None
+    limited: bool = False
 
 
 NO_WISHES = Wishes()
+
 _NOTHING = Amounts(requests=0)
 
 
@@ -51,7 +57,10 @@ class Job(msgspec.Struct, eq=False):
     `beyond_belief` that it has tested whether a believed limit is one. `conversation` and `asked` are the request in
     the canonical form, once that has been needed; `written` is what it becomes for each dialect, provider, model and
     account, or why it cannot. `account` is the one that signed parts of it, None when none did. `left_out` names what
-    the candidate that was called last could not be told.
+    the candidate that was called last could not be told. `files` says where the files are that it names, if any.
+    `keeping` is done when others may know what is remembered of its answer, which is before the answer's last byte;
+    None where nobody else is to know. `held_micros` is what its client's budgets hold for it, in millionths of a US
+    dollar.
     """
 
     request: CallRequest
@@ -76,12 +85,16 @@ class Job(msgspec.Struct, eq=False):
     account: str | None = None
     left_out: tuple[str, ...] = ()
     beyond_belief: bool = False
+    files: Located | None = None
+    keeping: asyncio.Future[None] | None = None
+    held_micros: int = 0
 
     @property
     def group(self) -> Hashable:
         """Those who want the same, and so wait for it behind one another."""
         request = self.request
-        return request.model, request.operation, request.needs if self.plan.free_choice else ()
+        key_id = "" if self.files is None else self.files.key_id
+        return request.model, request.operation, request.needs if self.plan.free_choice else (), key_id
 
     def __repr__(self) -> str:
         return f"<Job {self.record.id} tried={len(self.tried)} dropped={len(self.drops)} faults={self.faults}>"

@@ -30,6 +30,7 @@ from keyrelay.engine.learning import (
     same_event,
     scope_of,
 )
+from keyrelay.engine.strangers import Strangers
 from keyrelay.ports import Ledger
 from keyrelay.quota.learning import (
     MAX_EVIDENCE,
@@ -99,6 +100,7 @@ class Learner:
         "margins",
         "organisations",
         "redactor",
+        "strangers",
         "tallies",
         "watcher",
     )
@@ -127,7 +129,7 @@ class Learner:
         self.margins = margins
         self.organisations = organisations
         self.redactor = redactor
-        self.tallies = Tallies()
+        self.tallies, self.strangers = Tallies(), Strangers(ledger)
         self.watcher: LearningWatcher | None = None
 
     def __repr__(self) -> str:
@@ -291,6 +293,7 @@ class Learner:
         safe = amount_with_margin(amount, self.margins.get(candidate.provider_id, 0.0))
         key = held or self._learned(candidate, unit, window, word.scope_hint, safe, firm=True)
         configured = key.limit.source is LimitSource.CONFIGURED
+        self.strangers.look(f"{candidate.provider_id}/{candidate.key.account}", key, used, now_s)
         contradicted = self._ledger.follow(key, now_s, amount=amount if configured else safe, used=used)
         followed = key.limit.source is not LimitSource.LEARNED
         if contradicted and followed and key.limit.amount != amount:

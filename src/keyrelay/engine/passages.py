@@ -1,4 +1,4 @@
-"""The three ways on which a request gets through: as it is, unread, or translated.
+"""The ways on which a request gets through: as it is, unread, translated, or to the files that a provider keeps.
 
 A passage writes the request for a provider and reads what it answers. Which one is taken depends on the two dialects
 and the operation alone.
@@ -7,8 +7,11 @@ and the operation alone.
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
+from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.usage import Usage
+from keyrelay.engine.files import Files
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.translation import Translator, WholeReading
@@ -17,6 +20,7 @@ from keyrelay.routing.candidates import Candidate, Dropped
 from keyrelay.routing.ways import Way
 from keyrelay.wire.chat.provider import without_echoes
 from keyrelay.wire.dialects import Unreadable
+from keyrelay.wire.files import FileStream, read_file
 from keyrelay.wire.opaque import OpaqueStream, answer_type, encode_opaque, read_opaque
 from keyrelay.wire.openai import asks_usage, encode_request, left_out_by, read_answer
 from keyrelay.wire.stream import StreamReader
@@ -29,6 +33,8 @@ _ASSISTANT = b'"assistant"'
 """What a body holds in which clients may send back what other providers have said."""
 
 _NO_PARTS: tuple[memoryview, ...] = ()
+_NO_USAGE = Usage(0, 0)
+_MISSING, _TOO_LARGE = (404, 410), 413
 
 
 class WholeAnswer(msgspec.Struct, frozen=True):
@@ -41,7 +47,7 @@ class WholeAnswer(msgspec.Struct, frozen=True):
 
 
 class Passage(Protocol):
-    """One of the three."""
+    """One of these ways."""
 
     def write(self, job: Job, candidate: Candidate, way: Way) -> Outgoing:
         """The request as it goes to a candidate."""
@@ -131,6 +137,60 @@ class OpaquePassage:
 
     def __repr__(self) -> str:
         return "<OpaquePassage>"
+
+
+class FilePassage:
+    """Files that providers keep: the form of an upload passes as it is, and so does what is in a file.
+
+    What is said of a file has the provider's own id, in whose place the client gets one that says where the file is.
+    """
+
+    __slots__ = ("_files",)
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def write(self, job: Job, candidate: Candidate, way: Way) -> Outgoing:
+        """The form, or nothing."""
+        del candidate
+        job.left_out = ()
+        form = job.request.form
+        return b"", way.headers, () if form is None else (form.content,)
+
+    def whole(self, job: Job, candidate: Candidate, way: Way, answer: UpstreamAnswer) -> WholeAnswer | Unreadable:
+        """What is said of a file; of what is in one only nothing comes in one piece."""
+        del way
+        call, client = job.request.file, job.record.client
+        if call is None or (call.content and not answer.body):
+            return WholeAnswer(b"", _NO_USAGE, answer, answer_type(answer.headers.get("content-type", "")))
+        reading = read_file(answer.body)
+        if reading.problem:
+            return Unreadable(problem=reading.problem, is_error=reading.is_error)
+        given = call.file_id or self._files.uploaded(candidate, reading.id, client)
+        told = reading.told(given)
+        if call.method != "DELETE":
+            self._files.note(client, given, told)
+        elif bytes(reading.members.get("deleted", b"true")) == b"true":
+            self._files.forget(client, given)
+        return WholeAnswer(told, _NO_USAGE, answer)
+
+    def stream(self, job: Job, candidate: Candidate, way: Way) -> AnswerStream:
+        """What is in a file."""
+        del job, candidate, way
+        return FileStream()
+
+    def refused(self, job: Job, failure: Failure) -> Failure:
+        """A failure as it has to be understood here: what is not there, or is too large, is so for every key."""
+        call = job.request.file
+        missing = failure.status in _MISSING and call is not None and bool(call.file_id)
+        if missing and call is not None:
+            self._files.forget(job.record.client, call.file_id)
+        if missing or failure.status == _TOO_LARGE:
+            return replace(failure, kind=FailureKind.REQUEST, scope=FailureScope.REQUEST, until_s=None)
+        return replace(failure, until_s=None) if failure.kind is FailureKind.MODEL else failure
+
+    def __repr__(self) -> str:
+        return f"<FilePassage {self._files!r}>"
 
 
 class TranslatedPassage:

@@ -4,9 +4,10 @@ A plan is made when a name is first asked for and kept until the configuration c
 accounts and providers lives in `Health`, that of models in `Calibrations`, by name, and so outlives the plans.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from keyrelay.core.configuration import Key, Snapshot, Target
+from keyrelay.core.configuration import Key, Snapshot, Target, Withheld
+from keyrelay.engine.allowances import allowances_of
 from keyrelay.quota.calibration import Calibrations
 from keyrelay.quota.estimates import RawEstimate, TokenCounter, estimate_raw, with_exact
 from keyrelay.routing.candidates import Candidate
@@ -22,15 +23,26 @@ MAX_PLANS = 10_000
 class Plan:
     """The stages of one name. `free_choice`: which models serve is Keyrelay's choice.
 
-    `count` is given when some of the models have a vocabulary that counts exactly.
+    `count` is given when some of the models have a vocabulary that counts exactly. `withheld` are targets with keys
+    that take no requests, for explanations alone.
     """
 
-    __slots__ = ("_count", "_vocabularies", "free_choice", "stages")
+    __slots__ = ("_count", "_of_models", "_one_each", "_vocabularies", "free_choice", "stages", "withheld")
 
-    def __init__(self, stages: tuple[Stage, ...], *, free_choice: bool, count: TokenCounter | None = None) -> None:
+    def __init__(
+        self,
+        stages: tuple[Stage, ...],
+        *,
+        free_choice: bool,
+        count: TokenCounter | None = None,
+        withheld: tuple[tuple[Target, Withheld], ...] = (),
+    ) -> None:
         self.stages = stages
+        self.withheld = withheld
         self.free_choice = free_choice
         self._count = count
+        self._one_each: tuple[Candidate, ...] | None = None
+        self._of_models: tuple[Candidate, ...] | None = None
         self._vocabularies = tuple({each.tokeniser for each in self.candidates() if each.tokeniser} if count else ())
 
     def estimate(self, body: bytes) -> RawEstimate:
@@ -43,6 +55,28 @@ class Plan:
     def candidates(self) -> Iterable[Candidate]:
         """All candidates in the order of the stages."""
         return (candidate for stage in self.stages for candidate in stage.candidates)
+
+    def one_of_each_provider(self) -> tuple[Candidate, ...]:
+        """A candidate of each provider, for what is the same for all of its keys."""
+        if self._one_each is None:
+            self._one_each = tuple({each.provider_id: each for each in self.candidates()}.values())
+        return self._one_each
+
+    def one_of_each_model(self) -> tuple[Candidate, ...]:
+        """A candidate of each model at each provider."""
+        if self._of_models is None:
+            self._of_models = tuple({(each.provider_id, each.model): each for each in self.candidates()}.values())
+        return self._of_models
+
+    def only(self, is_wanted: Callable[[Candidate], bool], random: Callable[[], float]) -> "Plan":
+        """The same plan without all other candidates."""
+        kept = ([each for each in stage.candidates if is_wanted(each)] for stage in self.stages)
+        stages = (
+            stage if len(wanted) == len(stage.candidates) else stage.subset(wanted, random)
+            for stage, wanted in zip(self.stages, kept, strict=True)
+            if wanted
+        )
+        return Plan(tuple(stages), free_choice=self.free_choice, count=self._count, withheld=self.withheld)
 
     def preferring(self, is_wanted: Callable[[Candidate], bool], random: Callable[[], float]) -> "Plan":
         """The same plan with some candidates in front."""
@@ -57,7 +91,7 @@ class Plan:
                     rest.append(stage.subset(others, random))
             else:
                 rest.append(stage)
-        return Plan((*first, *rest), free_choice=self.free_choice, count=self._count)
+        return Plan((*first, *rest), free_choice=self.free_choice, count=self._count, withheld=self.withheld)
 
     def __repr__(self) -> str:
         return f"<Plan {len(self.stages)} stages, {sum(len(stage.candidates) for stage in self.stages)} candidates>"
@@ -78,6 +112,7 @@ class Pool:
         "_plans",
         "_vocabulary_of",
         "_ways",
+        "allowances",
         "calibrations",
         "health",
         "snapshot",
@@ -104,10 +139,11 @@ class Pool:
         keys: dict[str, list[Key]] = {}
         for key in snapshot.keys:
             keys.setdefault(key.provider_id, []).append(key)
-        there = {(key.id, key.secret) for key in snapshot.keys}  # a key whose account has merged is the same key
-        for gone in (key for key in self.snapshot.keys if (key.id, key.secret) not in there):
+        there = {(key.id, key.secret) for key in _all_keys(snapshot)}  # one whose account has merged is the same key
+        for gone in (key for key in _all_keys(self.snapshot) if (key.id, key.secret) not in there):
             self.health.forget(provider_id=gone.provider_id, account=gone.account, label=gone.label)
         self.snapshot = snapshot
+        self.allowances = allowances_of(snapshot)
         self._keys = keys
         self._plans: dict[str, Plan] = {}
         self._candidates: dict[str, Candidate] = {}
@@ -122,8 +158,17 @@ class Pool:
         resolution = resolve(self.snapshot, name)
         if resolution is None:
             return None
-        stages = tuple(stage for targets in resolution.stages if (stage := self._stage(targets)).candidates)
-        plan = Plan(stages, free_choice=resolution.free_choice, count=self._count)
+        stages, free_choice = resolution.stages, resolution.free_choice
+        withheld = tuple(self._withheld(stages))
+        return self._keep(
+            name, Plan(self._stages(stages), free_choice=free_choice, count=self._count, withheld=withheld)
+        )
+
+    def plan_made(self, name: str, make: Callable[[], Plan]) -> Plan:
+        """A plan that no model's name stands for, made when it is first asked for: `name` is one that no caller has."""
+        return self._plans.get(name) or self._keep(name, make())
+
+    def _keep(self, name: str, plan: Plan) -> Plan:
         if len(self._plans) >= MAX_PLANS:
             del self._plans[next(iter(self._plans))]
         self._plans[name] = plan
@@ -142,11 +187,22 @@ class Pool:
         """The failure table of a provider of the present snapshot, else the generic one."""
         return self._classifiers.get(provider_id) or Classifier()
 
-    def _stage(self, targets: StageTargets) -> Stage:
-        candidates = [
-            self._candidate(key, target) for target in targets.targets for key in self._keys.get(target.provider_id, ())
-        ]
-        return Stage(candidates, targets.policy)
+    def _withheld(self, resolved: Iterable[StageTargets]) -> Iterator[tuple[Target, Withheld]]:
+        for target in dict.fromkeys(target for targets in resolved for target in targets.targets):
+            yield from ((target, key) for key in self.snapshot.withheld if key.key.provider_id == target.provider_id)
+
+    def _stages(self, resolved: Iterable[StageTargets]) -> tuple[Stage, ...]:
+        """The stages, those of each split by the keys' ranks; keys in reserve come before the last resort."""
+        first, reserve, last = list[Stage](), list[Stage](), list[Stage]()
+        for targets in resolved:
+            ranks: dict[tuple[bool, int], list[Candidate]] = {}
+            for target in targets.targets:
+                for key in self._keys.get(target.provider_id, ()):
+                    ranks.setdefault((key.backup, key.priority), []).append(self._candidate(key, target))
+            for backup, priority in sorted(ranks):
+                stages = last if targets.last_resort else reserve if backup else first
+                stages.append(Stage(ranks[backup, priority], targets.policy))
+        return (*first, *reserve, *last)
 
     def _candidate(self, key: Key, target: Target) -> Candidate:
         name = f"{key.id}:{target.model}"
@@ -168,3 +224,9 @@ class Pool:
     def __repr__(self) -> str:
         keys = sum(map(len, self._keys.values()))
         return f"<Pool {len(self.snapshot.providers)} providers, {keys} keys, {len(self._plans)} plans>"
+
+
+def _all_keys(snapshot: Snapshot) -> Iterator[Key]:
+    """Keys that serve and keys that are withheld: of both is known what they are worth."""
+    yield from snapshot.keys
+    yield from (each.key for each in snapshot.withheld)

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from keyrelay.core.configuration import Snapshot
 from keyrelay.core.limits import CALENDAR_KINDS, WindowKind
-from keyrelay.core.records import RequestRecord, Used
+from keyrelay.core.records import OF_CLIENTS, RequestRecord, Used
 from keyrelay.engine.choice import bring_up_to_date
 from keyrelay.engine.pool import Pool
 from keyrelay.ports import Ledger
 from keyrelay.quota.calendars import period_bounds
+from keyrelay.quota.client_limits import used_ever, used_since
 from keyrelay.quota.learning import LearnedBook
 from keyrelay.quota.rolling import TRANSIT_SKEW_S
 from keyrelay.quota.values import Amounts, LimitKey
@@ -26,7 +27,10 @@ _LEARNED_S = 86_400.0
 def needed_since_s(snapshot: Snapshot, now_s: float) -> float:
     """From when on (epoch) usage still counts in some window of the configuration; quotas without a reset apart."""
     since_s = now_s - _LEARNED_S
-    for window in {limit.window for provider in snapshot.providers.values() for limit in provider.limits}:
+    limits = [limit for provider in snapshot.providers.values() for limit in provider.limits]
+    limits += [limit for key in snapshot.keys for limit in key.limits]
+    limits += [each.limit for client in snapshot.clients.values() if client.rules for each in client.rules.limits]
+    for window in {limit.window for limit in limits}:
         if window.kind is WindowKind.ROLLING:
             since_s = min(since_s, now_s - window.length_s)
         elif window.kind in CALENDAR_KINDS:
@@ -35,8 +39,8 @@ def needed_since_s(snapshot: Snapshot, now_s: float) -> float:
 
 
 def used_by(record: RequestRecord) -> list[Used]:
-    """What the attempts of a request used, and when each was over at the latest."""
-    return [
+    """What the attempts of a request used, and its client of its own limits; and when each was over at the latest."""
+    used = [
         Used(
             attempt.provider,
             attempt.key,
@@ -50,6 +54,10 @@ def used_by(record: RequestRecord) -> list[Used]:
         )
         for attempt in record.attempts
     ]
+    if record.charged is not None:
+        over_s = max((each.at_s for each in used), default=0.0)
+        used.append(Used(OF_CLIENTS, record.client, "", over_s, *record.charged))
+    return used
 
 
 def together(one: Used, other: Used) -> Used:
@@ -85,7 +93,8 @@ class Rebuilding:
 
         With `once`, what is told is all that was ever used, and counts for quotas without a reset alone.
         """
-        spent = self.spent(used)
+        used = list(used)
+        spent = sorted(self.spent(used) + self.spent_by_clients(used, once=once), key=_over)
         self.limits.update(key for path, _, _ in spent for key in path)
         for path, amounts, at_s in spent:
             # Time must not run back: what is told of all time was told in order before, and counts whenever it was.
@@ -105,17 +114,45 @@ class Rebuilding:
         """From which limits it was taken, in order of time."""
         spent: list[Spent] = []
         for each in sorted(used, key=_when):
+            if each.provider == OF_CLIENTS:
+                continue
             candidate = self._pool.candidate_of(each.provider, each.key, each.model)
             if candidate is None:
                 self.unknown += 1
                 continue
             bring_up_to_date(candidate, self._book, self._now_s)
-            amounts = Amounts(each.requests, each.input_tokens, each.output_tokens, each.usd_micros, each.units)
-            spent.append((candidate.path, amounts, min(each.at_s, self._now_s)))
+            spent.append((candidate.path, _amounts(each), min(each.at_s, self._now_s)))
+        return spent
+
+    def spent_by_clients(self, used: Iterable[Used], *, once: bool) -> list[Spent]:
+        """The same of the limits of clients. `once`: it is all that was ever used, of limits that never reset."""
+        of_clients = [each for each in used if each.provider == OF_CLIENTS and each.key in self._pool.allowances]
+        spent: list[Spent] = []
+        if once:
+            sums: dict[str, Used] = {}
+            for each in of_clients:
+                sums[each.key] = each if each.key not in sums else together(sums[each.key], each)
+            for label, each in sums.items():
+                allowance = self._pool.allowances[label]
+                parts = used_ever(allowance.path, allowance.limits, _amounts(each))
+                spent += ((path, amounts, self._now_s) for path, amounts in parts)
+            return spent
+        for each in sorted(of_clients, key=_when):
+            allowance, at_s = self._pool.allowances[each.key], min(each.at_s, self._now_s)
+            parts = used_since(allowance.path, allowance.limits, _amounts(each), each.at_s)
+            spent += ((path, amounts, at_s) for path, amounts in parts)
         return spent
 
     def __repr__(self) -> str:
         return f"<Rebuilding {self._ledger!r}, {self.unknown} of keys that are gone>"
+
+
+def _amounts(used: Used) -> Amounts:
+    return Amounts(used.requests, used.input_tokens, used.output_tokens, used.usd_micros, used.units)
+
+
+def _over(spent: Spent) -> float:
+    return spent[2]
 
 
 def _when(used: Used) -> float:

@@ -3,12 +3,16 @@
 import math
 from typing import Any
 
+from keyrelay.core.configuration import Target, Withheld
 from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import ADVICE, FAULT_KINDS, Failure, FailureKind
 from keyrelay.core.moments import rfc3339
 from keyrelay.core.records import RequestRecord
 from keyrelay.engine.jobs import Job
-from keyrelay.routing.candidates import PASSING_REASONS, Candidate, Dropped, DropReason, failed
+from keyrelay.quota.client_limits import is_budget, limit_words
+from keyrelay.quota.forecast import amount_words
+from keyrelay.quota.values import Amounts, Refusal
+from keyrelay.routing.candidates import PASSING_REASONS, Candidate, Dropped, DropReason, failed, withheld
 
 MAX_LISTED = 100
 _LONGEST_SDK_WAIT_S = 120.0
@@ -19,6 +23,7 @@ _UNSERVABLE = frozenset(
         DropReason.NO_OPERATION,
         DropReason.NO_CAPABILITY,
         DropReason.INEXPRESSIBLE,
+        DropReason.ELSEWHERE,
         DropReason.CONTEXT_TOO_SMALL,
     }
 )
@@ -69,6 +74,52 @@ def nothing_could_serve(job: Job, now_s: float) -> CallerError:
     return _come_back(job, drops, now_s)
 
 
+def over_client_limit(record: RequestRecord, refusal: Refusal, needed: Amounts, now_s: float) -> CallerError:
+    """The error for a request that does not fit into its client's limits; it is expected to use what is `needed`."""
+    limit, until_s = refusal.limit.limit, refusal.until_s
+    asked = needed.of(limit.unit)
+    budget = is_budget(limit)
+    used, needs = amount_words(refusal.used, limit.unit), amount_words(asked, limit.unit)
+    words = f"The client '{record.client}' has {'a budget' if budget else 'a limit'} of {limit_words(limit)}, of which "
+    words += f"{used} of {amount_words(refusal.amount, limit.unit)} are taken, and this request takes about {needs}."
+    if until_s is None:
+        wait_s = None
+        why = "it is larger than the whole limit" if asked > refusal.amount else "this does not come back by itself"
+        words += f" Waiting does not help: {why}."
+    else:
+        wait_s = max(0.0, until_s - now_s)
+        words += f" There is room for it in {_words(wait_s)}, at {rfc3339(until_s)}."
+    detail: dict[str, Any] = {
+        "request_id": record.id,
+        "limit": limit_words(limit),
+        "unit": limit.unit,
+        "used": refusal.used,
+        "amount": refusal.amount,
+        "needed": asked,
+        "until": None if until_s is None else rfc3339(until_s),
+    }
+    if wait_s is not None:
+        detail["retry_after_s"] = round(wait_s, 3)
+    return CallerError(
+        429,
+        words,
+        kind="insufficient_quota" if budget else "rate_limit_error",
+        code="budget_exhausted" if budget else "client_limit",
+        headers=_headers(wait_s),
+        detail=detail,
+    )
+
+
+def no_price(record: RequestRecord) -> CallerError:
+    """The error where a client's money is limited and nobody knows what a model costs."""
+    message = (
+        f"The client '{record.client}' has a budget in money, and no candidate for '{record.model_asked}' has a price. "
+        'Write [prices."PROVIDER/MODEL"] in keyrelay.toml, with 0 for what is free.'
+    )
+    headers = (("x-should-retry", "false"),)
+    return CallerError(503, message, kind="service_unavailable_error", code="unpriced", headers=headers)
+
+
 def still_crowded(job: Job, slot_s: float | None, now_s: float) -> CallerError:
     """The error for a request that found the waiting room full, or waited behind others for as long as it may.
 
@@ -93,8 +144,14 @@ def all_drops(job: Job) -> dict[Candidate, Dropped]:
 
 
 def _no_candidates(job: Job) -> CallerError:
-    message = f"'{job.record.model_asked}' has no key that could serve it. Add a key for one of its providers."
-    return CallerError(503, message, kind="service_unavailable_error", code="no_candidates")
+    name = job.record.model_asked
+    if not job.plan.withheld:
+        message = f"'{name}' has no key that could serve it. Add a key for one of its providers."
+        return CallerError(503, message, kind="service_unavailable_error", code="no_candidates")
+    reasons = " or ".join(dict.fromkeys(each.reason for _, each in job.plan.withheld))
+    message = f"Every key that could serve '{name}' is {reasons}. Enable one, or add another."
+    detail = _detail(job, 0.0, None, {})
+    return CallerError(503, message, kind="service_unavailable_error", code="no_candidates", detail=detail)
 
 
 def _unservable(job: Job, drops: dict[Candidate, Dropped], now_s: float) -> CallerError:
@@ -169,11 +226,23 @@ def _detail(
     if wait_s is not None:
         detail["retry_after_s"] = round(wait_s, 3)
     detail["candidates"] = [_candidate(candidate, drop, now_s) for candidate, drop in list(drops.items())[:MAX_LISTED]]
-    detail["candidates_total"] = len(drops)
+    detail["candidates"] += [_withheld(target, key) for target, key in job.plan.withheld[:MAX_LISTED]]
+    detail["candidates_total"] = len(drops) + len(job.plan.withheld)
     kinds = [drop.kind for drop in drops.values() if drop.kind is not None]
     if kinds:
         detail["suggestion"] = ADVICE[max(set(kinds), key=kinds.count)]
     return detail
+
+
+def _withheld(target: Target, key: Withheld) -> dict[str, Any]:
+    drop = withheld(key)
+    return {
+        "provider": target.provider_id,
+        "model": target.model,
+        "key": key.key.label,
+        "reason": drop.reason,
+        "detail": drop.text,
+    }
 
 
 def _candidate(candidate: Candidate, drop: Dropped, now_s: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
 from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
 from keyrelay.engine.jobs import Job
+from keyrelay.engine.recall import kept
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.shapes import StreamShape
 from keyrelay.engine.translation import Translator
@@ -76,10 +77,14 @@ class Relay:
                 stream.answer.close()
             record.usage = stream.reader.usage or _observed(stream.reader, job)
             settle()
+        if failure is not None and job.request.file is not None:
+            raise _broken(failure, job)  # there is no event that a file could end with: it must not look whole
         if failure is not None:
             last += self._translator.broken(job, stream.reader, _broken(failure, job))
         elif shape is not None:
             last += shape.end(provider=record.provider, model=record.model, usage=stream.reader.usage)
+        if job.keeping is not None:
+            await kept(job.keeping)
         if self._journal is not None and self._journal.syncs:
             await self._journal.synced()
         await sink.end(last)
@@ -122,7 +127,7 @@ class Relay:
         elif reader.end is StreamEnd.MALFORMED:
             failure = malformed(reader.problem)
         elif answer.fault is not None:
-            failure = fault_failure(answer.fault)
+            failure = fault_failure(answer.fault, self._clock.epoch_s())
         elif reader.ended_whole(candidate.provider.row.stream.terminator):
             return None
         else:

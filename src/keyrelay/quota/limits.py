@@ -29,7 +29,7 @@ SHORTEST_S = 1.0
 LONGEST_S = 31 * 86_400.0
 """Shortest and longest rolling window."""
 
-_OWNERS = frozenset({ScopePart.KEY, ScopePart.ACCOUNT, ScopePart.PROVIDER})
+_OWNERS = frozenset({ScopePart.KEY, ScopePart.ACCOUNT, ScopePart.PROVIDER, ScopePart.CLIENT})
 _EDGED_KINDS = CALENDAR_KINDS | {WindowKind.ROLLING}
 _MARGIN_SHARE = 100
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from keyrelay.core.errors import StoreError
 from keyrelay.core.failures import Failure
 from keyrelay.core.histograms import FIRST_TOKEN_MS, LATENCY_MS
-from keyrelay.core.records import Attempt, RequestRecord
+from keyrelay.core.records import OF_CLIENTS, Attempt, RequestRecord
 from keyrelay.quota.rolling import TRANSIT_SKEW_S
 from keyrelay.storage.rollups import (
     CACHED,
@@ -191,6 +191,14 @@ class Batch:
             rows.requests.append((*row, *rest, form.yes if estimated else form.no, usd_micros))
         else:
             rows.usual.append(row)
+        if record.charged is not None:
+            self._add_charged(record, ended_ms=row[2])
+
+    def _add_charged(self, record: RequestRecord, ended_ms: int) -> None:
+        """What the client's own limits have counted."""
+        charged = [_believable(amount) for amount in record.charged or ()]
+        if any(charged):
+            add_used(self._used, (ended_ms // 1000, OF_CLIENTS, record.client, ""), [ended_ms, *charged, 0])
 
     def _new_group(self, key: GroupKey) -> Group:
         provider, model, label, client, category = key

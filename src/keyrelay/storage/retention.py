@@ -5,6 +5,7 @@ moved.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from keyrelay.storage.database import Database
 from keyrelay.storage.schema import (
     ATTEMPTS,
     REQUESTS,
+    TEXTS,
     USAGE_HOURS,
     USAGE_MINUTES,
     USED_MINUTES,
@@ -25,6 +27,9 @@ from keyrelay.storage.schema import (
 )
 
 ROWS_AT_A_TIME = 2_000
+TEXTS_AT_A_TIME = 200
+"""A row of texts is a hundred times as long as others."""
+
 PAUSE_S = 0.02
 DAY_S = 86_400
 
@@ -41,24 +46,31 @@ _LOCK = 0x6B65_7972_7075_7267
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """After how many days rows of requests, and sums per minute and per hour, are deleted."""
+    """After how many days rows of requests, and sums per minute and per hour, are deleted.
+
+    Texts of requests are deleted after `texts_days`, and never later than their requests.
+    """
 
     requests_days: float
     minutes_days: float
     hours_days: float
+    texts_days: float = math.inf
 
 
 class Purged(msgspec.Struct, frozen=True, kw_only=True):
-    """How many rows were deleted: requests, and sums per minute and hour."""
+    """How many rows were deleted: requests, sums per minute and hour, texts of requests."""
 
     requests: int = 0
     minutes: int = 0
     hours: int = 0
+    texts: int = 0
 
 
 async def purge(database: Database, retention: Retention, now_s: float) -> Purged:
     """Delete what has been kept long enough. Raise StoreError; what is done stays done."""
-    requests_before = id_floor(int((now_s - retention.requests_days * DAY_S) * 1000))
+    requests_before = _id_at(now_s - retention.requests_days * DAY_S)
+    texts_before = _id_at(now_s - min(retention.texts_days, retention.requests_days) * DAY_S)
+    texts = await _repeat(database, partial(_delete_texts, before=texts_before))
     requests = await _repeat(database, partial(_delete_requests, before=requests_before))
     minutes, hours, *_ = [
         await _repeat(database, partial(_delete_sums, table=table, before_s=int(now_s - kept_s)))
@@ -70,7 +82,7 @@ async def purge(database: Database, retention: Retention, now_s: float) -> Purge
             (USED_QUARTERS, USED_QUARTERS_KEPT_S),
         )
     ]
-    return Purged(requests=requests, minutes=minutes, hours=hours)
+    return Purged(requests=requests, minutes=minutes, hours=hours, texts=texts)
 
 
 async def _repeat(database: Database, delete: Callable[[sa.Connection], int]) -> int:
@@ -89,6 +101,15 @@ def _alone(connection: sa.Connection) -> bool:
     return bool(connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar())
 
 
+def _id_at(moment_s: float) -> str:
+    return id_floor(int(moment_s * 1000))
+
+
+def _delete_texts(connection: sa.Connection, before: str) -> int:
+    last = _last_of(connection, TEXTS.c.id, before, TEXTS_AT_A_TIME)
+    return 0 if last is None else connection.execute(sa.delete(TEXTS).where(TEXTS.c.id <= last)).rowcount
+
+
 def _delete_requests(connection: sa.Connection, before: str) -> int:
     last = _last_of(connection, REQUESTS.c.id, before)
     if last is None:
@@ -102,7 +123,7 @@ def _delete_sums(connection: sa.Connection, table: sa.Table, before_s: int) -> i
     return 0 if last_s is None else connection.execute(sa.delete(table).where(table.c.start_s <= last_s)).rowcount
 
 
-def _last_of(connection: sa.Connection, column: sa.Column[Any], before: int | str) -> Any:
+def _last_of(connection: sa.Connection, column: sa.Column[Any], before: int | str, most: int = ROWS_AT_A_TIME) -> Any:
     """The last of the first rows that are to be deleted, by the column that they are ordered by."""
-    oldest = sa.select(column).where(column < before).order_by(column).limit(ROWS_AT_A_TIME).subquery()
+    oldest = sa.select(column).where(column < before).order_by(column).limit(most).subquery()
     return connection.execute(sa.select(oldest.c[0]).order_by(sa.desc(oldest.c[0])).limit(1)).scalar()

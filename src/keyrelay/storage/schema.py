@@ -59,7 +59,7 @@ class RequestId(TypeDecorator[str]):
         return _PREFIX + digits
 
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003", "0004")
 """Every version of these tables that there has been, the present one last; `migrations` leads from one to the next."""
 
 VERSION_TABLE = "keyrelay_version"
@@ -230,3 +230,78 @@ STATES = _table(
     _count("updated_s"),
 )
 """Small snapshots of what was learned, each written whole."""
+
+VAULT_RING = _table(
+    "vault_ring",
+    _text("name", primary_key=True),
+    _count("generation"),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    _count("updated_s"),
+)
+"""The vault's key ring, one row: data keys, wrapped by a master key that is not here. `generation` counts changes."""
+
+TEXTS = sa.Table(
+    "texts",
+    METADATA,
+    sa.Column("id", RequestId, primary_key=True, nullable=False),
+    sa.Column("request", sa.LargeBinary),
+    sa.Column("answer", sa.LargeBinary),
+)
+"""Prompts and answers of requests, sealed by the vault (`core.kept_texts`). Values are long, so SQLite keeps its rows
+apart from the tree of ids."""
+
+ENTRIES = _table(
+    "entries",
+    _text("kind", primary_key=True),
+    _text("id", primary_key=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+"""What people administer: a document in JSON without secrets, and the secret as the vault has sealed it."""
+
+REVISIONS = _table("revisions", _text("name", primary_key=True), _count("value"))
+"""How often something was changed, by name."""
+
+AUDIT = _table(
+    "audit",
+    sa.Column("id", RequestId, primary_key=True, nullable=False),
+    _count("at_ms"),
+    _text("actor"),
+    _text("action"),
+    _text("kind"),
+    _text("entry"),
+    sa.Column("before", sa.LargeBinary, nullable=False),
+    sa.Column("after", sa.LargeBinary, nullable=False),
+    _text("address"),
+)
+"""Every change of an entry, and every attempt to sign in. Rows are only ever added."""
+
+SESSIONS = _table(
+    "sessions",
+    sa.Column("digest", sa.LargeBinary, primary_key=True, nullable=False),
+    _text("user"),
+    sa.Column("created_s", sa.Double, nullable=False),
+    sa.Column("seen_s", sa.Double, nullable=False),
+    sa.Column("expires_s", sa.Double, nullable=False),
+    _text("address"),
+)
+"""Who has signed in, by the SHA-256 of what the cookie holds."""
+
+GUESSES = _table(
+    "guesses", _text("name", primary_key=True), _count("wrong"), sa.Column("last_s", sa.Double, nullable=False)
+)
+"""Wrong guesses at passwords in a row, by what they are counted for."""
+
+ALERTS = _table(
+    "alerts",
+    sa.Column("id", RequestId, primary_key=True, nullable=False),
+    sa.Column("waiting", sa.Boolean, nullable=False),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Index(
+        "alerts_waiting",
+        "id",
+        sqlite_where=sa.text("waiting"),
+        postgresql_where=sa.text("waiting"),
+    ),
+)
+"""Messages on alerts with what became of them, each a document in JSON; `waiting` ones are still to be delivered."""

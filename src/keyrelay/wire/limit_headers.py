@@ -92,7 +92,8 @@ def _reset(text: str, row: LimitHeadersRow, now_s: float) -> float | None:
         return None
     if row.reset_unit == "ms" and whole_number(text) is not None and wait_s < _SMALLEST_EPOCH:
         wait_s /= 1000
-    return now_s + wait_s if 0 < wait_s <= LONGEST_RESET_S else None
+    reset_s = now_s + wait_s  # no later than now when the wait is too short for a clock to show
+    return reset_s if wait_s <= LONGEST_RESET_S and reset_s > now_s else None
 
 
 def _policies(row: LimitHeadersRow, headers: Mapping[str, str], now_s: float) -> Iterator[LimitWord]:

@@ -21,6 +21,7 @@ MAX_MODEL_NAME = 256
 NOTHING = frozenset({b"", b"null", b'""', b"[]", b"{}"})
 """Members that are there without saying anything."""
 
+_PICTURE = b'"image_url"'  # in words the marks are escaped, so this is a member or a type
 _TRUE = b"true"
 _NULL = b"null"
 _USAGE_ASKED = msgspec.Raw(b'{"include_usage":true}')
@@ -82,8 +83,8 @@ def decode_request(operation: Operation, body: bytes, *, max_depth: int) -> Call
         stream=stream,
         body=body,
         fields=fields,
-        needs=_needs(operation, fields),
-        wants_usage=stream and _wants_usage(fields),
+        needs=_needs(operation, fields, content),
+        wants_usage=stream and asks_for_usage(fields),
         max_output_tokens=_output_bound(fields),
     )
 
@@ -100,12 +101,17 @@ def _check_shape(operation: Operation, name: str, content: bytes) -> None:
 
 def model_name(fields: dict[str, msgspec.Raw]) -> str:
     """The model that a body names. Raise CallerError (400)."""
-    raw = fields.get("model")
-    if raw is None:
+    raw = bytes(fields.get("model", _NULL))
+    if raw == _NULL:
         raise CallerError(
             400, "Missing required field 'model'. Name a model, a route or 'auto'.", param="model", code="missing_field"
         )
-    return _name_in(bytes(raw))
+    return _name_in(raw)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model may be called so."""
+    return 0 < len(name) <= MAX_MODEL_NAME and name.isprintable()
 
 
 @lru_cache(maxsize=4096)
@@ -117,7 +123,7 @@ def _name_in(text: bytes) -> str:
         raise CallerError(
             400, "Invalid type for 'model': expected a string.", param="model", code="invalid_type"
         ) from None
-    if not name or len(name) > MAX_MODEL_NAME or not name.isprintable():
+    if not is_model_name(name):
         message = f"Invalid value for 'model': expected 1 to {MAX_MODEL_NAME} printable characters."
         raise CallerError(400, message, param="model", code="invalid_value")
     return name
@@ -131,15 +137,18 @@ def boolean(fields: dict[str, msgspec.Raw], name: str) -> bool | None:
     return True if bytes(raw) == _TRUE else field(fields, name, bool)
 
 
-def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
+def asks_for_usage(fields: dict[str, msgspec.Raw]) -> bool:
+    """Whether a caller asks for the stream's usage. Raise CallerError (400)."""
     options = field(fields, "stream_options", _StreamOptions) if "stream_options" in fields else None
     return options is not None and bool(options.include_usage)
 
 
-def _needs(operation: Operation, fields: dict[str, msgspec.Raw]) -> tuple[Capability, ...]:
+def _needs(operation: Operation, fields: dict[str, msgspec.Raw], content: bytes) -> tuple[Capability, ...]:
     needs: tuple[Capability, ...] = (operation,)
     if "tools" in fields and bytes(fields["tools"]) not in NOTHING:
         needs += ("tools",)
+    if operation == "chat" and _PICTURE in content:
+        needs += ("vision",)
     if "response_format" in fields:
         wanted = field(fields, "response_format", _ResponseFormat)
         if wanted is not None and wanted.type == "json_schema":

@@ -1,0 +1,1 @@
+"""The routes under `/api/v1` by which people administer Keyrelay. A module a subject; each declares its policies."""

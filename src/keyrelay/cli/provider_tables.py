@@ -1,0 +1,43 @@
+"""Providers of a running gateway as tables."""
+
+from typing import Any
+
+from keyrelay.cli.output import note, print_json, print_table
+from keyrelay.cli.remote import Gateway
+
+PATH = "/api/v1/providers"
+
+
+def print_running(gateway: Gateway, *, everything: bool, as_json: bool) -> None:
+    """The providers of a running gateway, for `keyrelay providers list --running`."""
+    document = read(gateway.get(PATH, {"all": "true" if everything else "false"}))
+    if as_json:
+        print_json(**document)
+        return
+    headers = ("provider", "state", "priority", "keys", "models", "default_model", "base_url")
+    print_table(headers, map(row_of, document["items"]))
+    for each in document["items"]:
+        for warning in each["warnings"]:
+            note(f"warning: {warning}")
+
+
+def row_of(line: dict[str, Any]) -> tuple[str, ...]:
+    """A provider as a row: id, state, priority, keys by their states, models, default model, address."""
+    keys = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in line["keys"].items())
+    return (
+        line["id"],
+        line["state"].replace("_", " "),
+        str(line["priority"]),
+        keys or "-",
+        str(len(line["models"])),
+        line["default_model"] or "-",
+        line["base_url"],
+    )
+
+
+def read(body: bytes) -> dict[str, Any]:
+    """An answer of the gateway."""
+    import msgspec
+
+    document: dict[str, Any] = msgspec.json.decode(body)
+    return document

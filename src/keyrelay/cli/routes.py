@@ -1,0 +1,165 @@
+"""`keyrelay routes`: the routes of a running gateway, and where a request would go."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from keyrelay.cli import options
+from keyrelay.cli.output import note, print_json, print_table
+from keyrelay.cli.remote import Gateway, SecretFileOption
+
+app = typer.Typer(
+    help="List, make and remove routes, and ask where a request would go.",
+    short_help="Manage routes; ask where a request would go.",
+    no_args_is_help=True,
+)
+
+_PATH = "/api/v1/routes"
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The route's name.")]
+
+
+@app.command("list", short_help="List the routes.")
+@options.sets(*options.REMOTE)
+def list_(
+    *, overrides: options.Overrides, secret_file: SecretFileOption = None, json: options.JsonOption = False
+) -> None:
+    """List the routes: `auto`, those of keyrelay.toml, those of the store.
+
+    \b
+    Examples:
+      keyrelay routes list
+      keyrelay routes list --json
+    """
+    document = _read(Gateway(overrides, secret_file).get(_PATH))
+    if json:
+        print_json(**document)
+        return
+    rows = (
+        (
+            route["name"],
+            ", ".join(route["targets"]) or "-",
+            route["policy"],
+            ", ".join(route["fallback"]) or "-",
+            route["cache"] or "-",
+            route["source"],
+        )
+        for route in document["items"]
+    )
+    print_table(("route", "targets", "policy", "fallback", "cache", "source"), rows)
+
+
+@app.command("set")
+@options.sets(*options.REMOTE)
+def set_(  # noqa: PLR0913 - each is an option of the command
+    name: NameArgument,
+    targets: Annotated[
+        list[str], typer.Argument(metavar="TARGET...", help="provider/model, or a provider for its default model.")
+    ],
+    *,
+    overrides: options.Overrides,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="NAME", help="priority, round_robin, weighted or least_used."),
+    ] = None,
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option("--fallback", metavar="TARGET", help="When no target can serve; may be repeated."),
+    ] = None,
+    cache: Annotated[
+        str | None, typer.Option("--cache", metavar="MODE", help="off, deterministic or all; else as set.")
+    ] = None,
+    notes: Annotated[str, typer.Option("--notes", metavar="TEXT", help="What you want to remember of it.")] = "",
+    secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
+) -> None:
+    """Make a route, or say one anew.
+
+    \b
+    Examples:
+      keyrelay routes set fast groq/openai/gpt-oss-20b gemini --policy priority
+      keyrelay routes set safe anthropic --fallback openai --cache off
+    """
+    body: dict[str, Any] = {"targets": targets, "fallback": fallback or [], "notes": notes}
+    body |= {name: value for name, value in (("policy", policy), ("cache", cache)) if value is not None}
+    document = _read(Gateway(overrides, secret_file).send("PUT", _place(name), body))
+    if json:
+        print_json(**document)
+    else:
+        note(f"Route {name}: {', '.join(document['targets'])}, {document['policy']}.")
+        for warning in document["warnings"]:
+            note(f"warning: {warning}")
+
+
+@app.command(short_help="Forget a route of the store.")
+@options.sets(*options.REMOTE)
+def remove(name: NameArgument, *, overrides: options.Overrides, secret_file: SecretFileOption = None) -> None:
+    """Forget a route of the store; one of the same name in keyrelay.toml is back then.
+
+    \b
+    Examples:
+      keyrelay routes remove fast
+    """
+    Gateway(overrides, secret_file).send("DELETE", _place(name))
+    note(f"Route {name} is removed.")
+
+
+@app.command(short_help="Say where a request would go now.")
+@options.sets(*options.REMOTE)
+def explain(  # noqa: PLR0913 - each is an option of the command
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="What a caller would send as `model`.")],
+    *,
+    overrides: options.Overrides,
+    client: Annotated[str, typer.Option("--client", metavar="LABEL", help="As if this client asked.")] = "",
+    operation: Annotated[
+        str, typer.Option("--operation", metavar="NAME", help="chat, completions, embeddings, images and so on.")
+    ] = "chat",
+    dialect: Annotated[
+        str, typer.Option("--dialect", metavar="NAME", help="openai, responses, anthropic, gemini or ollama.")
+    ] = "openai",
+    tokens: Annotated[int | None, typer.Option("--tokens", metavar="NUMBER", help="Tokens of the prompt.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", metavar="NUMBER", help="The caller's bound on the answer.")
+    ] = None,
+    prefer: Annotated[str, typer.Option("--prefer", metavar="ID", help="The provider that is to be tried first.")] = "",
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="KEY", help="What if this key (groq/work) or provider failed? Repeatable."),
+    ] = None,
+    secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
+) -> None:
+    """Say where a request would go now, and why; nothing is sent.
+
+    \b
+    Examples:
+      keyrelay routes explain auto
+      keyrelay routes explain openai/gpt-oss-120b --tokens 20000 --without groq
+    """
+    body = {
+        "model": model,
+        "client": client,
+        "operation": operation,
+        "dialect": dialect,
+        "tokens": tokens,
+        "max_tokens": max_tokens,
+        "prefer": prefer,
+        "without": without or [],
+    }
+    gateway = Gateway(overrides, secret_file)
+    if json:
+        print_json(**_read(gateway.send("POST", "/api/v1/explain", body)))
+    else:
+        typer.echo(gateway.send("POST", "/api/v1/explain", body, accept="text/plain").decode(), nl=False)
+
+
+def _place(name: str) -> str:
+    return f"{_PATH}/{quote(name, safe='')}"
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    import msgspec
+
+    document: dict[str, Any] = msgspec.json.decode(body)
+    return document
