@@ -126,3 +126,9 @@ def test_a_long_line_of_spaces_takes_no_longer_than_any_other() -> None:
     began = time.process_time()
     assert [each.secret is None for each in problems(text)] == [False]
     assert time.process_time() - began < 2.0
+
+
+@pytest.mark.parametrize("key", ["c2stdGVzdC0wMTIzNDU2Nzg5MA==", "c2stdGVzdC0wMTIzNDU2Nzg5MDE="])
+def test_bug_a_key_that_ends_with_signs_of_equality_became_a_label_that_everybody_sees(key: str) -> None:
+    found = read_paste(key, SUGGESTER, "groq")
+    assert [(each.label, each.secret.reveal() if each.secret else "") for each in found] == [("", key)]

@@ -459,13 +459,32 @@ async def test_a_master_key_that_is_no_good_is_said_and_not_an_unknown_failure(t
         assert all("master.key" in reply.error["message"] for reply in replies)
 
 
-@pytest.mark.parametrize(
-    "origin", ["null", "http://[::1", "http://", "://127.0.0.1", "127.0.0.1", "http://127.0.0.1:1"]
-)
-async def test_an_origin_that_is_none_of_ours_is_refused_however_it_is_written(origin: str, tmp_path: Path) -> None:
+async def test_an_origin_that_is_none_of_ours_is_refused_however_it_is_written(tmp_path: Path) -> None:
     async with peopled(tmp_path) as gateway:
         cookie = await session(gateway, "a-viewer")
-        refused = await with_cookie(gateway, "GET", "/api/v1/keys", cookie, origin=origin)
-        assert (refused.status, refused.error["code"]) == (403, "foreign_origin")
-        own = await with_cookie(gateway, "GET", "/api/v1/keys", cookie, origin=f"http://127.0.0.1:{gateway.port}")
-        assert own.status == 200
+        for origin in (
+            "null",
+            "http://[::1",
+            "http://",
+            "gateway",
+            "http://gateway:1",
+            "http://gateway.example",
+        ):
+            refused = await with_cookie(gateway, "GET", "/api/v1/keys", cookie, origin=origin)
+            assert (refused.status, refused.error["code"]) == (403, "foreign_origin"), origin
+        for origin in ("http://gateway", "https://GATEWAY"):
+            assert (await with_cookie(gateway, "GET", "/api/v1/keys", cookie, origin=origin)).status == 200
+
+
+async def test_a_token_for_providers_alone_moves_and_deletes_no_keys(tmp_path: Path) -> None:
+    async with served(tmp_path, operator=False) as gateway:
+        made = {"name": "ci", "role": "administrator", "scopes": ["provider"]}
+        secret = (await ask(gateway, "POST", "/api/v1/tokens", gateway_secret(gateway), made)).json["secret"]
+        path = "/api/v1/providers/mistral"
+        assert (await ask(gateway, "PATCH", path, secret, {"priority": 3})).status == 200
+        moving = {"base_url": "https://evil.example/v1", "confirm_keys": "https://evil.example"}
+        for refused in (
+            await ask(gateway, "PATCH", path, secret, moving),
+            await ask(gateway, "DELETE", f"{path}?with_keys=true", secret),
+        ):
+            assert (refused.status, refused.json["error"]["code"]) == (403, "not_permitted")

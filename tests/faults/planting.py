@@ -204,9 +204,7 @@ class Planted:
         pasted = "\n".join(f"GROQ_API_KEY_{n}={self.plant(f'pasted key {n}')}" for n in range(1, 4))
         good(await self.ask("POST", f"{keys}/bulk", {"text": pasted, "dry_run": True}))
         good(await self.ask("POST", f"{keys}/bulk", {"text": pasted}))
-        unclear = (
-            f"{self.plant('pasted key of nobody', marks=True)}\nnobody: {self.plant('pasted key with a wrong name')}"
-        )
+        unclear = f"{self.plant('pasted key of nobody')}\nnobody: {self.plant('pasted key with a wrong name')}"
         await self.ask("POST", f"{keys}/bulk", {"text": unclear})
         good(await self.ask("POST", f"{keys}/import", {"all": True}))
         old = {"api_key": self.plant("key of the older interface", marks=True), "name": "older", "provider": "groq"}

@@ -49,3 +49,14 @@ async def test_what_the_caller_has_to_mend_is_told_him_and_not_tried_elsewhere(t
 def test_every_fault_of_the_simulator_is_in_the_matrix() -> None:
     assert len(BEFORE) > 40
     assert {fault.strikes for fault in FAULTS.values()} == {"before", "after", "harmless"}
+
+
+async def test_bug_a_status_without_a_phrase_cut_the_connection_instead(tmp_path: Path) -> None:
+    """529 is what Anthropic's clients are told when nobody can serve."""
+    async with faulty("503", "provider", tmp_path, OPENAI_ENABLED="false", KEYRELAY_CIRCUIT_FAILURES="1") as (
+        _,
+        gateway,
+    ):
+        await gateway.ask(chat())
+        reply = await gateway.ask(chat(max_tokens=5), "/v1/messages")
+        assert (reply.status, reply.whole, reply.error["type"]) == (529, True, "overloaded_error")

@@ -1,7 +1,7 @@
 """How long somebody who has guessed wrong has to wait: longer each time, never for good.
 
-Guesses are counted for a name from one address, for an address, and for a name from anywhere. The last one takes many
-and stays short, so that a stranger cannot keep the owner of a name out.
+Guesses are counted for a name from one address, for an address, and for a name from anywhere. The last one takes many,
+stays short, and does not bind where the owner of the name has signed in before: many strangers cannot keep them out.
 """
 
 import hashlib
@@ -35,12 +35,13 @@ class Guesses(msgspec.Struct, frozen=True):
     last_s: float = 0.0
 
 
-def counts_of(name: str, address: str) -> dict[str, Rule]:
-    """The counts that a guess belongs to, each with its rule."""
+def counts_of(name: str, address: str, *, at_home: bool = False) -> dict[str, Rule]:
+    """The counts that a guess belongs to, each with its rule; `at_home`: from where its owner has signed in before."""
     # What is typed there may be a password: enough of a digest to tell names apart is kept, and too little to guess by.
     name = hashlib.sha256(name.lower().encode(errors="replace")).hexdigest()[:_MARK_DIGITS]
     network = network_of(address)
-    return {f"name:{name}@{network}": NAME_AND_ADDRESS, f"address:{network}": ADDRESS, f"name:{name}": NAME}
+    counts = {f"name:{name}@{network}": NAME_AND_ADDRESS, f"address:{network}": ADDRESS}
+    return counts if at_home else counts | {f"name:{name}": NAME}
 
 
 def network_of(address: str) -> str:

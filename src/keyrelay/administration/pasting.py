@@ -18,8 +18,8 @@ from keyrelay.core.secrets import Secret
 
 MAX_KEYS = 1_000
 
-_VARIABLE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.+)")
-_NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9 _.-]{0,40}?)(?:\s*[:=]\s*|\s+)(?P<value>\S+)")
+_VARIABLE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>(?!=+\s*$).+)")
+_NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9 _.-]{0,40}?)(?:\s*[:=]\s*|\s+)(?P<value>(?!=+$)\S+)")
 _DELIMITERS = "\t;,"
 _COLUMNS: Mapping[str, str] = {
     "provider": "provider",

@@ -12,7 +12,7 @@ from hmac import compare_digest
 
 import msgspec
 
-from keyrelay.administration.lockouts import Guesses, Rule, counts_of, free_at_s
+from keyrelay.administration.lockouts import Guesses, Rule, counts_of, free_at_s, network_of
 from keyrelay.administration.passwords import LONGEST_BYTES, Passwords
 from keyrelay.administration.service import Administration, Author
 from keyrelay.core.administered import UserEntry
@@ -54,11 +54,14 @@ class Sessions:
         A name that nobody has is refused in the same words, and after the same work, as a wrong password.
         """
         now_s = self._clock.epoch_s()
-        counts = counts_of(name, address)
+        user = self._administration.state.get(UserEntry, name)
+        before = await self._store.of_user("" if user is None else name)  # asked for either way: it takes as long
+        counts = counts_of(
+            name, address, at_home=any(network_of(each.address) == network_of(address) for each in before)
+        )
         free_s = await self._store.guess({each: _free_at(rule, now_s) for each, rule in counts.items()}, now_s)
         if free_s > now_s:
             raise _locked_out(free_s - now_s)
-        user = self._administration.state.get(UserEntry, name)
         right = len(password.encode()) <= LONGEST_BYTES and await self._passwords.matches(
             password, user.password if user is not None else None
         )

@@ -117,8 +117,10 @@ def too_large(limit: int, setting: str) -> CallerError:
 
 
 def _secret_in_query(scope: Scope) -> bytes:
-    keys = parse_qs(scope["query_string"]).get(b"key") if scope["query_string"] else None
-    return keys[0] if keys else b""
+    if not scope["query_string"]:
+        return b""
+    keys = parse_qs(scope["query_string"].decode("latin-1"), encoding="latin-1").get("key")  # any bytes may stand there
+    return keys[0].encode("latin-1") if keys else b""
 
 
 class Callers:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 MASK = "[redacted]"
 _SHORTEST_SECRET = 6
-MOST_FORMER = 256
+MOST_FORMER = 32
 """Secrets that are no longer in use and still taken out: what is under way may bring them up, and their owners too."""
 
 _KEY_LIKE = re.compile(

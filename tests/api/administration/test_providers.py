@@ -278,3 +278,9 @@ async def test_the_other_process_follows_within_a_second(tmp_path: Path) -> None
             assert time.monotonic() - began_at < 1.0
             reply = await other.ask(chat("fast"))
             assert (reply.is_good(), reply.headers["x-keyrelay-provider"]) == (True, "sim")
+
+
+async def test_a_key_that_no_header_can_hold_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+    async with administered(tmp_path) as at:
+        body = {"base_url": at.simulator.base_url("groq"), "key": "sk-…-0123456789"}
+        assert await at.refused("POST", "/providers/preview", body, 400) == ("invalid_parameter", "key")

@@ -28,6 +28,7 @@ MAX_TOKENS = 100_000_000
 MAX_LEFT_OUT = 10_000
 
 AskedOperation = Literal["chat", "completions", "embeddings", "images", "speech", "moderations", "rerank"]
+AskedDialect = Literal["openai", "anthropic", "responses", "gemini", "ollama"]
 
 _TURN = {"role": "user", "content": "?"}
 _BODIES: Mapping[str, dict[str, Any]] = MappingProxyType(
@@ -59,7 +60,7 @@ class DryRunQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     model: str
     client: str = ""
     operation: AskedOperation = "chat"
-    dialect: Dialect = "openai"
+    dialect: AskedDialect = "openai"
     body: dict[str, Any] | None = None
     tokens: int | None = None
     max_tokens: int | None = None

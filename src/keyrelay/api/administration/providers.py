@@ -242,6 +242,8 @@ class ProvidersView:
             with_keys: Annotated[bool, Query(description="Delete its keys in the store too.")] = False,
             who: Principal = who_asks,
         ) -> Response:
+            if with_keys:
+                who.need(Permission.ADMINISTRATOR, "key")
             await from_store(self._providers.remove(provider, _author(who), with_keys=with_keys))
             return answer(RemovedProvider(provider))
 
@@ -343,6 +345,8 @@ class ProvidersView:
 
     async def _change(self, request: Request, provider_id: str, who: Principal, *, whole: bool) -> Response:
         body = await read_body(request, ProviderChange)
+        if body.confirm_keys is not None:
+            who.need(Permission.ADMINISTRATOR, "key")  # it is keys that go to another host then
         change = self._providers.put(provider_id, body, _author(who), whole=whole, confirm_keys=body.confirm_keys)
         await from_store(change)
         return self._shown(provider_id)
