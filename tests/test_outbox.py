@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from keyrelay.outbox import MAX_WAITING, Outbox
+from keyrelay.outbox import MAX_WAITING, MOST_BYTES, Outbox
 
 
 class Line:
@@ -78,3 +78,15 @@ async def test_a_transport_that_is_closed_meanwhile_holds_up_no_other(lines: lis
     outbox.flush()
     assert received(lines)[1:] == [b"x", b"x"]
     assert lines[0].received() == b""
+
+
+async def test_what_is_large_goes_out_at_once_behind_what_waits(lines: list[Line]) -> None:
+    prepared: list[list[bytes]] = []
+    outbox = Outbox(lambda: prepared.append(received(lines)))
+    outbox.write(lines[0].transport, b"small")
+    outbox.write(lines[0].transport, b"x" * (MOST_BYTES + 1))
+    assert lines[0].received() == b"small" + b"x" * (MOST_BYTES + 1)
+    assert prepared == [[b"", b"", b""]]
+    lines[1].transport.abort()
+    outbox.write(lines[1].transport, b"x" * (MOST_BYTES + 1))
+    assert lines[1].received() == b""

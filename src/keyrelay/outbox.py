@@ -14,6 +14,10 @@ MAX_WAITING = 64
 """So many writes are made without waiting for the end of the turn: more together hardly cost less, but come later."""
 
 
+MOST_BYTES = 16_384
+"""What is larger goes out at once, behind what waits: later it would have to be fetched from memory again."""
+
+
 class Outbox:
     """Takes small writes to any transports, for one event loop at a time; calls `prepare` before each few of them."""
 
@@ -25,6 +29,11 @@ class Outbox:
 
     def write(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         """Write before anything that is scheduled from now on; not at all if the transport is closing by then."""
+        if len(data) > MOST_BYTES:
+            self.flush()
+            if not transport.is_closing():
+                transport.write(data)
+            return
         waiting = self._waiting
         if not waiting:
             asyncio.get_running_loop().call_soon(self.flush)
