@@ -13,6 +13,7 @@ from types import MappingProxyType
 import msgspec
 from fastapi import Request
 
+from keyrelay.administration.service import Author
 from keyrelay.core.administered import ROLES, EntryKind, Role
 from keyrelay.core.errors import CallerError
 
@@ -85,6 +86,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
                 kind="permission_error",
                 code="not_permitted",
             )
+
+
+def author_of(who: Principal) -> Author:
+    """Who calls, as the audit log names them."""
+    return Author(who.name, who.address)
 
 
 class Policy:

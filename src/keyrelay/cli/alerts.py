@@ -11,7 +11,7 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_json, print_table
-from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.remote import Gateway, SecretFileOption, document_of, quoted
 
 app = typer.Typer(short_help="Show alerts, and say where they are told.", no_args_is_help=True)
 rules_app = typer.Typer(short_help="Show and change the rules of alerts.", no_args_is_help=True)
@@ -58,7 +58,7 @@ def list_alerts(
       keyrelay alerts list
       keyrelay alerts list --limit 100 --json
     """
-    document = _read(Gateway(overrides, secret_file).get(_PATH, {"limit": limit}))
+    document = document_of(Gateway(overrides, secret_file).get(_PATH, {"limit": limit}))
     if json:
         print_json(**document)
         return
@@ -81,7 +81,7 @@ def acknowledge(alert: AlertArgument, *, overrides: options.Overrides, secret_fi
     Examples:
       keyrelay alerts acknowledge al_0123456789abcdef
     """
-    Gateway(overrides, secret_file).send("POST", f"{_PATH}/{_quoted(alert)}/acknowledge")
+    Gateway(overrides, secret_file).send("POST", f"{_PATH}/{quoted(alert)}/acknowledge")
     note(f"{alert} is acknowledged.")
 
 
@@ -103,7 +103,7 @@ def silence(
       keyrelay alerts silence al_0123456789abcdef --for 4h
     """
     body = {"for_s": _seconds(time)}
-    answer = _read(Gateway(overrides, secret_file).send("POST", f"{_PATH}/{_quoted(alert)}/silence", body))
+    answer = document_of(Gateway(overrides, secret_file).send("POST", f"{_PATH}/{quoted(alert)}/silence", body))
     until = answer["silenced_until"]
     note(f"{alert} is silent until {until}." if until else f"{alert} is told again.")
 
@@ -117,7 +117,7 @@ def try_out(name: ChannelArgument, *, overrides: options.Overrides, secret_file:
     Examples:
       keyrelay alerts test ops
     """
-    answer = _read(Gateway(overrides, secret_file).send("POST", f"{_PATH}/channels/{_quoted(name)}/test"))
+    answer = document_of(Gateway(overrides, secret_file).send("POST", f"{_PATH}/channels/{quoted(name)}/test"))
     if not answer["delivered"]:
         note(f"{name} did not take it: {answer['problem']}")
         raise typer.Exit(Exit.PROBLEMS)
@@ -167,7 +167,7 @@ def list_rules(
     Examples:
       keyrelay alerts rules list
     """
-    document = _read(Gateway(overrides, secret_file).get(f"{_PATH}/rules"))
+    document = document_of(Gateway(overrides, secret_file).get(f"{_PATH}/rules"))
     if json:
         print_json(**document)
         return
@@ -217,7 +217,7 @@ def edit_rule(
     if not change:
         note("keyrelay: nothing to change: give --enable, --disable, --threshold, --for, --per-hour or --reset.")
         raise typer.Exit(Exit.USAGE)
-    Gateway(overrides, secret_file).send("PATCH", f"{_PATH}/rules/{_quoted(rule)}", change)
+    Gateway(overrides, secret_file).send("PATCH", f"{_PATH}/rules/{quoted(rule)}", change)
     note(f"{rule} is changed.")
 
 
@@ -232,7 +232,7 @@ def list_channels(
     Examples:
       keyrelay alerts channels list
     """
-    document = _read(Gateway(overrides, secret_file).get(f"{_PATH}/channels"))
+    document = document_of(Gateway(overrides, secret_file).get(f"{_PATH}/channels"))
     if json:
         print_json(**document)
         return
@@ -284,7 +284,7 @@ def add_channel(  # noqa: PLR0913 - a channel of e-mail takes as many
         body["recipients"] = recipient or []
         if user:
             body["password"] = _secret(from_file, "Password")
-    made = _read(Gateway(overrides, secret_file).send("POST", f"{_PATH}/channels", body))
+    made = document_of(Gateway(overrides, secret_file).send("POST", f"{_PATH}/channels", body))
     note(f"{name} leads to {made['channel']['target']}. Try it: keyrelay alerts test {name}")
     if made["key"]:
         typer.echo(made["key"])
@@ -314,7 +314,7 @@ def edit_channel(
     if not change:
         note("keyrelay: nothing to change: give --enable, --disable, --least or --rule.")
         raise typer.Exit(Exit.USAGE)
-    Gateway(overrides, secret_file).send("PATCH", f"{_PATH}/channels/{_quoted(name)}", change)
+    Gateway(overrides, secret_file).send("PATCH", f"{_PATH}/channels/{quoted(name)}", change)
     note(f"{name} is changed.")
 
 
@@ -329,7 +329,7 @@ def remove_channel(
     Examples:
       keyrelay alerts channels remove chat
     """
-    Gateway(overrides, secret_file).send("DELETE", f"{_PATH}/channels/{_quoted(name)}")
+    Gateway(overrides, secret_file).send("DELETE", f"{_PATH}/channels/{quoted(name)}")
     note(f"{name} is removed.")
 
 
@@ -370,16 +370,3 @@ def _secret(file: Path | None, prompt: str) -> str:
         return sys.stdin.readline(_MOST_BYTES).strip()
     with file.open(encoding="utf-8") as opened:
         return opened.readline(_MOST_BYTES).strip()
-
-
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.json.decode(body)
-    return document

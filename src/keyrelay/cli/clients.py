@@ -13,7 +13,7 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_json, print_table
-from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
 
 app = typer.Typer(
     help="Make, list, change and remove clients: the applications that may call Keyrelay.",
@@ -75,7 +75,7 @@ def new(  # noqa: PLR0913 - each is an option of the command
         _make_in_file(overrides, label, said)
         return
     name = label or _free_label({line["label"] for line in _all(gateway)})
-    document = _read(gateway.send("POST", _PATH, {"label": name, **said}))
+    document = document_of(gateway.send("POST", _PATH, {"label": name, **said}))
     _show_made(document, json=json)
 
 
@@ -165,7 +165,7 @@ def show(
       keyrelay clients show my-app
       keyrelay clients show my-app --json
     """
-    _show(_read(Gateway(overrides, secret_file).get(_place(label))), json=json)
+    _show(document_of(Gateway(overrides, secret_file).get(_place(label))), json=json)
 
 
 @app.command()
@@ -201,7 +201,7 @@ def edit(  # noqa: PLR0913 - each is an option of the command
     if not said:
         note("keyrelay: say what is to be another, with --limit, --model, --tag, --notes, --expires or --disable.")
         raise typer.Exit(Exit.USAGE)
-    _show(_read(Gateway(overrides, secret_file).send("PATCH", _place(label), said)), json=json)
+    _show(document_of(Gateway(overrides, secret_file).send("PATCH", _place(label), said)), json=json)
 
 
 @app.command()
@@ -224,7 +224,7 @@ def rotate(
       keyrelay clients rotate my-app --grace 0
     """
     body = {"grace_s": _seconds(grace)}
-    document = _read(Gateway(overrides, secret_file).send("POST", f"{_place(label)}/rotate", body))
+    document = document_of(Gateway(overrides, secret_file).send("POST", f"{_place(label)}/rotate", body))
     _show_made(document, json=json)
 
 
@@ -243,7 +243,7 @@ def revoke(
     Examples:
       keyrelay clients revoke my-app
     """
-    _show(_read(Gateway(overrides, secret_file).send("POST", f"{_place(label)}/revoke")), json=json)
+    _show(document_of(Gateway(overrides, secret_file).send("POST", f"{_place(label)}/revoke")), json=json)
 
 
 @app.command()
@@ -266,7 +266,7 @@ def reset(
       keyrelay clients reset my-app --limit '5 usd per month@UTC'
     """
     body = {"limit": limit}
-    _show(_read(Gateway(overrides, secret_file).send("POST", f"{_place(label)}/reset", body)), json=json)
+    _show(document_of(Gateway(overrides, secret_file).send("POST", f"{_place(label)}/reset", body)), json=json)
 
 
 @app.command()
@@ -302,7 +302,7 @@ def _all(gateway: Gateway) -> list[dict[str, Any]]:
     lines = list[dict[str, Any]]()
     after: str | None = ""
     while after is not None:
-        page = _read(gateway.get(_PATH, {"limit": _PAGE, "after": after or None}))
+        page = document_of(gateway.get(_PATH, {"limit": _PAGE, "after": after or None}))
         lines += page["items"]
         after = page["next"]
     return lines
@@ -375,10 +375,3 @@ def _limit_rows(limits: Iterable[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
 
 def _place(label: str) -> str:
     return f"{_PATH}/{quote(label, safe='')}"
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.json.decode(body)
-    return document

@@ -12,7 +12,7 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_json, print_table
-from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
 
 app = typer.Typer(
     help="Add, test, rotate and remove the keys of a running gateway.",
@@ -64,7 +64,7 @@ def list_(
       keyrelay keys list --state invalid --json
     """
     wanted = {"provider": provider, "state": state, "limit": _MOST_KEYS}
-    document = _read(Gateway(overrides, secret_file).get(_PATH, wanted))
+    document = document_of(Gateway(overrides, secret_file).get(_PATH, wanted))
     if json:
         print_json(**document)
         return
@@ -139,7 +139,7 @@ def add(  # noqa: PLR0913 - each is an option of the command
         "validate": not no_validate,
         "save_unknown": save_unknown,
     }
-    document = _read(Gateway(overrides, secret_file).send("POST", _PATH, body))
+    document = document_of(Gateway(overrides, secret_file).send("POST", _PATH, body))
     if json:
         print_json(**document)
         return
@@ -179,7 +179,7 @@ def import_(  # noqa: PLR0913 - each is an option of the command
     """
     gateway = Gateway(overrides, secret_file)
     if environment:
-        document = _read(gateway.send("POST", f"{_PATH}/import", {"all": True}))
+        document = document_of(gateway.send("POST", f"{_PATH}/import", {"all": True}))
         if json:
             print_json(**document)
         else:
@@ -192,7 +192,7 @@ def import_(  # noqa: PLR0913 - each is an option of the command
         "validate": not no_validate,
         "save_unknown": save_unknown,
     }
-    document = _read(gateway.send("POST", f"{_PATH}/bulk", body))
+    document = document_of(gateway.send("POST", f"{_PATH}/bulk", body))
     if json:
         print_json(**document)
     else:
@@ -253,7 +253,7 @@ def edit(  # noqa: PLR0913 - each is an option of the command
     if not body:
         note("keyrelay: nothing is to be changed; name something.")
         raise typer.Exit(Exit.USAGE)
-    _show(_read(Gateway(overrides, secret_file).send("PATCH", _place(key), body)), json=json)
+    _show(document_of(Gateway(overrides, secret_file).send("PATCH", _place(key), body)), json=json)
 
 
 @app.command()
@@ -271,7 +271,7 @@ def enable(
     Examples:
       keyrelay keys enable groq/work
     """
-    _show(_read(Gateway(overrides, secret_file).send("POST", f"{_place(key)}/enable")), json=json)
+    _show(document_of(Gateway(overrides, secret_file).send("POST", f"{_place(key)}/enable")), json=json)
 
 
 @app.command()
@@ -289,7 +289,7 @@ def disable(
     Examples:
       keyrelay keys disable groq/work
     """
-    _show(_read(Gateway(overrides, secret_file).send("POST", f"{_place(key)}/disable")), json=json)
+    _show(document_of(Gateway(overrides, secret_file).send("POST", f"{_place(key)}/disable")), json=json)
 
 
 @app.command()
@@ -307,7 +307,7 @@ def wake(
     Examples:
       keyrelay keys wake groq/work
     """
-    _show(_read(Gateway(overrides, secret_file).send("POST", f"{_place(key)}/wake")), json=json)
+    _show(document_of(Gateway(overrides, secret_file).send("POST", f"{_place(key)}/wake")), json=json)
 
 
 @app.command("test", short_help="Ask the providers what keys are worth.")
@@ -338,7 +338,7 @@ def prove(
     which = "failed" if failed else "stale" if stale else "all"
     gateway = Gateway(overrides, secret_file)
     body = {"which": which, "provider": provider, "keys": keys or []}
-    task = _followed(gateway, _read(gateway.send("POST", f"{_PATH}/test", body)))
+    task = _followed(gateway, document_of(gateway.send("POST", f"{_PATH}/test", body)))
     if json:
         print_json(**task)
     else:
@@ -374,7 +374,7 @@ def _looks(gateway: Gateway, task: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if task["state"] != "running":
                 return
             time.sleep(_LOOK_EVERY_S)
-            task = _read(gateway.get(f"{_TASKS}/{task['id']}"))
+            task = document_of(gateway.get(f"{_TASKS}/{task['id']}"))
 
 
 @app.command()
@@ -413,7 +413,7 @@ def rotate(  # noqa: PLR0913 - each is an option of the command
         "validate": not no_validate,
         "save_unknown": save_unknown,
     }
-    document = _read(Gateway(overrides, secret_file).send("POST", f"{_place(key)}/rotate", body))
+    document = document_of(Gateway(overrides, secret_file).send("POST", f"{_place(key)}/rotate", body))
     if json:
         print_json(**document)
         return
@@ -480,10 +480,3 @@ def _text(file: Path | None) -> str:
         note(f"keyrelay: that is more than {_MOST_BYTES} bytes.")
         raise typer.Exit(Exit.USAGE)
     return data.decode("utf-8-sig", "replace")
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.json.decode(body)
-    return document

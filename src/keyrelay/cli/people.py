@@ -8,7 +8,7 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_json, print_table
-from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.remote import Gateway, SecretFileOption, document_of, quoted
 
 people_app = typer.Typer(
     help="Add, change and remove the people who may sign in.",
@@ -50,7 +50,7 @@ def list_people(
     Examples:
       keyrelay people list
     """
-    document = _read(Gateway(overrides, secret_file).get(_PEOPLE))
+    document = document_of(Gateway(overrides, secret_file).get(_PEOPLE))
     if json:
         print_json(**document)
         return
@@ -112,7 +112,7 @@ def edit(
     if not change:
         note("keyrelay: nothing to change: give --role, --enable, --disable or --password.")
         raise typer.Exit(Exit.USAGE)
-    Gateway(overrides, secret_file).send("PATCH", f"{_PEOPLE}/{_quoted(name)}", change)
+    Gateway(overrides, secret_file).send("PATCH", f"{_PEOPLE}/{quoted(name)}", change)
     note(f"{name} is changed, and has to sign in again.")
 
 
@@ -125,7 +125,7 @@ def remove(name: NameArgument, *, overrides: options.Overrides, secret_file: Sec
     Examples:
       keyrelay people remove bob
     """
-    Gateway(overrides, secret_file).send("DELETE", f"{_PEOPLE}/{_quoted(name)}")
+    Gateway(overrides, secret_file).send("DELETE", f"{_PEOPLE}/{quoted(name)}")
     note(f"{name} is removed.")
 
 
@@ -140,7 +140,7 @@ def list_tokens(
     Examples:
       keyrelay tokens list --json
     """
-    document = _read(Gateway(overrides, secret_file).get(_TOKENS))
+    document = document_of(Gateway(overrides, secret_file).get(_TOKENS))
     if json:
         print_json(**document)
         return
@@ -178,7 +178,7 @@ def new(
       keyrelay tokens new ci --role operator --scope key > ci.token
     """
     body = {"name": name, "role": role, "scopes": scope or [], "days": days}
-    made = _read(Gateway(overrides, secret_file).send("POST", _TOKENS, body))
+    made = document_of(Gateway(overrides, secret_file).send("POST", _TOKENS, body))
     typer.echo(made["secret"])
     note(f"Token {name} holds until {made['token']['expires']}. Its secret is shown this once.")
 
@@ -197,7 +197,7 @@ def revoke(
     Examples:
       keyrelay tokens revoke ci
     """
-    Gateway(overrides, secret_file).send("DELETE", f"{_TOKENS}/{_quoted(name)}")
+    Gateway(overrides, secret_file).send("DELETE", f"{_TOKENS}/{quoted(name)}")
     note(f"Token {name} is revoked.")
 
 
@@ -208,16 +208,3 @@ def _password(file: Path | None) -> str:
             return opened.readline().rstrip("\r\n")
     typed: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return typed
-
-
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.json.decode(body)
-    return document

@@ -4,8 +4,8 @@ import http.client
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote, urlencode, urlsplit
 
 import typer
 
@@ -146,3 +146,16 @@ def _message(body: bytes) -> str:
         return str(msgspec.json.decode(body)["error"]["message"])
     except (msgspec.DecodeError, LookupError, TypeError):
         return body[:200].decode(errors="replace").strip() or "nothing"
+
+
+def document_of(body: bytes) -> dict[str, Any]:
+    """The document that a gateway has answered."""
+    import msgspec
+
+    document: dict[str, Any] = msgspec.json.decode(body)
+    return document
+
+
+def quoted(name: str) -> str:
+    """A name as a part of a path."""
+    return quote(name, safe="")

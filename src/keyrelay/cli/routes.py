@@ -7,7 +7,7 @@ import typer
 
 from keyrelay.cli import options
 from keyrelay.cli.output import note, print_json, print_table
-from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
 
 app = typer.Typer(
     help="List, make and remove routes, and ask where a request would go.",
@@ -32,7 +32,7 @@ def list_(
       keyrelay routes list
       keyrelay routes list --json
     """
-    document = _read(Gateway(overrides, secret_file).get(_PATH))
+    document = document_of(Gateway(overrides, secret_file).get(_PATH))
     if json:
         print_json(**document)
         return
@@ -83,7 +83,7 @@ def set_(  # noqa: PLR0913 - each is an option of the command
     """
     body: dict[str, Any] = {"targets": targets, "fallback": fallback or [], "notes": notes}
     body |= {name: value for name, value in (("policy", policy), ("cache", cache)) if value is not None}
-    document = _read(Gateway(overrides, secret_file).send("PUT", _place(name), body))
+    document = document_of(Gateway(overrides, secret_file).send("PUT", _place(name), body))
     if json:
         print_json(**document)
     else:
@@ -149,17 +149,10 @@ def explain(  # noqa: PLR0913 - each is an option of the command
     }
     gateway = Gateway(overrides, secret_file)
     if json:
-        print_json(**_read(gateway.send("POST", "/api/v1/explain", body)))
+        print_json(**document_of(gateway.send("POST", "/api/v1/explain", body)))
     else:
         typer.echo(gateway.send("POST", "/api/v1/explain", body, accept="text/plain").decode(), nl=False)
 
 
 def _place(name: str) -> str:
     return f"{_PATH}/{quote(name, safe='')}"
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.json.decode(body)
-    return document

@@ -7,7 +7,7 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_json, print_table
-from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
 
 app = typer.Typer(
     help="List and change the settings of a running gateway.",
@@ -34,7 +34,7 @@ def list_(
       keyrelay settings list --changed
       keyrelay settings list --json
     """
-    document = _read(Gateway(overrides, secret_file).get(_PATH))
+    document = document_of(Gateway(overrides, secret_file).get(_PATH))
     items = [each for each in document["items"] if not (changed and each["source"] == "default")]
     if json:
         print_json(items=items)
@@ -89,15 +89,8 @@ def unset(
 
 
 def _change(gateway: Gateway, wanted: dict[str, Any]) -> None:
-    document = _read(gateway.send("PATCH", _PATH, {"settings": wanted}))
+    document = document_of(gateway.send("PATCH", _PATH, {"settings": wanted}))
     for each in document["items"]:
         if each["name"] in wanted:
             later = ", from the next start on" if each["needs_restart"] else ""
             note(f"{each['name']} = {each['value']} ({each['source']}){later}")
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.json.decode(body)
-    return document

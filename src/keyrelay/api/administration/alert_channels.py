@@ -18,12 +18,12 @@ from keyrelay.administration.alerts import (
     removing_channel,
     secret_of,
 )
-from keyrelay.administration.service import Administration, Author
+from keyrelay.administration.service import Administration
 from keyrelay.alerting.texts import trial_message
 from keyrelay.api.access import Access
 from keyrelay.api.administration.alert_lines import EXAMPLE_CHANNEL, ChannelItem, channel_item
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.administered import Administered
@@ -234,13 +234,13 @@ class AlertChannelsView:
         )
         async def test(name: ChannelName, who: Principal = who_asks) -> Response:
             channel_named(self._administration.state, name)
-            author = Author(who.name, who.address)
+            author = author_of(who)
             await from_store(self._administration.note(author, "test alert channel", kind="alert", entry=name))
             outcome = await self._send(name, trial_message(name, self._epoch_s()))
             return answer(TestedChannel(delivered=not outcome.problem, problem=outcome.problem))
 
     async def _change(self, edit: Callable[[Administered], Administered], who: Principal, action: str) -> Administered:
-        return await from_store(self._administration.change(edit, Author(who.name, who.address), action))
+        return await from_store(self._administration.change(edit, author_of(who), action))
 
     def __repr__(self) -> str:
         return f"<AlertChannelsView of {self._administration!r}>"

@@ -16,7 +16,7 @@ from keyrelay.administration.alerts import (
     rules_of,
     setting_quiet_hours,
 )
-from keyrelay.administration.service import Administration, Author
+from keyrelay.administration.service import Administration
 from keyrelay.alerting.telling import NO_HUSH
 from keyrelay.api.access import Access
 from keyrelay.api.administration.alert_lines import (
@@ -34,7 +34,7 @@ from keyrelay.api.administration.alert_lines import (
     rule_item,
 )
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.administered import Administered
@@ -239,7 +239,7 @@ class AlertsView:
         return next(item for item in self._firing(known) if item.id == alert_id)
 
     async def _change(self, edit: Callable[[Administered], Administered], who: Principal, action: str) -> Administered:
-        return await from_store(self._administration.change(edit, Author(who.name, who.address), action))
+        return await from_store(self._administration.change(edit, author_of(who), action))
 
     def _firing(self, known: Known) -> tuple[AlertItem, ...]:
         policy, now_s = policy_of(self._administration.state), self._epoch_s()

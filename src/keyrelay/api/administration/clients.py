@@ -10,7 +10,6 @@ from fastapi import Depends, FastAPI, Path, Query, Request, Response
 
 from keyrelay.administration.client_edits import not_found
 from keyrelay.administration.clients import Clients
-from keyrelay.administration.service import Author
 from keyrelay.api.access import Access
 from keyrelay.api.administration.bodies import body_of, read_body
 from keyrelay.api.administration.client_lines import (
@@ -29,7 +28,7 @@ from keyrelay.api.administration.client_lines import (
     other_line,
     stored_line,
 )
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import Range, UsageReader, from_store, unavailable
 from keyrelay.api.usage import EXAMPLE_TOTALS, UsageOptions, UsagePlanner
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
@@ -134,7 +133,7 @@ class ClientsView:
         async def make(request: Request, who: Principal = who_asks) -> Response:
             body = await read_body(request, NewClient)
             fields = fields_of(body, self._epoch_s())
-            entry, secret = await from_store(self._clients.add(body.label, fields, _author(who)))
+            entry, secret = await from_store(self._clients.add(body.label, fields, author_of(who)))
             return answer(MadeClient(secret=secret.reveal(), client=self.line(entry.label)), _CREATED)
 
     def _install_changes(self, app: FastAPI) -> None:
@@ -154,7 +153,7 @@ class ClientsView:
             fields = fields_of(await read_body(request, ClientPatch), self._epoch_s())
             if fields.given.keys() - {"enabled"}:
                 who.need(Permission.ADMINISTRATOR, "client")
-            entry = await from_store(self._clients.edit(label, fields, _author(who)))
+            entry = await from_store(self._clients.edit(label, fields, author_of(who)))
             return answer(self.line(entry.label))
 
         who_removes = Depends(self._access.requires(Permission.ADMINISTRATOR, "client"))
@@ -168,7 +167,7 @@ class ClientsView:
             openapi_extra=SECURITY,
         )
         async def remove(label: ClientLabel, who: Principal = who_removes) -> Response:
-            await from_store(self._clients.remove(label, _author(who)))
+            await from_store(self._clients.remove(label, author_of(who)))
             return answer(RemovedClient(label))
 
     def _install_secrets(self, app: FastAPI) -> None:
@@ -185,7 +184,7 @@ class ClientsView:
         )
         async def rotate(request: Request, label: ClientLabel, who: Principal = who_rotates) -> Response:
             body = await read_body(request, ClientRotation)
-            entry, secret = await from_store(self._clients.rotate(label, body.grace_s, _author(who)))
+            entry, secret = await from_store(self._clients.rotate(label, body.grace_s, author_of(who)))
             return answer(MadeClient(secret=secret.reveal(), client=self.line(entry.label)))
 
         who_revokes = Depends(self._access.requires(Permission.OPERATOR, "client"))
@@ -200,7 +199,7 @@ class ClientsView:
             openapi_extra=SECURITY,
         )
         async def revoke(label: ClientLabel, who: Principal = who_revokes) -> Response:
-            entry = await from_store(self._clients.revoke(label, _author(who)))
+            entry = await from_store(self._clients.revoke(label, author_of(who)))
             return answer(self.line(entry.label))
 
     def _install_reset(self, app: FastAPI) -> None:
@@ -216,7 +215,7 @@ class ClientsView:
         )
         async def reset(request: Request, label: ClientLabel, who: Principal = who_resets) -> Response:
             body = await read_body(request, ClientReset)
-            entry = await from_store(self._clients.reset(label, body.limit, _author(who)))
+            entry = await from_store(self._clients.reset(label, body.limit, author_of(who)))
             return answer(self.line(entry.label))
 
     def page(self, tag: str, after: str, limit: int) -> ClientPage:
@@ -318,10 +317,6 @@ class OwnView:
 
     def __repr__(self) -> str:
         return f"<OwnView of {self._usage!r}>"
-
-
-def _author(who: Principal) -> Author:
-    return Author(who.name, who.address)
 
 
 _MADE = MadeClient(secret="kr-0000", client=EXAMPLE_LINE)  # noqa: S106 - an example

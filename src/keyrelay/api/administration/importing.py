@@ -8,10 +8,9 @@ from fastapi import Depends, FastAPI, Request, Response
 from keyrelay.administration.importing.found import ImportFile
 from keyrelay.administration.importing.plan import ImportLine
 from keyrelay.administration.importing.service import MAX_FILES, Importer, Wanted
-from keyrelay.administration.service import Author
 from keyrelay.api.access import Access
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.errors import CallerError
@@ -74,7 +73,7 @@ class ImportView:
             _check(body)
             wanted = Wanted(files=body.files, variables=body.variables, revision=body.revision)
             work = self._importer.look if body.dry_run else self._importer.do
-            done = await from_store(work(wanted, Author(who.name, who.address)))
+            done = await from_store(work(wanted, author_of(who)))
             return answer(
                 ImportAnswer(
                     dry_run=body.dry_run,

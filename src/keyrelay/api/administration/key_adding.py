@@ -17,7 +17,6 @@ from keyrelay.api.administration.key_bodies import (
     NewKey,
     NewKeys,
     Unseal,
-    author_of,
     new_fields,
     secret_of,
 )
@@ -29,7 +28,7 @@ from keyrelay.api.administration.key_lines import (
     Validation,
     validation_of,
 )
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.errors import CallerError

@@ -9,8 +9,6 @@ from msgspec import UNSET, UnsetType
 
 from keyrelay.administration.key_edits import KeyFields, wrong
 from keyrelay.administration.rotation import DRAIN_S, Step
-from keyrelay.administration.service import Author
-from keyrelay.api.policies import Principal
 from keyrelay.core.moment_texts import moment_of
 from keyrelay.core.parcels import EncryptedSecret
 from keyrelay.core.secrets import Secret
@@ -149,8 +147,3 @@ def expiry_of(text: str | None, now_s: float) -> float:
         return moment_of(text, now_s)
     except ValueError as error:
         raise wrong("expires_at", str(error)) from None
-
-
-def author_of(who: Principal) -> Author:
-    """Who calls, as the audit log names them."""
-    return Author(who.name, who.address)

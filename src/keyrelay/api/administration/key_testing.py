@@ -19,7 +19,6 @@ from keyrelay.api.administration.key_bodies import (
     LabelName,
     ProviderName,
     Unseal,
-    author_of,
     secret_of,
 )
 from keyrelay.api.administration.key_lines import (
@@ -31,7 +30,7 @@ from keyrelay.api.administration.key_lines import (
     validation_of,
 )
 from keyrelay.api.administration.tasks import EXAMPLE_TASK, TaskLine, task_line
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.moments import rfc3339

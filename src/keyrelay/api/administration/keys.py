@@ -11,9 +11,9 @@ from keyrelay.administration.keys import Keys
 from keyrelay.administration.known_keys import find_key
 from keyrelay.api.access import Access
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.administration.key_bodies import KeyPatch, LabelName, ProviderName, author_of, changed_fields
+from keyrelay.api.administration.key_bodies import KeyPatch, LabelName, ProviderName, changed_fields
 from keyrelay.api.administration.key_lines import EXAMPLE_KEY, KeyItem, KeyLister
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 

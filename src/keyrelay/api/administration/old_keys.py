@@ -15,9 +15,9 @@ from keyrelay.administration.keys import Checks, Keys
 from keyrelay.administration.known_keys import KnownKey
 from keyrelay.api.access import Access
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.administration.key_bodies import Unseal, author_of, secret_of
+from keyrelay.api.administration.key_bodies import Unseal, secret_of
 from keyrelay.api.administration.key_lines import KeyItem, KeyLister, Usage
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.errors import CallerError

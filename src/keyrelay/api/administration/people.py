@@ -18,10 +18,10 @@ from keyrelay.administration.people import (
     removing_person,
     removing_token,
 )
-from keyrelay.administration.service import Administration, Author
+from keyrelay.administration.service import Administration
 from keyrelay.api.access import Access
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.administered import ENTRY_KINDS, ROLES, Role, TokenEntry, UserEntry
@@ -160,7 +160,7 @@ class PeopleView:
             check_password(body.password, body.name)
             hashed = await self._passwords.hash(body.password)
             user = UserEntry(name=body.name, role=body.role, password=hashed, created_s=self._epoch_s())
-            await from_store(self._administration.change(adding_person(user), _author(who), "add person"))
+            await from_store(self._administration.change(adding_person(user), author_of(who), "add person"))
             return answer(_person(user), _CREATED)
 
     def _install_person(self, app: FastAPI) -> None:
@@ -181,7 +181,7 @@ class PeopleView:
                 check_password(body.password, name)
                 hashed = await self._passwords.hash(body.password)
             edit = changing_person(name, self._epoch_s(), role=body.role, enabled=body.enabled, password=hashed)
-            state = await from_store(self._administration.change(edit, _author(who), "change person"))
+            state = await from_store(self._administration.change(edit, author_of(who), "change person"))
             changed = state.get(UserEntry, name)
             if changed is None:
                 raise CallerError(409, f"{name} is gone meanwhile.", code="conflict")
@@ -196,7 +196,7 @@ class PeopleView:
             openapi_extra=SECURITY,
         )
         async def remove(name: PersonName, who: Principal = who_asks) -> Response:
-            await from_store(self._administration.change(removing_person(name), _author(who), "remove person"))
+            await from_store(self._administration.change(removing_person(name), author_of(who), "remove person"))
             return answer(Removed(name))
 
     def _install_tokens(self, app: FastAPI) -> None:
@@ -233,7 +233,7 @@ class PeopleView:
             user = who.name.removeprefix("user:") if who.name.startswith("user:") else ""
             expires_s = now_s + body.days * _DAY_S
             secret, entry = new_token(body.name, body.role, now_s, user=user, scopes=body.scopes, expires_s=expires_s)
-            await from_store(self._administration.change(adding_token(entry), _author(who), "make token"))
+            await from_store(self._administration.change(adding_token(entry), author_of(who), "make token"))
             return answer(MadeToken(secret=secret.reveal(), token=_token(entry)), _CREATED)
 
         @app.delete(
@@ -246,7 +246,7 @@ class PeopleView:
         )
         async def revoke(name: TokenName, who: Principal = who_asks) -> Response:
             edit = removing_token(name, _owner(who))
-            await from_store(self._administration.change(edit, _author(who), "revoke token"))
+            await from_store(self._administration.change(edit, author_of(who), "revoke token"))
             return answer(Removed(name))
 
     def __repr__(self) -> str:
@@ -293,10 +293,6 @@ def _token(token: TokenEntry) -> Token:
 
 def _moment(epoch_s: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(epoch_s, dt.UTC)
-
-
-def _author(who: Principal) -> Author:
-    return Author(who.name, who.address)
 
 
 _PERSON = Person(name="bob", role="operator", enabled=True, created=dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC))

@@ -8,11 +8,10 @@ from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from keyrelay.administration.key_edits import check_secret
 from keyrelay.administration.provider_edits import MAX_MODELS, ProviderFields
 from keyrelay.administration.providers import Found, FoundModel, Providers
-from keyrelay.administration.service import Author
 from keyrelay.api.access import Access
 from keyrelay.api.administration.bodies import body_of, read_body
 from keyrelay.api.administration.provider_lines import EXAMPLE_PROVIDER, ProviderItem, ProviderLister
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.probes import Listing
@@ -196,7 +195,7 @@ class ProvidersView:
         )
         async def order(request: Request, who: Principal = who_asks) -> Response:
             body = await read_body(request, ProviderOrder)
-            made = await from_store(self._providers.order(body.order[:MAX_MODELS], _author(who)))
+            made = await from_store(self._providers.order(body.order[:MAX_MODELS], author_of(who)))
             return answer(ProviderOrder(tuple(made)))
 
     def _install_changing(self, app: FastAPI) -> None:
@@ -244,7 +243,7 @@ class ProvidersView:
         ) -> Response:
             if with_keys:
                 who.need(Permission.ADMINISTRATOR, "key")
-            await from_store(self._providers.remove(provider, _author(who), with_keys=with_keys))
+            await from_store(self._providers.remove(provider, author_of(who), with_keys=with_keys))
             return answer(RemovedProvider(provider))
 
     def _install_switching(self, app: FastAPI) -> None:
@@ -261,7 +260,7 @@ class ProvidersView:
             openapi_extra=SECURITY,
         )
         async def enable(provider: ProviderId, who: Principal = who_asks) -> Response:
-            await from_store(self._providers.switch(provider, _author(who), enabled=True))
+            await from_store(self._providers.switch(provider, author_of(who), enabled=True))
             return self._shown(provider)
 
         @app.post(
@@ -274,7 +273,7 @@ class ProvidersView:
             openapi_extra=SECURITY,
         )
         async def disable(provider: ProviderId, who: Principal = who_asks) -> Response:
-            await from_store(self._providers.switch(provider, _author(who), enabled=False))
+            await from_store(self._providers.switch(provider, author_of(who), enabled=False))
             return self._shown(provider)
 
     def _install_asking(self, app: FastAPI) -> None:
@@ -320,7 +319,7 @@ class ProvidersView:
                 who.need(Permission.ADMINISTRATOR, "provider")
             found = await self._providers.discover(provider, body.key)
             if body.apply:
-                found = await from_store(self._providers.apply(provider, found, body.models, _author(who)))
+                found = await from_store(self._providers.apply(provider, found, body.models, author_of(who)))
             return answer(_discovered(provider, found))
 
     def _install_preview(self, app: FastAPI) -> None:
@@ -347,7 +346,7 @@ class ProvidersView:
         body = await read_body(request, ProviderChange)
         if body.confirm_keys is not None:
             who.need(Permission.ADMINISTRATOR, "key")  # it is keys that go to another host then
-        change = self._providers.put(provider_id, body, _author(who), whole=whole, confirm_keys=body.confirm_keys)
+        change = self._providers.put(provider_id, body, author_of(who), whole=whole, confirm_keys=body.confirm_keys)
         await from_store(change)
         return self._shown(provider_id)
 
@@ -357,10 +356,6 @@ class ProvidersView:
 
     def __repr__(self) -> str:
         return f"<ProvidersView of {self._providers!r}>"
-
-
-def _author(who: Principal) -> Author:
-    return Author(who.name, who.address)
 
 
 def _discovered(provider_id: str, found: Found) -> DiscoveredModels:

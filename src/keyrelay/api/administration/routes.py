@@ -6,10 +6,9 @@ import msgspec
 from fastapi import Depends, FastAPI, Path, Request, Response
 
 from keyrelay.administration.routes import KnownRoute, RouteFields, Routes
-from keyrelay.administration.service import Author
 from keyrelay.api.access import Access
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.administered import RouteEntry
@@ -109,7 +108,7 @@ class RoutesView:
         )
         async def put(request: Request, name: RouteName, who: Principal = who_asks) -> Response:
             body = await read_body(request, RouteFields)
-            await from_store(self._routes.put(name, body, Author(who.name, who.address)))
+            await from_store(self._routes.put(name, body, author_of(who)))
             return answer(_item(self._routes.find(name)))
 
         @app.delete(
@@ -122,7 +121,7 @@ class RoutesView:
             openapi_extra=SECURITY,
         )
         async def delete(name: RouteName, who: Principal = who_asks) -> Response:
-            await from_store(self._routes.remove(name, Author(who.name, who.address)))
+            await from_store(self._routes.remove(name, author_of(who)))
             return answer(RemovedRoute(name))
 
     def __repr__(self) -> str:

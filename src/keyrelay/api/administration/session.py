@@ -17,7 +17,7 @@ from keyrelay.administration.service import Administration, Author
 from keyrelay.administration.sessions import LASTS_S, SignedIn, csrf_of
 from keyrelay.api.access import COOKIE, Access, check_origin
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.policies import ANYBODY, Permission, Principal
+from keyrelay.api.policies import ANYBODY, Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.administered import Role, UserEntry
@@ -179,7 +179,7 @@ class SessionView:
             ended = 0
             if signed_in is not None:
                 ended = await from_store(self._access.sessions.sign_out(signed_in, everywhere=everywhere))
-                await from_store(self._administration.note(_author(who), "signed out", kind="user"))
+                await from_store(self._administration.note(author_of(who), "signed out", kind="user"))
             response = answer(SignedOut(ended))
             response.delete_cookie(COOKIE, path="/")
             return response
@@ -204,7 +204,7 @@ class SessionView:
             await from_store(self._access.sessions.sign_in(name, body.password, self._access.address(request)))
             hashed = await self._passwords.hash(body.new_password)
             edit = changing_person(name, self._epoch_s(), password=hashed)
-            await from_store(self._administration.change(edit, _author(who), "change password"))
+            await from_store(self._administration.change(edit, author_of(who), "change password"))
             return await self._sign_in(request, name, body.new_password)
 
     async def _sign_in(self, request: Request, name: str, password: str) -> Response:
@@ -237,10 +237,6 @@ def _state_of(signed_in: SignedIn, cookie: str) -> SessionState:
         csrf=csrf_of(cookie),
         expires=dt.datetime.fromtimestamp(signed_in.session.expires_s, dt.UTC),
     )
-
-
-def _author(who: Principal) -> Author:
-    return Author(who.name, who.address)
 
 
 _SESSION = SessionState(

@@ -5,11 +5,10 @@ from typing import Any
 import msgspec
 from fastapi import Depends, FastAPI, Request, Response
 
-from keyrelay.administration.service import Author
 from keyrelay.administration.setting_changes import KnownSetting, SettingChanges, SettingValue
 from keyrelay.api.access import Access
 from keyrelay.api.administration.bodies import body_of, read_body
-from keyrelay.api.policies import Permission, Principal
+from keyrelay.api.policies import Permission, Principal, author_of
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 
@@ -92,7 +91,7 @@ class SettingsView:
         )
         async def change(request: Request, who: Principal = who_asks) -> Response:
             body = await read_body(request, SettingsChange)
-            await from_store(self._changes.change(body.settings, Author(who.name, who.address)))
+            await from_store(self._changes.change(body.settings, author_of(who)))
             return self._shown()
 
     def schemas(self) -> dict[str, Any]:
