@@ -10,6 +10,7 @@ from typing import Protocol
 
 from starlette.types import Scope, Send
 
+from keyrelay.api.callers import Introduced
 from keyrelay.core.errors import CallerError
 from keyrelay.wire.dialects import CallerCodec
 from keyrelay.wire.errors import encode_error
@@ -18,13 +19,24 @@ DIRECT = "keyrelay.direct"
 """Name of the ASGI extension: a `DirectAnswer` for the request."""
 
 
+class Known(Protocol):
+    """A head that may come again over the same connection, and who sends it, once that has been found out."""
+
+    introduced: Introduced | None
+
+
 class DirectAnswer(Protocol):
     """What Keyrelay's own server offers beside ASGI's `send`: fewer messages, fewer writes.
 
-    `runner` is the task of the request, None when it has ended.
+    `runner` is the task of the request, None when it has ended; `known` its head, where the server remembers that.
     """
 
     runner: asyncio.Task[None] | None
+
+    @property
+    def known(self) -> Known | None:
+        """Its head, if it may come again."""
+        ...
 
     def take_body(self) -> bytes | None:
         """The whole body if it is there, once; else None, and `receive` will bring it."""

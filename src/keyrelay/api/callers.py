@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from urllib.parse import parse_qs
 
+import msgspec
 from starlette.types import Scope
 
 from keyrelay.core.configuration import Client, ClientRules, Snapshot
@@ -104,6 +105,21 @@ class RequestHead:
         return f"<RequestHead {self.content_length} bytes, secret {'given' if self.secret else 'missing'}>"
 
 
+class Introduced(msgspec.Struct, frozen=True, eq=False):
+    """Who called with a head, by the clients of one `edition` of the configuration."""
+
+    edition: object
+    head: RequestHead
+    client: Client
+
+    def with_fields(self, pairs: list[tuple[bytes, bytes]]) -> "Introduced":
+        """The same caller with the fields of another request, of which none but its length differs."""
+        return Introduced(self.edition, RequestHead({"headers": pairs, "query_string": b""}), self.client)
+
+    def __repr__(self) -> str:
+        return f"<Introduced {self.client.label}>"
+
+
 def check_encoding(head: RequestHead) -> None:
     """Raise CallerError (415) for a body that is compressed."""
     if head.content_encoding not in _PLAIN:
@@ -128,10 +144,10 @@ class Callers:
 
     Secrets are compared by looking up their SHA-256 digest, so the time taken says nothing about how much of a guess
     was right. Where a keyed digest of that is kept, it is made once for each secret that turns out to be known, and
-    remembered until the configuration changes.
+    remembered until the configuration changes; then `edition` is another object.
     """
 
-    __slots__ = ("_epoch_s", "_keyed", "_known", "_pepper")
+    __slots__ = ("_epoch_s", "_keyed", "_known", "_pepper", "edition")
 
     def __init__(self, snapshot: Snapshot, epoch_s: Callable[[], float]) -> None:
         self._epoch_s = epoch_s
@@ -140,6 +156,7 @@ class Callers:
     def configure(self, snapshot: Snapshot) -> None:
         """Go on with the clients of another configuration."""
         clients = snapshot.clients.items()
+        self.edition = object()
         self._known = {digest: client for digest, client in clients if not client.keyed}
         self._keyed = {digest: client for digest, client in clients if client.keyed}
         self._pepper = snapshot.pepper

@@ -13,7 +13,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from keyrelay.api.answering import direct_answer, send_error, send_whole, without_secrets
-from keyrelay.api.callers import Callers, RequestHead, check_encoding, check_model, too_large
+from keyrelay.api.callers import Callers, Introduced, RequestHead, check_encoding, check_model, too_large
 from keyrelay.api.doors import DOORS, Door, codec_at, gemini_door
 from keyrelay.api.files import FILE_PATHS, file_door, own_files
 from keyrelay.api.kept_responses import kept_response
@@ -195,8 +195,15 @@ class DataPlane:
 
     def _admit(self, scope: Scope, record: RequestRecord, visit: Visit) -> RequestHead:
         """Who calls, and whether one more may; raise CallerError."""
-        head = RequestHead(scope)
-        client = self._callers.find(head)
+        known, callers = visit.known, self._callers
+        introduced = None if known is None else known.introduced
+        if introduced is not None and introduced.edition is callers.edition:
+            head, client = introduced.head, introduced.client
+        else:
+            head = RequestHead(scope)
+            client = callers.find(head)
+            if known is not None and client.rules is None:
+                known.introduced = Introduced(callers.edition, head, client)
         record.client = client.label
         if client.rules is not None:
             head.plain, visit.client = False, client
@@ -309,7 +316,7 @@ class DataPlane:
         record, asked = self._record(), RequestHead(scope)
         try:
             client = self._callers.find(asked).label
-            body = own_files(scope, self._gateway.files, client, self._clock.epoch_s())
+            body = await own_files(scope, self._gateway.files, client, self._clock.epoch_s())
             await send_whole(direct_answer(scope), send, 200, _own_head(record), body)
         except CallerError as error:
             await send_error(scope, send, error, record.id)

@@ -3,7 +3,8 @@
 uvicorn's own costs more than all of Keyrelay's choosing and counting. What differs here: an answer in one piece goes
 out in one write (ASGI sends head and body as two messages, each of them a system call), right behind those of other
 connections (`outbox`), through an ASGI extension that other servers lack and nobody misses; a body that is
-complete is handed over without an event; an idle connection has one timer in its life instead of one per request.
+complete is handed over without an event; an idle connection has one timer in its life instead of one per request; a
+head that comes again word for word is not parsed again (`known_heads`), and its body is counted, not parsed.
 Everything else (parsing, pipelining, streams, draining) is uvicorn's, and so is every name that this module overrides.
 """
 
@@ -17,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from keyrelay.api.answering import DIRECT
 from keyrelay.api.app import Application, Place
+from keyrelay.api.known_heads import KnownHead
 from keyrelay.outbox import Outbox
 
 _CLOSE = b"connection: close\r\n"
@@ -54,7 +56,7 @@ class Signal:
 class GatewayCycle(Signal, RequestResponseCycle):
     """One request and its answer, and the signal that something has come. What hardly ever differs stands in the class.
 
-    `runner` is the task that serves it.
+    `runner` is the task that serves it, `known` its head if that is to be remembered.
     """
 
     logger = access_logger = _logger
@@ -67,6 +69,7 @@ class GatewayCycle(Signal, RequestResponseCycle):
     response_complete = False
     chunked_encoding: bool | None = None
     runner: asyncio.Task[None] | None = None
+    known: KnownHead | None = None
     expected_content_length = 0
 
     def __init__(self, scope: HTTPScope, protocol: "GatewayProtocol", *, keep_alive: bool) -> None:
@@ -190,11 +193,19 @@ class GatewayCycle(Signal, RequestResponseCycle):
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """One connection of a caller."""
+    """One connection of a caller.
+
+    `_known` is the last head that went straight to the data plane; `_left` is what is still to come of the body behind
+    it; `_unparsed` is the piece of data that the parser is being given, if a request begins with it.
+    """
 
     cycle: GatewayCycle
     retiring = False
     _idle_since = 0.0
+    _known: KnownHead | None = None
+    _left = 0
+    _midway = False
+    _unparsed = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Look up once what each request will be looked up in."""
@@ -202,8 +213,53 @@ class GatewayProtocol(HttpToolsProtocol):
         self._exact = self.app.exact if isinstance(self.app, Application) else {}
         self.outbox = self.app.outbox if isinstance(self.app, Application) else Outbox()
 
+    def data_received(self, data: bytes) -> None:
+        """Take what has come: of a body that is counted, of a request whose head is known, or for the parser."""
+        if self._left:
+            self._take_rest(data)
+            return
+        known = self._known
+        if known is None or self._midway or not data.startswith(known.before) or not self._take_known(known, data):
+            self._unparsed = b"" if self._midway else data
+            super().data_received(data)
+            self._unparsed = b""
+
+    def _take_known(self, known: KnownHead, data: bytes) -> bool:
+        """Begin a request whose head is known; False when it is another, or when it has to wait for the one before."""
+        previous = self.cycle
+        if previous is not None and not previous.response_complete:
+            return False
+        begin = known.ends_in(data)
+        if begin < 0:
+            return False
+        end = begin + known.length
+        place = known.place
+        cycle = GatewayCycle(self._short_scope(place, known.fields), self, keep_alive=not self.retiring)
+        cycle.known = known
+        cycle.scope["extensions"] = {DIRECT: cycle}  # type: ignore[dict-item]  # ASGI allows any value
+        cycle.body = data[begin:end]  # type: ignore[assignment]  # see GatewayCycle
+        self._left = end - len(data)
+        cycle.more_body = self._left > 0
+        self.scope, self.cycle = cycle.scope, cycle
+        self._start_asgi_task(cycle, place.handler)  # type: ignore[arg-type]  # uvicorn's types are narrower
+        if self._left < 0:
+            self._left = 0
+            self.data_received(data[end:])
+        return True
+
+    def _take_rest(self, data: bytes) -> None:
+        """More of a body whose length is known."""
+        rest = data[self._left :]
+        self._left -= len(data) - len(rest)
+        self.on_body(data[: len(data) - len(rest)] if rest else data)
+        if not self._left:
+            self.on_message_complete()
+        if rest:
+            self.data_received(rest)
+
     def on_message_begin(self) -> None:
         """Begin a request; its scope is made when its head is complete."""
+        self._midway = True
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -224,13 +280,16 @@ class GatewayProtocol(HttpToolsProtocol):
         if place is None:
             scope, target = self._scope(version, method.decode("ascii")), self.app
         else:
-            scope, target = self._short_scope(place), place.handler
+            scope, target = self._short_scope(place, self.headers), place.handler
         previous = self.cycle
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self.retiring
         cycle = GatewayCycle(scope, self, keep_alive=keep_alive)
         self.scope, self.cycle = scope, cycle
         if self.expect_100_continue:
             cycle.waiting_for_100_continue = True
+        elif self._unparsed and previous is not None and place is not None and keep_alive:
+            cycle.known = self._known = self._learned(place)
+        self._unparsed = b""
         if method != b"HEAD":
             scope["extensions"] = {DIRECT: cycle}  # type: ignore[dict-item]  # ASGI allows any value
         if previous is None or previous.response_complete:
@@ -251,6 +310,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the body is there."""
+        self._midway = False
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False
@@ -261,14 +321,18 @@ class GatewayProtocol(HttpToolsProtocol):
         task = cycle.runner = self.loop.create_task(cycle.run_asgi(app))
         self.tasks.add(task)
 
-    def _short_scope(self, place: Place) -> HTTPScope:
+    def _learned(self, place: Place) -> KnownHead | None:
+        """What to remember of the head that has just been parsed; who asks once only is not remembered."""
+        return None if self.parser.should_upgrade() else KnownHead.learned(self._unparsed, self.headers, place)
+
+    def _short_scope(self, place: Place, fields: list[tuple[bytes, bytes]]) -> HTTPScope:
         """What the data plane reads of a scope, for a request that goes straight to it."""
         return {  # type: ignore[typeddict-item]  # the rest is not asked for
             "type": "http",
             "method": place.method,
             "path": place.path,
             "query_string": b"",
-            "headers": self.headers,
+            "headers": fields,
         }
 
     def _scope(self, version: str, method: str) -> HTTPScope:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from keyrelay.api.answering import direct_answer, head_pairs, send_whole
+from keyrelay.api.answering import Known, direct_answer, head_pairs, send_whole
 from keyrelay.api.text_copies import Copies
 from keyrelay.core.configuration import Client
 
@@ -41,6 +41,7 @@ class Visit:
     `reading_since` and `writing_since` are set while it waits for the caller (event-loop clock, else 0). `spool` is
     what it uploads, `copies` take down what is asked and answered, where that is kept. `client` is who calls if more is
     said of it than its secret, and `limit_lines` give what the answer's head says of its limits if it has some.
+    `known` is its head, where the server remembers that.
     """
 
     writing_since = 0.0
@@ -51,6 +52,7 @@ class Visit:
     spool: Held | None = None
     copies: Copies | None = None
     client: Client | None = None
+    known: Known | None = None
     limit_lines: Callable[[], bytes] | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, now: float) -> None:
@@ -58,7 +60,10 @@ class Visit:
         self.since = self.reading_since = now
         self._send = send
         self._direct = direct = direct_answer(scope)
-        task = asyncio.current_task() if direct is None else direct.runner
+        if direct is None:
+            task = asyncio.current_task()
+        else:
+            task, self.known = direct.runner, direct.known
         if task is None:
             raise RuntimeError("a visit begins inside a task")
         self.task = task
