@@ -39,6 +39,8 @@ SHARED = "shared"
 _CLIENT = "client:"
 _VERSION = b"keyrelay-cache-2"
 _DEEPER = frozenset(NESTED)
+_NULL = msgspec.Raw(b"null")
+_ZERO_BEGINS = frozenset({b"0", b"-"})
 _NOTHING_ASIDE: frozenset[str] = frozenset()
 _ASIDE = {
     (dialect, shared): frozenset((*LABELS.get(dialect, ()), *(PERSONS[dialect] if shared else ())))
@@ -60,8 +62,8 @@ def may_answer(request: CallRequest, mode: CacheMode) -> bool:
     fields = request.fields
     if (
         mode == "deterministic"
-        and "temperature" not in fields
         and "seed" not in fields
+        and bytes(fields.get("temperature", _NULL))[:1] not in _ZERO_BEGINS
         and request.dialect not in _DEEPER
     ):
         return request.operation == "embeddings" and len(request.body) <= MAX_CACHED_BODY_BYTES
