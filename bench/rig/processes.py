@@ -79,6 +79,11 @@ class Server:
         self.check_alive()
         return sum(_process_cpu_s(pid) + stat.ended_children_s for pid, stat in self._stats().items())
 
+    def own_cpu_s(self) -> float:
+        """The same of its first process alone."""
+        self.check_alive()
+        return _process_cpu_s(self.pid)
+
     def memory_mb(self) -> float:
         """Resident memory of all its processes, in megabytes (10^6 bytes)."""
         total_kib = 0
