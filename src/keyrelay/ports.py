@@ -13,6 +13,7 @@ from keyrelay.core.configuration import Credential
 from keyrelay.core.origins import Origin
 from keyrelay.core.records import Attempt, RequestRecord, Reserved
 from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
+from keyrelay.wire.file_lists import FileList
 
 
 class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -373,8 +374,11 @@ class RingStore(Protocol):
         """The ring; None before there is one."""
         ...
 
-    async def write_ring(self, value: bytes, *, replaces: int) -> bool:
-        """Keep a ring in place of the one with that generation, 0 for none; False if that is not the one there."""
+    async def write_ring(self, value: bytes, *, replaces: int, audit: Sequence[AuditEntry] = ()) -> bool:
+        """Keep a ring in place of the one with that generation, 0 for none, and write down that it was changed.
+
+        Both or neither; False, and neither, if that is not the one there.
+        """
         ...
 
 
@@ -412,8 +416,12 @@ class FileRegister(Protocol):
         """Put down that a file is gone."""
         ...
 
-    def of(self, client: str) -> list[bytes]:
-        """The objects of a client's files."""
+    def read_on(self) -> bool:
+        """Learn of some of what others have put down; whether there is more."""
+        ...
+
+    def of(self, client: str) -> FileList:
+        """A client's files, as far as `read_on` has learnt of them."""
         ...
 
 

@@ -15,11 +15,16 @@ from keyrelay.core.secrets import Secret
 
 PREFIX = "KEYRELAY_"
 
+DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
+"""With what the addresses of stores begin."""
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 TokenCounterName = Literal["heuristic", "tiktoken"]
 CacheScope = Literal["client", "shared"]
 KeepTexts = Literal["off", "errors", "all"]
+MasterKeySourceName = Literal["file", "keyring"]
 
 
 class Kind(StrEnum):
@@ -144,7 +149,10 @@ SETTINGS: tuple[Setting, ...] = (
     _number("max_event_bytes", 4_194_304, (1024, _GIB), "Largest single event of a stream."),
     # Retries and circuits.
     _number(
-        "retry_attempts", 3, (1, 20), "Attempts at providers that fail; rotation over limited keys is not counted."
+        "retry_attempts",
+        3,
+        (1, 20),
+        "Attempts at providers that fail; rotation over limited keys is not counted, nor are providers never reached.",
     ),
     _number("retry_budget_percent", 10, (0, 100), "Retries as a share of recent requests, in percent."),
     _number("retry_budget_floor", 3, (0, 1000), "Retries that are always allowed, however few the requests."),
@@ -229,6 +237,12 @@ SETTINGS: tuple[Setting, ...] = (
     _number("keep_minutes_days", 14, (1, 36_500), "Days after which sums per minute are deleted."),
     _number("keep_hours_days", 400, (1, 36_500), "Days after which sums per hour are deleted; those per day stay."),
     _number(
+        "keep_audit_days",
+        400,
+        (30, 36_500),
+        "Days after which lines of the log of changes are deleted; it can only be set on the machine.",
+    ),
+    _number(
         "journal_max_bytes",
         1_073_741_824,
         (16_777_216, 1024 * _GIB),
@@ -262,6 +276,12 @@ SETTINGS: tuple[Setting, ...] = (
         Kind.TEXT,
         "",
         "File of the master key, absolute, its owner's alone; by default `master.key` in the data directory, and made.",
+    ),
+    _choice(
+        "master_key_source",
+        "file",
+        ("file", "keyring"),
+        "Where the master key is: in its file, or in the operating system's keyring, which needs `keyrelay[keyring]`.",
     ),
     # Alerts.
     _seconds("alert_interval_s", 30, (0.1, 3600), "How often it is looked whether an alert fires, or is over."),
@@ -375,6 +395,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_requests_days: int
     keep_minutes_days: int
     keep_hours_days: int
+    keep_audit_days: int
     journal_max_bytes: int
     journal_fsync: bool
     keep_texts: KeepTexts
@@ -382,6 +403,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_texts_max_bytes: int
     master_key: Secret
     master_key_file: str
+    master_key_source: MasterKeySourceName
     alert_interval_s: float
     keep_alerts_days: int
     apprise_urls: Secret

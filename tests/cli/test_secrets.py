@@ -40,7 +40,8 @@ def test_both_kinds_of_keys_are_rotated(filled: Keyrelay) -> None:
     assert after["known"] == [after["master"]]
     assert [(term["number"], term["values"]) for term in after["terms"]] == [(1, 0), (2, 1)]
     assert "wrapped by" in filled("secrets", "status", **DATA).out
-    assert filled("secrets", "rotate-master-key", **DATA).code == 1
+    nothing = filled("secrets", "rotate-master-key", **DATA)
+    assert (nothing.code, "--generate, --new-key-file FILE or --stdin" in nothing.err) == (2, True)
     assert filled("secrets", "rotate-master-key", "--stdin", "--generate", **DATA).code == 2
 
 

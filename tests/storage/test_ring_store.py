@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from keyrelay.core.errors import StoreError
+from keyrelay.core.ids import request_id
 from keyrelay.core.secrets import Secret
-from keyrelay.ports import StoredRing
+from keyrelay.ports import AuditEntry, StoredRing
 from keyrelay.storage.database import Database, open_database
+from keyrelay.storage.entry_store import SqlEntryStore
 from keyrelay.storage.ring_store import SqlRingStore
 from keyrelay.vault.keeper import RingKeeper
 from keyrelay.vault.master_key_source import MasterKeySource
@@ -35,6 +38,16 @@ async def test_a_ring_is_replaced_by_who_knows_it(store: SqlRingStore) -> None:
     assert not await store.write_ring(b"early", replaces=3)
     assert await store.read_ring() == StoredRing(2, b"second")
     assert repr(store).startswith("<SqlRingStore in <")
+
+
+async def test_a_ring_and_what_the_log_says_of_it_are_there_together(store: SqlRingStore, database: Database) -> None:
+    lines = [AuditEntry(id=request_id(at, at), at_ms=at, actor="local", action="rotate term") for at in (1, 2, 3)]
+    assert await store.write_ring(b"first", replaces=0, audit=lines[:1])
+    assert not await store.write_ring(b"late", replaces=7, audit=lines[1:2])
+    with pytest.raises(StoreError):
+        await store.write_ring(b"twice", replaces=1, audit=[lines[2], lines[0]])
+    assert await store.read_ring() == StoredRing(1, b"first")
+    assert await SqlEntryStore(database).audit() == (lines[0],)
 
 
 async def test_of_many_who_write_at_once_one_does(store: SqlRingStore) -> None:

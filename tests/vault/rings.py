@@ -1,10 +1,11 @@
 """A ring's store in memory, as exact as the real ones, and keys for tests."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from keyrelay.core.secrets import Secret
-from keyrelay.ports import StoredRing
+from keyrelay.ports import AuditEntry, StoredRing
 from keyrelay.vault.keeper import RingKeeper
 from keyrelay.vault.master_key import MasterKey
 from keyrelay.vault.master_key_source import MasterKeySource
@@ -22,17 +23,19 @@ class MemoryRingStore:
     def __init__(self) -> None:
         self.stored: StoredRing | None = None
         self.writes = 0
+        self.audit: list[AuditEntry] = []
 
     async def read_ring(self) -> StoredRing | None:
         await asyncio.sleep(0)
         return self.stored
 
-    async def write_ring(self, value: bytes, *, replaces: int) -> bool:
+    async def write_ring(self, value: bytes, *, replaces: int, audit: Sequence[AuditEntry] = ()) -> bool:
         await asyncio.sleep(0)
         if replaces != (0 if self.stored is None else self.stored.generation):
             return False
         self.stored = StoredRing(replaces + 1, value)
         self.writes += 1
+        self.audit += audit
         return True
 
     @property

@@ -1,9 +1,11 @@
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from keyrelay.core.errors import MasterKeyError, RingError, SealedValueError, WrongMasterKeyError
+from keyrelay.ports import AuditEntry
 from keyrelay.vault.keeper import RingKeeper
 from keyrelay.vault.ring import RETIRE_AFTER_S
 from tests.vault.rings import A_KEY, ANOTHER_KEY, Clock, MemoryRingStore, keeper_of, source_of
@@ -117,16 +119,18 @@ async def test_the_master_key_changes_and_nothing_sealed_does(store: MemoryRingS
 async def test_a_change_of_the_master_key_that_was_cut_off_may_be_done_again(store: MemoryRingStore) -> None:
     keeper = keeper_of(store)
     await keeper.open()
-    await keeper.change_master_key(ANOTHER_KEY)
-    await keeper.change_master_key(ANOTHER_KEY)
-    assert store.writes == 2
+    notes = [AuditEntry(id=name, at_ms=1, actor="local", action="rotate master key") for name in ("first", "second")]
+    waiting = iter(notes)
+    for _ in notes:
+        await keeper.change_master_key(ANOTHER_KEY, lambda _: next(waiting))
+    assert (store.writes, store.audit) == (2, notes[:1])
 
 
 async def test_a_ring_that_others_change_all_the_time_is_given_up(store: MemoryRingStore) -> None:
     await keeper_of(store).open()
 
     class Busy(MemoryRingStore):
-        async def write_ring(self, value: bytes, *, replaces: int) -> bool:
+        async def write_ring(self, value: bytes, *, replaces: int, audit: Sequence[AuditEntry] = ()) -> bool:
             return False
 
     busy = Busy()

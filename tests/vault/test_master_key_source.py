@@ -1,3 +1,4 @@
+import fcntl
 import os
 import stat
 import threading
@@ -170,14 +171,12 @@ def test_two_keys_stand_there_while_one_takes_the_others_place(tmp_path: Path) -
     source.replace(ANOTHER_KEY)
     assert (mode(file), file.read_text()) == (0o600, f"{ANOTHER_KEY.reveal()}\n")
     assert list(tmp_path.iterdir()) == [file]
-    assert source.file == file
 
 
 @pytest.mark.parametrize("between", [" ", ",", "\n", ", "])
 def test_a_setting_may_hold_two_keys(between: str) -> None:
     source = MasterKeySource(Secret(f"{A_KEY.reveal()}{between}{ANOTHER_KEY.reveal()}"), Path("/nonexistent"))
     assert [key.mark for key in source.find_all()] == [A_KEY.mark, ANOTHER_KEY.mark]
-    assert source.file is None
     with pytest.raises(MasterKeyError, match="only who starts Keyrelay"):
         source.replace(A_KEY)
 
@@ -209,3 +208,71 @@ def test_a_directory_that_takes_no_other_file_is_named(tmp_path: Path, change: s
     source = source_of(None, tmp_path / "blocked")
     with pytest.raises(MasterKeyError, match="cannot be written"):
         getattr(source, change)(A_KEY)
+
+
+async def test_as_a_place_of_keys_a_file_holds_both_until_it_is_settled(tmp_path: Path) -> None:
+    source = source_of(None, tmp_path)
+    await source.look()
+    assert source.find() is None
+    old = await source.first()
+    assert (await source.first()).mark == old.mark
+    aside = await source.stand_by(old, A_KEY)
+    assert [key.mark for key in await source.at_hand(old.mark)] == [old.mark, A_KEY.mark]
+    await source.settle(A_KEY)
+    assert [key.mark for key in await source.at_hand(old.mark)] == [A_KEY.mark]
+    assert aside == f"{source.place_of(old.mark)}.{old.mark}"
+    assert (source.setting, source.remedy(old.mark)) == ("KEYRELAY_MASTER_KEY_FILE", "")
+
+
+async def test_as_a_place_of_keys_a_setting_is_changed_by_hand(tmp_path: Path) -> None:
+    alone = source_of(A_KEY, tmp_path)
+    with pytest.raises(MasterKeyError, match="has to hold both keys"):
+        await alone.stand_by(A_KEY, ANOTHER_KEY)
+    both = MasterKeySource(Secret(f"{A_KEY.reveal()},{ANOTHER_KEY.reveal()}"), tmp_path / "master.key")
+    assert await both.stand_by(A_KEY, ANOTHER_KEY) == ""
+    await both.settle(ANOTHER_KEY)
+    assert source_of(None, tmp_path).find() is None
+    assert both.setting == "KEYRELAY_MASTER_KEY"
+
+
+def names_in(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+DRAFT = ".master.key.0123456789abcdef"
+
+
+async def test_what_a_killed_process_has_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    left = written(tmp_path / DRAFT, A_KEY.reveal())
+    written(tmp_path / f".master.key.{A_KEY.mark}.{'0' * 16}", A_KEY.reveal())
+    others = [written(tmp_path / name, "").name for name in (".master.key.swp", f"{DRAFT}x", f".other{DRAFT[11:]}")]
+    busy = written(tmp_path / f".master.key.{'f' * 16}", ANOTHER_KEY.reveal())
+    with busy.open("rb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        made = await source_of(None, tmp_path).first()
+    assert names_in(tmp_path) == {"master.key", busy.name, *others}
+    left.hardlink_to(tmp_path / "master.key")
+    found = await source_of(None, tmp_path).first()
+    assert found.mark == made.mark
+    assert names_in(tmp_path) == {"master.key", *others}
+
+
+def test_a_draft_that_somebody_sweeps_away_as_it_is_begun_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, swept = fcntl.flock, list[Path]()
+
+    def flock(descriptor: int, operation: int) -> None:
+        for draft in tmp_path.glob(f".master.key.{'?' * 16}"):
+            if not swept:
+                swept.append(draft)
+                draft.unlink()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    made = source_of(None, tmp_path).make()
+    assert len(swept) == 1
+    assert list(tmp_path.iterdir()) == [tmp_path / "master.key"]
+    found = source_of(None, tmp_path).find()
+    assert found is not None
+    assert found.mark == made.mark

@@ -8,7 +8,6 @@ in steps, each of which is whole or not at all; who was killed begins again, and
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -64,15 +63,15 @@ class SecretsStanding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rotated(msgspec.Struct, frozen=True, kw_only=True):
-    """A master key that took another one's place: their marks, and the files of the new one and of the old one.
+    """A master key that took another one's place: their marks, and in words where the new one and the old one are.
 
-    `file` is None when the key stands in a setting, which has to be changed by hand.
+    `aside` is empty when they stand in a setting, which has to be changed by hand.
     """
 
     before: str
     after: str
-    file: Path | None
-    aside: Path | None
+    place: str
+    aside: str
 
 
 class Resealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,11 +100,15 @@ class SecretKeeping:
         """How the vault stands."""
         ring = await self._keeper.ring()
         place = self._source.place
-        if ring is None:
-            return SecretsStanding(place=place, ring="", master="", known=(), problem="", terms=())
         known, problem = tuple[str, ...](), ""
+        if ring is None:
+            try:
+                await self._source.look()
+            except VaultError as error:
+                problem = str(error)
+            return SecretsStanding(place=place, ring="", master="", known=(), problem=problem, terms=())
         try:
-            known = tuple(key.mark for key in self._source.find_all())
+            known = tuple(key.mark for key in await self._source.at_hand(ring.master))
             await self._keeper.open()
         except VaultError as error:
             problem = str(error)
@@ -125,30 +128,20 @@ class SecretKeeping:
     async def rotate_master_key(self, given: Secret | None, *, generate: bool = False) -> Rotated:
         """Let another master key wrap the ring: the one that is given or made, or the last one that the source has.
 
-        Both stand in the file until the ring is wrapped by the new one: whoever starts meanwhile finds the right one.
+        Both are there until the ring is wrapped by the new one: whoever starts meanwhile finds the right one.
         """
         ring = await self._ring()
         await self._keeper.open()
-        keys = self._source.find_all()
+        keys = await self._source.at_hand(ring.master)
         new = self._chosen(keys, ring, given, generate=generate)
         old = next((key for key in keys if key.mark != new.mark), None)
         if old is None:
-            return Rotated(before=new.mark, after=new.mark, file=self._source.file, aside=None)
-        aside = None
-        if self._source.file is not None:
-            aside = self._source.keep_aside(old)
-            self._source.replace(old, new)
-        elif all(key.mark != new.mark for key in keys):
-            raise MasterKeyError(
-                f"{self._source.place} has to hold both keys while one takes the other's place: set it to the old and "
-                "the new one with a comma between them, restart, and do this again"
-            )
-        await self._keeper.change_master_key(new)
-        if self._source.file is not None:
-            self._source.replace(new)
-        if ring.master != new.mark:
-            await self._note("rotate master key", {"before": old.mark, "after": new.mark})
-        return Rotated(before=old.mark, after=new.mark, file=self._source.file, aside=aside)
+            return Rotated(before=new.mark, after=new.mark, place=self._source.place, aside="")
+        aside = await self._source.stand_by(old, new)
+        about = {"before": old.mark, "after": new.mark}
+        await self._keeper.change_master_key(new, lambda _: self._line("rotate master key", about))
+        await self._source.settle(new)
+        return Rotated(before=old.mark, after=new.mark, place=self._source.place_of(new.mark), aside=aside)
 
     async def rotate_term(self, progress: Progress) -> Resealed:
         """Seal everything under a new term; where that was begun and not ended, go on with it."""
@@ -156,8 +149,7 @@ class SecretKeeping:
         await self._keeper.open()
         counts = await self._counts()
         if all(term == ring.current for term in counts):
-            ring = await self._keeper.add_term()
-            await self._note("rotate term", {"term": ring.current})
+            await self._keeper.add_term(lambda changed: self._line("rotate term", {"term": changed.current}))
         return await self.reseal(progress)
 
     async def reseal(self, progress: Progress) -> Resealed:
@@ -167,10 +159,11 @@ class SecretKeeping:
         stale = {term: count for term, count in (await self._counts()).items() if term != ring.current}
         total = sum(stale.values())
         done = await self._reseal_entries(vault, lambda count: progress(count, total))
+        texts = sum(count for term, count in (await self._counts()).items() if term != ring.current)
+        if texts:
+            await self._entries.note((self._line("reseal", {"term": ring.current, "texts": texts}),))
         done += await self._reseal_texts(vault, lambda count: progress(done + count, total))
         retired, waiting, at_s = await self._retire()
-        if done or retired:
-            await self._note("reseal", {"term": ring.current, "values": done, "retired": retired})
         return Resealed(term=ring.current, values=done, retired=retired, waiting=waiting, retire_at_s=at_s)
 
     def _chosen(self, keys: tuple[MasterKey, ...], ring: Ring, given: Secret | None, *, generate: bool) -> MasterKey:
@@ -213,8 +206,10 @@ class SecretKeeping:
             stale = [each for each in stored if each.sealed and vault.needs_reseal(each.sealed)][:ENTRIES_AT_ONCE]
             if not stale:
                 return done
+            line = self._line("reseal", {"term": vault.current_term, "values": len(stale)})
             try:
-                await self._entries.commit(revision, EntryChanges(put=tuple(_resealed(each, vault) for each in stale)))
+                put = tuple(_resealed(each, vault) for each in stale)
+                await self._entries.commit(revision, EntryChanges(put=put, audit=(line,)))
             except RevisionError:
                 tries += 1
                 continue
@@ -245,15 +240,18 @@ class SecretKeeping:
                 waiting.append(term.number)
                 at_s = max(at_s, until_s)
             else:
-                await self._keeper.retire_term(term.number)
+                await self._retire_term(term.number)
                 retired.append(term.number)
         return tuple(retired), tuple(waiting), at_s
 
-    async def _note(self, action: str, about: Mapping[str, object]) -> None:
+    async def _retire_term(self, number: int) -> None:
+        await self._keeper.retire_term(number, lambda _: self._line("retire term", {"term": number}))
+
+    def _line(self, action: str, about: Mapping[str, object]) -> AuditEntry:
+        """What the log says of a step. It is written in one with the step, or, where that is many, before the first."""
         at_ms = int(self._epoch_s() * 1000)
         name = request_id(at_ms, int.from_bytes(os.urandom(10), "big") & (1 << 74) - 1)
-        after = msgspec.json.encode(about)
-        await self._entries.note((AuditEntry(id=name, at_ms=at_ms, actor="local", action=action, after=after),))
+        return AuditEntry(id=name, at_ms=at_ms, actor="local", action=action, after=msgspec.json.encode(about))
 
     def __repr__(self) -> str:
         return f"<SecretKeeping {self._keeper!r}>"

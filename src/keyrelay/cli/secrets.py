@@ -10,16 +10,20 @@ import typer
 
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table
+from keyrelay.core.words import counted
 
 if TYPE_CHECKING:
-    from keyrelay.bootstrap.secret_keeping import Progress, Resealed, SecretKeeping, SecretsStanding
+    from keyrelay.bootstrap.secret_keeping import Progress, Resealed, Rotated, SecretKeeping, SecretsStanding
     from keyrelay.core.secrets import Secret
 
-app = typer.Typer(
-    help="Look at the master key and the key ring, and put others in their place, while gateways run.",
-    short_help="Look at and rotate what seals stored keys.",
-    no_args_is_help=True,
+app = group(
+    "Look at the master key and the key ring, and put others in their place, while gateways run.",
+    "Look at and rotate what seals stored keys.",
+    "keyrelay secrets status",
+    "keyrelay secrets rotate-master-key --generate",
+    "keyrelay secrets rotate-term",
 )
 
 _MAX_KEY_BYTES = 4_096
@@ -61,8 +65,9 @@ def rotate_master_key(
 ) -> None:
     """Put another master key in the place of the present one; gateways that run go on, and the next start uses it.
 
-    The file of the master key holds both until it is done. Killed in the middle, nothing is lost: the same command
-    without a new key ends it. The old key stays beside the file: it opens the backups made before.
+    The file of the master key holds both until it is done, a keyring has an entry for each. Killed in the middle,
+    nothing is lost: the same command ends it, for a file without a new key. The old key stays beside the new one: it
+    opens the backups made before.
 
     \b
     Examples:
@@ -73,13 +78,19 @@ def rotate_master_key(
         note("keyrelay: give one of --new-key-file, --stdin and --generate.")
         raise typer.Exit(Exit.USAGE)
     given = _given(new_key_file, stdin=stdin)
-    done = _run(overrides, lambda keeping: keeping.rotate_master_key(given, generate=generate))
+
+    async def rotate(keeping: "SecretKeeping") -> "Rotated":
+        if given is None and not generate:
+            _check_begun(await keeping.standing())
+        return await keeping.rotate_master_key(given, generate=generate)
+
+    done = _run(overrides, rotate)
     if done.before == done.after:
         note(f"The key ring is wrapped by {done.after} already.")
         return
     note(f"The key ring is wrapped by {done.after} now, no longer by {done.before}.")
-    if done.file is not None:
-        note(f"The new key is in {done.file}: back it up. Other hosts need it there before their next start.")
+    if done.aside:
+        note(f"The new key is in {done.place}: back it up. Other hosts need it there before their next start.")
         note(f"The old one is in {done.aside}: it opens backups made before. Delete it when those are gone.")
     else:
         note("Set KEYRELAY_MASTER_KEY to the new key alone at the next start, and keep the old one for old backups.")
@@ -125,20 +136,29 @@ def _given(file: Path | None, *, stdin: bool) -> "Secret | None":
     return Secret(sys.stdin.read(_MAX_KEY_BYTES)) if stdin else None
 
 
+def _check_begun(standing: "SecretsStanding") -> None:
+    """Leave the command where there is neither a new key nor a change to end."""
+    if standing.ring and not standing.problem and len(standing.known) == 1:
+        note("keyrelay: say where the new key comes from: --generate, --new-key-file FILE or --stdin.")
+        raise typer.Exit(Exit.USAGE)
+
+
 def _show(standing: "SecretsStanding") -> None:
     from keyrelay.core.moments import rfc3339
 
     if not standing.ring:
         note("Nothing has been sealed yet: there is no key ring.")
+        if standing.problem:
+            note(f"keyrelay: {standing.problem}.")
         return
     rows = [("master key", f"{standing.place}, {', '.join(standing.known) or 'not there'}")]
     rows.append(("key ring", f"{standing.ring}, wrapped by {standing.master}"))
     for term in standing.terms:
         until = "current" if term.superseded_s is None else f"until {rfc3339(term.superseded_s)}"
-        rows.append((f"term {term.number}", f"{rfc3339(term.made_s)}, {until}: {term.values:,} values"))
+        rows.append((f"term {term.number}", f"{rfc3339(term.made_s)}, {until}: {counted(term.values, 'value')}"))
     print_table(("what", "value"), rows)
     if standing.problem:
-        note(f"keyrelay: {standing.problem}")
+        note(f"keyrelay: {standing.problem}.")
     if len(standing.known) > 1:
         note("A change of the master key was begun: `keyrelay secrets rotate-master-key` ends it.")
     if any(term.values for term in standing.terms if not term.current):
@@ -148,7 +168,9 @@ def _show(standing: "SecretsStanding") -> None:
 def _tell(done: "Resealed") -> None:
     from keyrelay.core.moments import rfc3339
 
-    note(f"{done.values:,} values were sealed anew, under term {done.term}.")
+    note(
+        f"{counted(done.values, 'value')} {'was' if done.values == 1 else 'were'} sealed anew, under term {done.term}."
+    )
     if done.retired:
         note(f"Retired: {', '.join(map(str, done.retired))}.")
     if done.waiting:

@@ -46,7 +46,7 @@ class SqlEntryStore:
 
     async def note(self, entries: Sequence[AuditEntry]) -> None:
         """Write down what changes no entry."""
-        await self._database.change(_noting(entries))
+        await self._database.change(noting(entries))
 
     async def audit(self, *, before: str = "", limit: int = 100) -> tuple[AuditEntry, ...]:
         """What was written down, the newest first."""
@@ -81,11 +81,12 @@ def _commit(connection: sa.Connection, expected: int, changes: EntryChanges) -> 
         connection.execute(_DELETE, [{"kind": kind, "id": entry_id} for kind, entry_id in changes.delete])
     if changes.put:
         connection.execute(_PUT, [msgspec.structs.asdict(entry) for entry in changes.put])
-    _noting(changes.audit)(connection)
+    noting(changes.audit)(connection)
     return expected + 1
 
 
-def _noting(entries: Sequence[AuditEntry]) -> Callable[[sa.Connection], None]:
+def noting(entries: Sequence[AuditEntry]) -> Callable[[sa.Connection], None]:
+    """What writes these lines, in the transaction of what they are about."""
     values = [msgspec.structs.asdict(entry) for entry in entries]
 
     def note(connection: sa.Connection) -> None:

@@ -1,11 +1,12 @@
 """The vault's key ring in a database: one row, of which whoever writes says which one it replaces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from keyrelay.ports import StoredRing
+from keyrelay.ports import AuditEntry, StoredRing
 from keyrelay.storage.database import Database
+from keyrelay.storage.entry_store import noting
 from keyrelay.storage.schema import VAULT_RING
 
 _NAME = "ring"
@@ -35,14 +36,24 @@ class SqlRingStore:
         row = await self._database.read(lambda connection: connection.execute(_READ).one_or_none())
         return None if row is None else StoredRing(*row)
 
-    async def write_ring(self, value: bytes, *, replaces: int) -> bool:
-        """Keep a ring in place of the one with that generation, 0 for none; False if that is not the one there."""
+    async def write_ring(self, value: bytes, *, replaces: int, audit: Sequence[AuditEntry] = ()) -> bool:
+        """Keep a ring in place of the one with that generation, 0 for none, and write down that it was changed.
+
+        Both in one transaction; False, and neither, if that is not the one there.
+        """
         values = {"name": _NAME, "value": value, "now_s": int(self._epoch_s())}
         statement = _MAKE if replaces == 0 else _REPLACE
         if replaces:
             values["replaces"] = replaces
-        changed = await self._database.change(lambda connection: connection.execute(statement, values).rowcount)
-        return changed == 1
+        note = noting(audit)
+
+        def write(connection: sa.Connection) -> bool:
+            if connection.execute(statement, values).rowcount != 1:
+                return False
+            note(connection)
+            return True
+
+        return await self._database.change(write)
 
     def __repr__(self) -> str:
         return f"<SqlRingStore in {self._database!r}>"

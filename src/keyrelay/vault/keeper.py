@@ -4,12 +4,12 @@ All who share a store share its ring. Whoever comes first makes it; of two who c
 one finds it. Changes are written in place of what was read, or not at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from keyrelay.core.errors import MasterKeyError, RingError, WrongMasterKeyError
-from keyrelay.ports import RingStore
+from keyrelay.ports import AuditEntry, RingStore
 from keyrelay.vault.master_key import MasterKey
-from keyrelay.vault.master_key_source import MasterKeySource
+from keyrelay.vault.master_key_source import KeySource
 from keyrelay.vault.ring import (
     DataKeys,
     Ring,
@@ -22,6 +22,9 @@ from keyrelay.vault.ring import (
     without_term,
 )
 from keyrelay.vault.vault import Vault
+
+Note = Callable[[Ring], AuditEntry]
+"""Says what is written down about a changed ring, in one with the change: whoever is killed leaves both or neither."""
 
 _TRIES = 5
 """How often a change is begun anew because somebody else has changed the ring meanwhile."""
@@ -41,7 +44,7 @@ class RingKeeper:
 
     __slots__ = ("_epoch_s", "_source", "_store")
 
-    def __init__(self, store: RingStore, source: MasterKeySource, epoch_s: Callable[[], float]) -> None:
+    def __init__(self, store: RingStore, source: KeySource, epoch_s: Callable[[], float]) -> None:
         self._store = store
         self._source = source
         self._epoch_s = epoch_s
@@ -53,7 +56,7 @@ class RingKeeper:
         """
         stored = await self._store.read_ring()
         if stored is None:
-            master = self._source.find() or self._source.make()
+            master = await self._source.first()
             await self._store.write_ring(encode_ring(new_ring(master, self._epoch_s())), replaces=0)
         return Vault(await self._keys())
 
@@ -61,33 +64,44 @@ class RingKeeper:
         """Let a vault go on with the ring as it is now."""
         vault.adopt(await self._keys())
 
-    async def add_term(self) -> Ring:
+    async def add_term(self, note: Note | None = None) -> Ring:
         """From now on what is sealed is sealed under a new key; other workers follow when they `refresh`."""
-        return await self._change(lambda ring: with_new_term(ring, self._master_of(ring), self._epoch_s()))
 
-    async def retire_term(self, number: int) -> Ring:
+        async def change(ring: Ring) -> Ring:
+            return with_new_term(ring, await self._master_of(ring), self._epoch_s())
+
+        return await self._change(change, note)
+
+    async def retire_term(self, number: int, note: Note | None = None) -> Ring:
         """Forget a term under which nothing is sealed any more."""
-        return await self._change(lambda ring: without_term(ring, number, self._epoch_s()))
 
-    async def change_master_key(self, new: MasterKey) -> Ring:
+        async def change(ring: Ring) -> Ring:
+            return without_term(ring, number, self._epoch_s())
+
+        return await self._change(change, note)
+
+    async def change_master_key(self, new: MasterKey, note: Note | None = None) -> Ring:
         """Wrap the ring by another master key; once is enough, and what is sealed stays as it is.
 
         Until it has returned the old key opens the ring, from then on the new one: let the source have both until then.
         """
 
-        def change(ring: Ring) -> Ring:
-            return ring if ring.master == new.mark else rewrapped(ring, self._master_of(ring), new)
+        async def change(ring: Ring) -> Ring:
+            return ring if ring.master == new.mark else rewrapped(ring, await self._master_of(ring), new)
 
-        return await self._change(change)
+        return await self._change(change, note)
 
-    async def _change(self, change: Callable[[Ring], Ring]) -> Ring:
+    async def _change(self, change: Callable[[Ring], Awaitable[Ring]], note: Note | None) -> Ring:
         for _ in range(_TRIES):
             stored = await self._store.read_ring()
             if stored is None:
                 raise _no_ring()
             before = decode_ring(stored.value)
-            after = change(before)
-            if after is before or await self._store.write_ring(encode_ring(after), replaces=stored.generation):
+            after = await change(before)
+            if after is before:
+                return after
+            audit = () if note is None else (note(after),)
+            if await self._store.write_ring(encode_ring(after), replaces=stored.generation, audit=audit):
                 return after
         raise RingError("the vault's key ring is being changed by somebody else all the time: try again later")
 
@@ -101,14 +115,15 @@ class RingKeeper:
         if stored is None:
             raise _no_ring()
         ring = decode_ring(stored.value)
-        return unwrapped(ring, self._master_of(ring))
+        return unwrapped(ring, await self._master_of(ring))
 
-    def _master_of(self, ring: Ring) -> MasterKey:
+    async def _master_of(self, ring: Ring) -> MasterKey:
         """The key at hand that wraps a ring. Raise MasterKeyError."""
-        found = self._source.find_all()
+        found = await self._source.at_hand(ring.master)
         if not found:
+            place, remedy = self._source.place_of(ring.master), self._source.remedy(ring.master)
             raise MasterKeyError(
-                f"the database has a key ring, and there is no master key in {self._source.place}. {_WHAT_IS_LOST}"
+                f"the database has a key ring, and there is no master key in {place}. {remedy}{_WHAT_IS_LOST}"
             )
         master = next((key for key in found if key.mark == ring.master), None)
         if master is None:

@@ -1,16 +1,22 @@
-"""Where the master key comes from: a setting, or a file that only its owner can read.
+"""Where the master key comes from: a setting, or a file that only its owner can read (`keyring_source` has another).
 
 The file is made on the first run: whole or not at all, on the disk before anything is sealed with it, and never in the
 place of another one. While a new key takes the place of an old one both stand there: whoever starts meanwhile finds the
 one that the ring is wrapped by, whichever that is.
+
+What is written stands in a draft first. Who writes holds a lock on it, so that what a killed process has left is known
+by having none, and goes.
 """
 
 import contextlib
+import fcntl
+import glob
 import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from keyrelay.core.errors import MasterKeyError
 from keyrelay.core.secrets import Secret
@@ -24,10 +30,56 @@ _MOST_KEYS = 4
 _OTHERS = 0o077
 _GROUP_READS = 0o040
 _ROOT = 0
+_DRAFT_BYTES = 8
+
+
+class KeySource(Protocol):
+    """Where master keys are kept. What may wait is awaited; every such method raises MasterKeyError."""
+
+    @property
+    def setting(self) -> str:
+        """The setting that has to be mended when no key is found."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where keys are looked for, in words."""
+        ...
+
+    def place_of(self, mark: str) -> str:
+        """Where the key with this mark is looked for, or should be put, in words."""
+        ...
+
+    def remedy(self, mark: str) -> str:
+        """How the key with this mark is put there: a sentence with a space behind it; empty where that is plain."""
+        ...
+
+    async def look(self) -> None:
+        """See that keys could be had from there, before one is needed."""
+        ...
+
+    async def at_hand(self, mark: str) -> tuple[MasterKey, ...]:
+        """The keys that may wrap a ring which is wrapped by the key with this mark; the last one is the newest."""
+        ...
+
+    async def first(self) -> MasterKey:
+        """The key to make a ring with: the one there, or a fresh one."""
+        ...
+
+    async def stand_by(self, old: MasterKey, new: MasterKey) -> str:
+        """Keep a key beside the one that it is to replace, on the disk; where the old one stays for good, in words.
+
+        Empty where keys are only changed by hand.
+        """
+        ...
+
+    async def settle(self, new: MasterKey) -> None:
+        """Let the key that wraps the ring now be the one that is found."""
+        ...
 
 
 class MasterKeySource:
-    """The setting's `text`, or, where that is empty, the `file`."""
+    """The setting's `text`, or, where that is empty, the `file`. It is a `KeySource`."""
 
     __slots__ = ("_file", "_text")
 
@@ -39,6 +91,56 @@ class MasterKeySource:
     def place(self) -> str:
         """Where the key is looked for, in words."""
         return _SETTING if self._text else f"the file {self._file}"
+
+    @property
+    def setting(self) -> str:
+        """The setting that has to be mended when no key is found."""
+        return _SETTING if self._text else f"{_SETTING}_FILE"
+
+    def place_of(self, mark: str) -> str:
+        """Where keys are looked for: all in one place."""
+        del mark
+        return self.place
+
+    def remedy(self, mark: str) -> str:
+        """Who has the key knows how to set a setting, and to copy a file."""
+        del mark
+        return ""
+
+    async def look(self) -> None:
+        """Nothing is found out before a key is needed: a file is made then."""
+
+    async def at_hand(self, mark: str) -> tuple[MasterKey, ...]:
+        """All keys there; raises as `find_all` does."""
+        del mark
+        return self.find_all()
+
+    async def first(self) -> MasterKey:
+        """The first key there, or a fresh one in the file. Raise MasterKeyError."""
+        if not self._text:
+            _sweep(self._file)
+        return self.find() or self.make()
+
+    async def stand_by(self, old: MasterKey, new: MasterKey) -> str:
+        """Write both keys into the file, and the old one into a file of its own. Raise MasterKeyError.
+
+        A setting has to hold both already.
+        """
+        if not self._text:
+            aside = self.keep_aside(old)
+            self.replace(old, new)
+            return f"the file {aside}"
+        if all(key.mark != new.mark for key in self.find_all()):
+            raise MasterKeyError(
+                f"{_SETTING} has to hold both keys while one takes the other's place: set it to the old and "
+                "the new one with a comma between them, restart, and do this again"
+            )
+        return ""
+
+    async def settle(self, new: MasterKey) -> None:
+        """Write the new key alone into the file. Raise MasterKeyError."""
+        if not self._text:
+            self.replace(new)
 
     def find(self) -> MasterKey | None:
         """The first key; None when there is no file. Raise MasterKeyError for one that is of no use or not secret."""
@@ -61,11 +163,6 @@ class MasterKeySource:
             return _keys_in(text)
         except MasterKeyError as error:
             raise MasterKeyError(f"the file {self._file}: {error}. Restore it from a backup") from None
-
-    @property
-    def file(self) -> Path | None:
-        """The file; None when it is the setting that holds the key."""
-        return None if self._text else self._file
 
     def replace(self, *keys: MasterKey) -> None:
         """Write these keys into the file in place of what is there, whole or not at all. Raise MasterKeyError."""
@@ -156,17 +253,39 @@ def _write_over(file: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def _draft(file: Path, content: bytes) -> Iterator[Path]:
     """A file beside this one with this content, on the disk, which is gone after that unless it was moved."""
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    _sweep(file)
+    draft, descriptor = _begun(file)
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as opened:
             opened.write(content)
             opened.flush()
             os.fsync(descriptor)
-        yield draft
+            yield draft
     finally:
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()
+
+
+def _begun(file: Path) -> tuple[Path, int]:
+    """An empty draft and its descriptor, locked for as long as that is open where the file system has locks."""
+    while True:
+        draft = file.with_name(f".{file.name}.{secrets.token_hex(_DRAFT_BYTES)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if draft.exists():
+            return draft, descriptor
+        os.close(descriptor)  # somebody took it for one that was left, before it was locked
+
+
+def _sweep(file: Path) -> None:
+    """Remove the drafts of this file, and of those kept aside, that killed processes have left: keys stand in them."""
+    digits = "[0-9a-f]" * 2 * _DRAFT_BYTES
+    for ending in (digits, f"{digits}.{digits}"):
+        for draft in file.parent.glob(f".{glob.escape(file.name)}.{ending}"):
+            with contextlib.suppress(OSError), draft.open("rb") as opened:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                draft.unlink()
 
 
 def _sync_directory(directory: Path) -> None:
