@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.core.moments import duration_words, known_moment, rfc3339
+from keyrelay.core.moments import duration_words, known_moment, past_moment, rfc3339, utc_time
 
 
 @given(st.integers(0, 253_402_300_799), st.floats(0, 0.999))
@@ -41,3 +41,11 @@ def test_durations(seconds: float, words: str) -> None:
 def test_a_time_that_is_not_known_is_none(unknown: float | None) -> None:
     assert known_moment(unknown) is None
     assert known_moment(1_800_000_000.9) == rfc3339(1_800_000_000.0)
+
+
+def test_zero_stands_for_never() -> None:
+    assert (past_moment(0), past_moment(1.5)) == (None, "1970-01-01T00:00:01Z")
+
+
+def test_a_time_is_one_in_utc() -> None:
+    assert utc_time(1.5) == dt.datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=dt.UTC)

@@ -90,6 +90,63 @@ class TestRetries:
         assert len(rig.upstream.calls) == 3
         assert len(set(rig.upstream.calls)) == 3, "each at another provider"
 
+    async def test_going_on_from_providers_that_were_never_reached_is_not_counted_among_the_attempts(self) -> None:
+        names = ("acme", "best", "cosy", "dear", "easy", "fine")
+        rig = Rig(
+            lambda key, _: {"acme": error(503), "fine": FakeAnswer()}.get(key[:4], DOWN),
+            providers(*names) | {f"{name.upper()}_PRIORITY": str(place) for place, name in enumerate(names)},
+            EngineSettings(retry=RetrySettings(floor=0, percent=0)),
+        )
+        assert await rig.ask()
+        assert [key[:4] for key in rig.upstream.calls] == list(names)
+
+    async def test_who_cannot_be_reached_is_asked_once_and_again_only_as_a_retry(self) -> None:
+        environ = providers("acme", "best", BEST_RPM="1", ACME_PRIORITY="1", BEST_PRIORITY="2")
+        rig = Rig(lambda key, _: DOWN if key.startswith("acme") else FakeAnswer(), environ, GENEROUS, PATIENT)
+        assert await rig.ask()
+        assert (await rig.refusal()).status == 503, "one is limited"
+        assert [key[:4] for key in rig.upstream.calls] == ["acme", "best", *["acme"] * 4]
+
+    async def test_nobody_is_reached_anywhere(self) -> None:
+        names = ("acme", "best", "cosy", "dear", "easy", "fine")
+        rig = Rig(lambda *_: DOWN, providers(*names), GENEROUS, PATIENT)
+        refused = await rig.refusal()
+        assert (refused.status, (refused.detail or {})["candidates_total"]) == (502, 6)
+        assert Counter(rig.upstream.calls[:6]) == {f"{name}-00": 1 for name in names}
+        assert len(rig.upstream.calls) == 8, "the last of them, and again, are three attempts"
+
+    @pytest.mark.parametrize(
+        ("retry", "calls", "stopped"),
+        [
+            (RetrySettings(), 3, "after 3 calls to failing providers (KEYRELAY_RETRY_ATTEMPTS)"),
+            (RetrySettings(attempts=1), 1, "after 1 call to failing providers (KEYRELAY_RETRY_ATTEMPTS)"),
+        ],
+    )
+    async def test_those_that_were_not_tried_are_listed_with_the_reason(
+        self, retry: RetrySettings, calls: int, stopped: str
+    ) -> None:
+        environ = providers("acme", "best", "cosy", "dear", "easy")
+        rig = Rig(lambda *_: error(500), environ, EngineSettings(retry=retry))
+        refused = await rig.refusal()
+        detail = refused.detail or {}
+        texts = [each["detail"] for each in detail["candidates"] if each["reason"] == "not_reached"]
+        left = 5 - calls
+        assert texts == [f"not tried: stopped {stopped}"] * left
+        assert detail["candidates_total"] == len({each["provider"] for each in detail["candidates"]}) == 5
+        assert (refused.status, refused.code, dict(refused.headers)["retry-after"]) == (502, "upstream_failed", "5")
+        assert refused.message == (
+            f"Nothing can serve 'm' right now. Of its 5 candidates: {calls} failed, {left} not reached. "
+            f"Keyrelay stopped {stopped}. Try again shortly."
+        )
+
+    async def test_other_keys_of_a_failing_provider_are_listed_when_the_budget_is_spent(self) -> None:
+        settings = EngineSettings(retry=RetrySettings(floor=0, percent=0))
+        rig = Rig(lambda *_: error(500), providers("acme", keys=3), settings, PATIENT)
+        refused = await rig.refusal()
+        reasons = Counter((each["reason"], each["detail"]) for each in (refused.detail or {})["candidates"])
+        assert reasons == {("failed", "service: no"): 1, ("not_reached", "not tried: its provider had just failed"): 2}
+        assert "with the retry budget spent (KEYRELAY_RETRY_BUDGET_PERCENT)" in refused.message
+
     async def test_a_provider_that_failed_is_asked_again_when_there_is_no_other(self) -> None:
         outcomes: list[Outcome] = [error(500), error(500), FakeAnswer()]
         rig = Rig(lambda *_: outcomes.pop(0), providers("acme"), GENEROUS, PATIENT)

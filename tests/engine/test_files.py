@@ -13,7 +13,8 @@ from keyrelay.engine.pool import Plan, Pool
 from keyrelay.routing.candidates import DropReason, gate
 from keyrelay.routing.circuit import CircuitSettings
 from keyrelay.routing.health import Health
-from keyrelay.wire.files import FileIds, FilePlace, ListWishes
+from keyrelay.wire.file_lists import FileList, ListWishes
+from keyrelay.wire.files import FileIds, FilePlace
 from keyrelay.wire.openai import decode_request
 from tests.engine.rig import START_S, snapshot_of
 
@@ -32,6 +33,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.files: dict[tuple[str, str], bytes] = {}
+        self.reads = 0
 
     def add(self, client: str, file_id: str, told: bytes) -> None:
         self.files[client, file_id] = told
@@ -39,8 +41,16 @@ class Kept:
     def forget(self, client: str, file_id: str) -> None:
         self.files.pop((client, file_id), None)
 
-    def of(self, client: str) -> list[bytes]:
-        return [told for (owner, _), told in self.files.items() if owner == client]
+    def read_on(self) -> bool:
+        self.reads += 1
+        return self.reads % 3 != 0
+
+    def of(self, client: str) -> FileList:
+        files = FileList()
+        for (owner, file_id), told in self.files.items():
+            if owner == client:
+                files.put(file_id, told)
+        return files
 
 
 def pool_of(**environ: str) -> Pool:
@@ -235,14 +245,16 @@ def pool_plan(pool: Pool, name: str) -> Any:
     return iter(plan.candidates())
 
 
-def test_only_files_that_keyrelay_has_named_are_listed() -> None:
+async def test_only_files_that_keyrelay_has_named_are_listed() -> None:
     files = files_of(pool_of(**SEVERAL))
     given = IDS.made(PLACE, "alice")
     told = msgspec.json.encode({"id": given, "created_at": 1})
     files.note("alice", given, told)
     files.note("alice", "file-abc", b"{}")
-    assert msgspec.json.decode(files.listed("alice", ListWishes(), START_S))["data"] == [msgspec.json.decode(told)]
+    assert msgspec.json.decode(await files.listed("alice", ListWishes(), START_S))["data"] == [
+        msgspec.json.decode(told)
+    ]
     files.forget("alice", "file-abc")
     files.forget("alice", given)
-    assert msgspec.json.decode(files.listed("alice", ListWishes(), START_S))["data"] == []
+    assert msgspec.json.decode(await files.listed("alice", ListWishes(), START_S))["data"] == []
     assert repr(files) == "<Files with 3 keys>"

@@ -7,10 +7,11 @@ import pytest
 
 from keyrelay.core.records import RequestRecord
 from keyrelay.engine.explanations import Explainer
+from keyrelay.engine.jobs import Wishes
 from keyrelay.ports import UpstreamCall
 from keyrelay.wire.dialects import CallerCodec
 from keyrelay.wire.registry import ANTHROPIC, GEMINI_EVENTS, OLLAMA_CHAT, OPENAI, RESPONSES
-from tests.engine.rig import FakeAnswer, ListSink, Outcome, Rig, delta, providers, stream_of
+from tests.engine.rig import FakeAnswer, ListSink, Outcome, Rig, delta, error, providers, stream_of
 
 PNG = "iVBORw0KGgoA"
 PICTURE = {"inlineData": {"mimeType": "image/png", "data": PNG}}
@@ -73,6 +74,32 @@ async def test_of_a_stream_it_stands_in_the_last_event_and_in_the_record() -> No
     assert "left-out" not in head
     assert '"keyrelay":{"left_out":["image (image/png)","groundingMetadata"]}' in body
     assert served.record.left_out == ("image (image/png)", "groundingMetadata")
+
+
+LEAVING_OUT = {
+    "groq": {"GROQ_API_KEYS": "first=sim-first", "GROQ_MODELS": "m"},  # whose rules take it away
+    "acme": {**providers("acme", ACME_DIALECT="anthropic"), "ACME_API_KEYS": "first=sim-first"},  # which has no place
+}
+
+
+@pytest.mark.parametrize("provider", LEAVING_OUT)
+async def test_what_one_who_failed_could_not_be_told_is_not_said_of_the_one_who_answers(provider: str) -> None:
+    asked: list[str] = []
+
+    def script(key: str, call: UpstreamCall) -> Outcome:
+        asked.append(bytes(call.body).decode())
+        return error(500) if key == "sim-first" else FakeAnswer()
+
+    rig = Rig(script, providers("best") | LEAVING_OUT[provider])
+    body = json.dumps({"model": "m", "logit_bias": {"7": 1}, **TURN}).encode()
+    request, record = OPENAI.request("chat", body, max_depth=64), RequestRecord("req_0", rig.clock.monotonic_s())
+    reply = await rig.gateway.serve(request, record, ListSink(), Wishes(prefer=provider))
+    assert reply is not None
+    assert [attempt.provider for attempt in record.attempts] == [provider, "best"]
+    assert ["logit_bias" in each for each in asked] == [False, True]
+    assert b"x-keyrelay-provider: best" in reply[0]
+    assert b"left-out" not in reply[0]
+    assert record.left_out == ()
 
 
 async def test_a_picture_reaches_a_caller_who_has_a_place_for_it_and_nothing_is_said_to_be_lost() -> None:

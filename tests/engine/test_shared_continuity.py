@@ -159,6 +159,27 @@ async def test_what_is_kept_here_meanwhile_stands() -> None:
     assert store.get("app", "1", START_S) == b"new"
 
 
+@pytest.mark.parametrize("gives_up", [False, True])
+async def test_what_is_deleted_while_it_is_fetched_does_not_come_back(*, gives_up: bool) -> None:
+    common = Slow() if gives_up else Common()
+    for entry_id in ("1", "2"):
+        common.write("app", entry_id, b"v", now_s=START_S, ttl_s=KEEP_S)
+    store = process(common)
+    fetches = [asyncio.create_task(store.fetch(client, ["1", "2"], START_S)) for client in ("app", "app", "other")]
+    await asyncio.sleep(0)
+    common.held |= {("other", "1"): (b"v", START_S + KEEP_S)}
+    read = dict(common.held)
+    assert not store.delete("app", "1", ttl_s=KEEP_S)
+    common.held = read  # what was on the way by then arrives
+    await asyncio.sleep(0.01)
+    for fetching in fetches:
+        fetching.cancel()
+    await asyncio.gather(*fetches, return_exceptions=True)
+    assert (store.get("app", "1", START_S), store.get("app", "2", START_S)) == (None, b"v")
+    assert store.get("other", "1", START_S) == b"v"
+    assert store._fetches == []
+
+
 async def test_a_fetched_value_ends_with_the_one_that_was_kept() -> None:
     common = Common()
     common.write("app", "1", b"v", now_s=START_S - KEEP_S + 10, ttl_s=KEEP_S)

@@ -269,6 +269,22 @@ async def test_what_is_known_of_a_key_says_nothing_of_the_one_that_takes_its_pla
     assert first.health.cell("key:acme/k00").failure is None
 
 
+async def test_what_is_heard_of_a_key_before_it_is_known_here_counts_once_it_is() -> None:
+    first, second, board, _ = pair(providers("acme"), lambda *_: error(401, "no", code="invalid_api_key"))
+    replaced(first, "acme-new-secret")
+    with pytest.raises(CallerError):
+        await first.rig.ask()
+    board.deliver()
+    second.sharing.configured()
+    assert second.health.cell("key:acme/k00").failure is None, "it is another key"
+    replaced(second, "acme-new-secret")
+    second.sharing.configured()
+    assert second.health.cell("key:acme/k00").failure is not None
+    second.health.cell("key:acme/k00").wake()
+    second.sharing.configured()
+    assert second.health.cell("key:acme/k00").failure is None, "it counts once"
+
+
 async def test_what_only_a_person_can_end_is_told_to_those_who_are_there_and_not_kept() -> None:
     first, _, board, _ = pair(providers("acme"), lambda *_: error(401, "no", code="invalid_api_key"))
     with pytest.raises(CallerError):

@@ -62,6 +62,21 @@ def test_all_is_well_and_routes_and_models_are_listed() -> None:
     assert (model.name, model.level, model.serving, model.choices) == ("m", Level.OPERATIONAL, 2, 2)
 
 
+def test_a_name_that_a_caller_mistyped_is_no_model() -> None:
+    standing = Standing()
+    denied = Failure(kind=FailureKind.MODEL, scope=FailureScope.PAIR, message="no such model", until_s=NOW_S + 600)
+    for provider, model in (("acme", "typo"), ("best", "m"), ("best", "gone"), ("best", "new")):
+        candidate = standing.pool.candidate_of(provider, "k00", model)
+        assert candidate is not None
+        if model == "gone":
+            candidate.begin(NOW_S)
+            candidate.succeeded()
+        if model != "new":
+            candidate.failed(denied, NOW_S, lambda: 0.0)
+    models = {each.name: each.serving for each in standing.status().services if each.kind == "model"}
+    assert models == {"m": 1, "gone": 0, "new": 1}, "one that is listed, one that has answered, one not denied"
+
+
 @pytest.mark.parametrize(
     ("window", "level"),
     [(MINUTE, Level.OPERATIONAL), (DAY, Level.AT_RISK), (Window(WindowKind.CONCURRENT), Level.OPERATIONAL)],

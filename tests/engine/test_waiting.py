@@ -2,14 +2,19 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
+import msgspec
 import pytest
 
 from keyrelay.core.errors import CallerError
+from keyrelay.core.records import RequestRecord
 from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import WaitingSettings
 from keyrelay.quota.fairness import Priority
+from keyrelay.wire.dialects import CallerCodec
+from keyrelay.wire.registry import ANTHROPIC, GEMINI_ARRAY, GEMINI_EVENTS, OLLAMA_CHAT, OPENAI, RESPONSES
 from tests.engine.rig import START_S, FakeAnswer, FakeClock, ListSink, Rig, delta, error, providers, stream_of
 from tests.engine.test_waiting_room import run
 
@@ -77,6 +82,57 @@ def test_a_stream_is_told_that_it_waits_and_by_whom_it_is_answered() -> None:
         assert sink.text.startswith(": waiting for quota\n\n: waiting for quota\n\n: x-keyrelay-provider: acme")
         assert sink.text.rstrip().endswith("data: [DONE]")
         assert sink.head.count(b"content-type: text/event-stream") == 1
+
+    run(main())
+
+
+TURN = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+BODIES: dict[str, tuple[CallerCodec, dict[str, Any]]] = {
+    "openai": (OPENAI, TURN),
+    "responses": (RESPONSES, {"input": "hi"}),
+    "anthropic": (ANTHROPIC, TURN),
+    "ollama": (OLLAMA_CHAT, TURN),
+    "gemini": (GEMINI_EVENTS, {"contents": [{"parts": [{"text": "hi"}]}]}),
+    "gemini array": (GEMINI_ARRAY, {"contents": [{"parts": [{"text": "hi"}]}]}),
+}
+
+
+async def asking(rig: Rig, dialect: str, sink: ListSink) -> None:
+    """A stream for a caller of a dialect."""
+    codec, body = BODIES[dialect]
+    named = {"model": "m"} if codec in (GEMINI_EVENTS, GEMINI_ARRAY) else {}
+    data = msgspec.json.encode({**body, **({} if named else {"model": "m", "stream": True})})
+    request = codec.request("chat", data, max_depth=64, stream=True, **named)
+    record = RequestRecord(f"req_{len(rig.records):032x}", rig.clock.monotonic_s())
+    rig.records.append(record)
+    await rig.gateway.serve(request, record, sink, Wishes(caller=codec))
+
+
+@pytest.mark.parametrize("dialect", BODIES)
+def test_only_clients_that_skip_comments_are_told_that_they_wait(dialect: str) -> None:
+    """Google's and Ollama's take each line for JSON: until there is an answer they hear nothing, not even a head."""
+
+    async def main() -> None:
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        outcomes = [error(429, retry_after="25"), stream_of(delta("hi"), end)]
+        rig = Rig(lambda *_: outcomes.pop(0), providers("acme"), PATIENT)
+        sink = ListSink()
+        answering = asyncio.create_task(asking(rig, dialect, sink))
+        await asyncio.sleep(24)
+        told = dialect in {"openai", "responses", "anthropic"}
+        assert sink.text == (": waiting for quota\n\n" * 2 if told else "")
+        assert bool(sink.head) == told
+        await answering
+        assert "hi" in sink.text
+        assert sink.ended
+        if told:
+            return
+        assert b"x-keyrelay-provider: acme" in sink.head
+        if dialect == "gemini array":
+            assert isinstance(msgspec.json.decode(sink.text), list)
+        else:
+            lines = [line.removeprefix("data: ") for line in sink.text.splitlines() if line.strip()]
+            assert all(isinstance(msgspec.json.decode(line), dict) for line in lines), sink.text
 
     run(main())
 

@@ -136,6 +136,8 @@ async def test_the_scenario_changes_while_it_runs() -> None:
         assert (await bench.ask("groq")).status == 429
         for wrong in ({"script": ["nonsense"]}, {"provider": "nobody"}, {"colour": "red"}):
             assert await script(**wrong) == 400
+        unknown = await bench.send("", {"provider": "opena"}, path="/__simulator/script")
+        assert unknown.json["error"] == "no provider 'opena' is simulated here; there are: groq"
         assert (await bench.send("", {}, path="/__simulator/reset")).status == 200
         assert bench.judge.total == 0
         assert (await bench.ask("groq")).status == 200

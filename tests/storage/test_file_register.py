@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from keyrelay.core.errors import StoreError
 from keyrelay.storage import file_register
 from keyrelay.storage.file_register import KEY_NAME, REGISTER_NAME, FileRegister, file_secret
+from keyrelay.wire.file_lists import ListWishes
 
 
 def told(name: str, **more: object) -> bytes:
@@ -21,6 +23,16 @@ def told(name: str, **more: object) -> bytes:
 
 def register(directory: Path, reports: list[str] | None = None) -> FileRegister:
     return FileRegister(directory, (reports if reports is not None else []).append)
+
+
+def read(files: FileRegister, client: str) -> list[bytes]:
+    """What was said of a client's files, in the order in which that was, once all has been read."""
+    while files.read_on():
+        pass
+    said = [told for (owner, _), told in files._files.items() if owner == client]
+    listed = msgspec.json.decode(files.of(client).page(ListWishes(), 0.0))["data"]
+    assert sorted(map(msgspec.json.encode, listed)) == sorted(said)
+    return said
 
 
 def names_in(directory: Path) -> list[str]:
@@ -52,10 +64,10 @@ class TestSecret:
 class TestRegister:
     def test_each_client_sees_its_own_files_in_the_order_in_which_they_came(self, tmp_path: Path) -> None:
         files = register(tmp_path)
-        assert files.of("a") == []
+        assert read(files, "a") == []
         for client, name in (("a", "1"), ("b", "2"), ("a", "3")):
             files.add(client, name, told(name))
-        assert (files.of("a"), files.of("b"), files.of("c")) == ([told("1"), told("3")], [told("2")], [])
+        assert (read(files, "a"), read(files, "b"), read(files, "c")) == ([told("1"), told("3")], [told("2")], [])
         assert stat.S_IMODE((tmp_path / REGISTER_NAME).stat().st_mode) == 0o600
 
     def test_what_is_forgotten_is_gone_for_its_owner_only(self, tmp_path: Path) -> None:
@@ -63,21 +75,21 @@ class TestRegister:
         for client in ("a", "b"):
             files.add(client, "1", told("1"))
         files.forget("a", "1")
-        assert (files.of("a"), files.of("b")) == ([], [told("1")])
+        assert (read(files, "a"), read(files, "b")) == ([], [told("1")])
 
     def test_what_is_said_last_counts(self, tmp_path: Path) -> None:
         files = register(tmp_path)
         files.add("a", "1", told("1", status="uploaded"))
         files.add("a", "1", b'{"id": "1",\n  "status": "processed"}')
-        assert files.of("a") == [told("1", status="processed")]
+        assert read(files, "a") == [told("1", status="processed")]
 
     def test_workers_and_later_starts_see_what_others_put_down(self, tmp_path: Path) -> None:
         one, other = register(tmp_path), register(tmp_path)
         one.add("a", "1", told("1"))
-        assert other.of("a") == [told("1")]
+        assert read(other, "a") == [told("1")]
         other.forget("a", "1")
         one.add("a", "2", told("2"))
-        assert one.of("a") == other.of("a") == register(tmp_path).of("a") == [told("2")]
+        assert read(one, "a") == read(other, "a") == read(register(tmp_path), "a") == [told("2")]
 
     @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123"), st.booleans(), st.integers(0, 1))))
     def test_two_workers_agree_with_a_table(
@@ -94,29 +106,45 @@ class TestRegister:
             else:
                 workers[worker].forget(client, name)
             wanted = [value for (owner, _), value in table.items() if owner == client]
-            assert workers[1 - worker].of(client) == wanted
+            assert read(workers[1 - worker], client) == wanted
 
     def test_lines_that_cannot_be_read_are_passed_over(self, tmp_path: Path) -> None:
         files = register(tmp_path)
         files.add("a", "1", told("1"))
         with (tmp_path / REGISTER_NAME).open("ab") as file:
             file.write(b'{"client":"a","id":"2","fi\n\xff\xfe\n{"client":"a","id":"3"')
-        assert files.of("a") == [told("1")]
+        assert read(files, "a") == [told("1")]
         assert "1 files read" in repr(files)
 
     def test_an_object_that_is_too_long_is_not_listed(self, tmp_path: Path) -> None:
         files = register(tmp_path)
         files.add("a", "1", told("1", filename="a" * file_register.MAX_OBJECT_BYTES))
-        assert files.of("a") == []
+        assert read(files, "a") == []
 
     def test_it_begins_anew_when_somebody_took_it_away(self, tmp_path: Path) -> None:
         files = register(tmp_path)
         files.add("a", "1", told("1"))
-        assert files.of("a") == [told("1")]
+        assert read(files, "a") == [told("1")]
         (tmp_path / REGISTER_NAME).unlink()
-        assert files.of("a") == []
+        assert read(files, "a") == []
         files.add("a", "2", told("2"))
-        assert files.of("a") == [told("2")]
+        assert read(files, "a") == [told("2")]
+
+    def test_it_is_read_a_slice_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(file_register, "SLICE_BYTES", 200)
+        writing, files = register(tmp_path), register(tmp_path)
+        for number in range(50):
+            writing.add("a", f"{number}", told(f"{number}"))
+        with (tmp_path / REGISTER_NAME).open("ab") as file:
+            file.write(b"x" * 1_000 + b"\n")
+        writing.add("a", "last", told("last"))
+        slices = [len(files.of("a"))]
+        while files.read_on():
+            slices.append(len(files.of("a")))
+        assert [after - before <= 5 for before, after in pairwise(slices)] == [True] * (len(slices) - 1)
+        assert len(slices) > 10
+        assert len(files.of("a")) == 51
+        assert not files.read_on()
 
     def test_a_long_one_is_rewritten_without_what_is_gone_and_then_without_the_oldest(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,11 +154,11 @@ class TestRegister:
         files.add("a", "first", told("first"))
         for number in range(200):
             files.add("b", "x", told("x", number=number))
-        assert other.of("a") == [told("first")]
-        assert other.of("b") == [told("x", number=199)]
+        assert read(other, "a") == [told("first")]
+        assert read(other, "b") == [told("x", number=199)]
         for number in range(200):
             other.add("a", f"{number:03}", told(f"{number:03}"))
-        found = files.of("a")
+        found = read(files, "a")
         assert found[-1] == told("199")
         assert 10 < len(found) < 60
         assert (tmp_path / REGISTER_NAME).stat().st_size <= 2_000
@@ -140,14 +168,14 @@ class TestRegister:
         reports: list[str] = []
         files = register(tmp_path / "gone", reports)
         files.add("a", "1", told("1"))
-        assert files.of("a") == []
+        assert read(files, "a") == []
         assert len(reports) == 1
         assert "cannot be written" in reports[0]
 
     def test_what_cannot_be_read_is_said(self, tmp_path: Path) -> None:
         reports: list[str] = []
         (tmp_path / REGISTER_NAME).mkdir()
-        assert register(tmp_path, reports).of("a") == []
+        assert read(register(tmp_path, reports), "a") == []
         assert "cannot be read" in reports[0]
 
     def test_a_full_disk_leaves_no_half_of_a_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +187,7 @@ class TestRegister:
             patched.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
             files.add("a", "2", told("2"))
         files.add("a", "3", told("3"))
-        assert files.of("a") == [told("1"), told("3")]
+        assert read(files, "a") == [told("1"), told("3")]
         assert len(reports) == 1
 
     def test_a_disk_that_is_too_full_for_a_shorter_one_is_not_filled_up(
@@ -175,6 +203,6 @@ class TestRegister:
         monkeypatch.setattr(Path, "replace", refuse)
         for number in range(9):
             files.add("a", f"{number}", told(f"{number}"))
-        assert len(files.of("a")) == 9
+        assert len(read(files, "a")) == 9
         assert len(reports) > 1
         assert names_in(tmp_path) == ["files.jsonl", "files.lock"]

@@ -1,3 +1,4 @@
+import sys
 import tracemalloc
 from base64 import urlsafe_b64encode
 
@@ -16,9 +17,7 @@ from keyrelay.wire.files import (
     FileIds,
     FilePlace,
     FileStream,
-    ListWishes,
     decode_upload,
-    file_list,
     file_request,
     is_own_id,
     may_hide_files,
@@ -237,8 +236,31 @@ class TestReferences:
         assert named_sources(encoded(messages)) == ids
         assert named_sources(encoded(messages).replace(b"file_id", rb"file\u005fid")) == ids
 
+    def test_messages_name_no_more_files_than_they_may(self) -> None:
+        def naming(times: int) -> bytes:
+            source = {"type": "file", "file_id": "a"}
+            return encoded([{"role": "user", "content": [{"type": "document", "source": source}] * times}])
+
+        assert named_sources(naming(MAX_NAMED)) == ("a",)
+        with pytest.raises(CallerError, match="more than 10000 files") as caught:
+            named_sources(naming(MAX_NAMED + 1))
+        assert (caught.value.status, caught.value.param) == (400, "file_id")
+
+    def test_what_can_name_no_file_is_not_walked_through(self) -> None:
+        calls = []
+        for numbers in (1, 100_000):
+            messages = encoded([{"content": [{"source": {"type": "file", "file_id": "a"}, "n": [0] * numbers}]}])
+            made: list[str] = []
+            sys.setprofile(lambda _frame, event, _what, made=made: made.append(event))  # type: ignore[misc]
+            try:
+                assert named_sources(messages) == ("a",)
+            finally:
+                sys.setprofile(None)
+            calls.append(made.count("call"))
+        assert calls[0] == calls[1]
+
     def test_messages_that_cannot_be_read_name_nothing(self) -> None:
-        assert named_sources(b"") == named_sources(b"[" * 100_000) == ()
+        assert named_sources(b"") == named_sources(b"[" * 100_000) == named_sources(b"7") == ()
 
     def test_what_is_no_json_is_said(self) -> None:
         with pytest.raises(CallerError, match="not valid JSON"):
@@ -310,49 +332,3 @@ class TestAnswers:
         assert stream.committed
         assert stream.ended_whole("done")
         assert repr(stream) == "<FileStream 2 pieces>"
-
-
-def told(number: int, **more: object) -> bytes:
-    return encoded({"id": f"f{number}", "purpose": "batch", "created_at": number, **more})
-
-
-def listed(*objects: bytes, **wishes: object) -> dict[str, object]:
-    body = file_list(objects, ListWishes(**wishes), 100.0)  # type: ignore[arg-type]  # as the cases have them
-    answer: dict[str, object] = msgspec.json.decode(body)
-    return answer
-
-
-class TestLists:
-    def test_the_newest_come_first(self) -> None:
-        answer = listed(told(1), told(3), told(2))
-        assert [each["id"] for each in answer["data"]] == ["f3", "f2", "f1"]  # type: ignore[attr-defined]
-        assert (answer["object"], answer["first_id"], answer["last_id"], answer["has_more"]) == (
-            "list", "f3", "f1", False,
-        )  # fmt: skip
-
-    @given(st.integers(0, 12), st.integers(1, 5), st.booleans())
-    def test_pages_make_up_the_whole(self, count: int, limit: int, newest_first: bool) -> None:
-        objects, found, after = [told(number) for number in range(count)], list[str](), ""
-        while True:
-            answer = listed(*objects, limit=limit, after=after, newest_first=newest_first)
-            found += [each["id"] for each in answer["data"]]  # type: ignore[attr-defined]
-            if not answer["has_more"]:
-                break
-            after = str(answer["last_id"])
-        wanted = [f"f{number}" for number in range(count)]
-        assert found == (wanted[::-1] if newest_first else wanted)
-
-    def test_a_purpose_is_all_that_is_shown(self) -> None:
-        answer = listed(told(1), told(2, purpose="vision"), purpose="vision")
-        assert [each["id"] for each in answer["data"]] == ["f2"]  # type: ignore[attr-defined]
-
-    def test_what_has_expired_is_gone(self) -> None:
-        answer = listed(told(1, expires_at=100), told(2, expires_at=101), told(3, expires_at=None))
-        assert [each["id"] for each in answer["data"]] == ["f3", "f2"]  # type: ignore[attr-defined]
-
-    def test_nothing_is_a_list_too(self) -> None:
-        assert listed() == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
-
-    def test_after_has_to_name_one_of_them(self) -> None:
-        with pytest.raises(CallerError, match="after"):
-            listed(told(1), after="f2")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import SupportsIndex
 
 import pytest
 from hypothesis import given, settings
@@ -144,3 +145,44 @@ def test_a_reader_says_how_far_it_is() -> None:
     assert repr(reader).endswith("thinks 5 held>")
     reader.read(b"1")
     assert repr(reader).endswith("over 0 held>")
+
+
+class Weighed(str):
+    """A text that counts how many letters are looked at or copied; so does whatever becomes of it."""
+
+    __slots__ = ()
+    letters = 0
+
+    def __add__(self, other: str) -> "Weighed":
+        return self.counted(str.__add__(self, other))
+
+    def __radd__(self, other: str) -> "Weighed":
+        return self.counted(str.__add__(other, self))
+
+    def __getitem__(self, place: SupportsIndex | slice) -> "Weighed":
+        return self.counted(str.__getitem__(self, place))
+
+    def lstrip(self, chars: str | None = None, /) -> "Weighed":
+        return self.counted(str.lstrip(self, chars))
+
+    def rstrip(self, chars: str | None = None, /) -> "Weighed":
+        return self.counted(str.rstrip(self, chars))
+
+    def partition(self, sep: str, /) -> tuple[str, str, str]:
+        before, found, behind = str.partition(self, sep)
+        return self.counted(before), found, self.counted(behind)
+
+    def counted(self, text: str) -> "Weighed":
+        Weighed.letters += len(text) + len(self)
+        return Weighed(text)
+
+
+@pytest.mark.parametrize("before", ["", "<think>", "<think>a", "<think>a</think>"])
+def test_white_space_in_many_pieces_costs_what_it_is_long(before: str) -> None:
+    letters = []
+    for pieces in (2_000, 4_000):
+        Weighed.letters = 0
+        thoughts, words = told(before, *[Weighed(" \n")] * pieces, "b")
+        letters.append(Weighed.letters)
+        assert (thoughts + words).strip().endswith("b")
+    assert letters[0] <= letters[1] <= letters[0] * 2.1

@@ -9,12 +9,12 @@ from keyrelay.api.doors import Door
 from keyrelay.core.errors import CallerError
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.files import Files
-from keyrelay.wire.files import ListWishes, decode_upload, file_request
+from keyrelay.wire.file_lists import MOST_LISTED, ListWishes
+from keyrelay.wire.files import decode_upload, file_request
 
 FILE_PATHS = ("/v1/files", "/files")
 
 _CONTENT = "content"
-_MOST_LISTED = 10_000
 _LIMIT_DIGITS = 5
 _ORDERS = ("desc", "asc")
 
@@ -41,12 +41,12 @@ def _one(method: str, name: str, ending: str, provider: str, body: bytes, *, max
     return file_request("GET" if method == "HEAD" else method, name, content=bool(ending), provider=provider)
 
 
-def own_files(scope: Scope, files: Files | None, client: str, now_s: float) -> bytes:
-    """The body of the list of a client's files. Raise CallerError (400)."""
+async def own_files(scope: Scope, files: Files | None, client: str, now_s: float) -> bytes:
+    """The body of a page of the list of a client's files. Raise CallerError (400)."""
     asked = _query(scope)
-    limit, order = asked.get("limit", str(_MOST_LISTED)), asked.get("order", "desc")
-    if not limit.isdecimal() or len(limit) > _LIMIT_DIGITS or not 0 < int(limit) <= _MOST_LISTED:
-        message = f"Invalid value for 'limit': expected a whole number from 1 to {_MOST_LISTED}."
+    limit, order = asked.get("limit", str(MOST_LISTED)), asked.get("order", "desc")
+    if not limit.isdecimal() or len(limit) > _LIMIT_DIGITS or not 0 < int(limit) <= MOST_LISTED:
+        message = f"Invalid value for 'limit': expected a whole number from 1 to {MOST_LISTED}."
         raise CallerError(400, message, param="limit", code="invalid_value")
     if order not in _ORDERS:
         raise CallerError(400, "Invalid value for 'order': expected asc or desc.", param="order", code="invalid_value")
@@ -54,7 +54,7 @@ def own_files(scope: Scope, files: Files | None, client: str, now_s: float) -> b
         raise CallerError(400, "Files are not handed out here.", code="unsupported_operation")
     purpose, after = asked.get("purpose", ""), asked.get("after", "")
     wishes = ListWishes(purpose=purpose, after=after, limit=int(limit), newest_first=order == "desc")
-    return files.listed(client, wishes, now_s)
+    return await files.listed(client, wishes, now_s)
 
 
 def _query(scope: Scope) -> dict[str, str]:

@@ -19,6 +19,16 @@ def known_moment(epoch_s: float | None) -> str | None:
     return None if epoch_s is None or not math.isfinite(epoch_s) else rfc3339(epoch_s)
 
 
+def past_moment(epoch_s: float) -> str | None:
+    """A time in RFC 3339; None for 0, which stands for never."""
+    return known_moment(epoch_s) if epoch_s else None
+
+
+def utc_time(epoch_s: float) -> dt.datetime:
+    """A time as answers hold it whose schema says that it is one."""
+    return dt.datetime.fromtimestamp(epoch_s, dt.UTC)
+
+
 def duration_words(seconds: float) -> str:
     """A duration in its two largest units, rounded up: `42 s`, `1 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
     whole = max(0, math.ceil(seconds))

@@ -6,6 +6,9 @@ from keyrelay.core.failures import Failure
 from keyrelay.core.providers import Operation
 from keyrelay.core.usage import Usage
 
+MOST_LEFT_OUT = 50
+"""Names of what was left out that are written down of one request."""
+
 WRITTEN_DOWN = 0.0
 """What `started_at` is once a request has been written down; being the default, it is left out of the line."""
 

@@ -14,6 +14,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """The limits and budgets of one client, and their counts in the ledger.
 
     `counts_tokens` and `counts_money` say what a request has to be estimated for; `told`: answers say how they stand.
+    `lasting`: what was used before counts, and has to be known.
     """
 
     label: str
@@ -22,6 +23,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     counts_tokens: bool
     counts_money: bool
     told: bool
+    lasting: bool
 
 
 def allowances_of(snapshot: Snapshot) -> Mapping[str, Allowance]:
@@ -45,4 +47,5 @@ def _allowance(label: str, limits: tuple[ClientLimit, ...]) -> Allowance:
             each.limit.unit is not Unit.USD_MICROS and each.limit.window.kind is not WindowKind.CONCURRENT
             for each in limits
         ),
+        lasting=any(each.limit.window.kind is not WindowKind.CONCURRENT for each in limits),
     )

@@ -11,9 +11,11 @@ from urllib.parse import quote
 import msgspec
 
 from keyrelay.core.failures import ADDRESS_REST_S, Failure, FailureKind, FailureScope, ProviderError
+from keyrelay.core.quotations import without_quotes
 from keyrelay.core.records import Attempt, Reserved, milliseconds
 from keyrelay.core.requests import CallRequest, FileCall
 from keyrelay.engine.amounts import failed_amounts, used_amounts
+from keyrelay.engine.asked_texts import asked_texts
 from keyrelay.engine.files import Files, Located
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
@@ -160,15 +162,28 @@ class AttemptRunner:
                 problem = self._files.refused(job, problem)
             elif problem.kind is FailureKind.MODEL and job.request.opaque:
                 problem = msgspec.structs.replace(problem, until_s=None)  # it may do all else that it is asked
-        message, code = map(self.redactor.redact, (problem.message, problem.code))
-        if job.files is not None:
-            message = job.files.as_named(message)
-        failure = msgspec.structs.replace(problem, message=message, code=code)
+        failure, said = self._to_be_kept(job, problem, error)
         self._settle(reservation, job.record.attempts[-1], failed_amounts(candidate, failure, job.amounts), now_s)
         candidate.failed(failure, now_s, self._random)
         if error is not None:
-            self._learner.refused(candidate, error, failure, now_s, headers=headers)
+            self._learner.refused(candidate, error, failure, now_s, headers=headers, said=said)
         return failure
+
+    def _to_be_kept(self, job: Job, problem: Failure, error: ProviderError | None) -> tuple[Failure, str]:
+        """A failure without secrets and quotations, and all that the provider said; its caller alone is told the rest.
+
+        `candidate.failed`, the log, the row and whatever is made of them get nothing else.
+        """
+        redact = self.redactor.redact
+        message, code, detail = redact(problem.message), redact(problem.code), ""
+        if job.files is not None:
+            message = job.files.as_named(message)
+        job.said = message
+        if error is not None:
+            said = (message, code, redact(error.detail))
+            message, code, detail = without_quotes(said, asked_texts(job.request))
+        words = message if error is None or error.message else ""
+        return msgspec.structs.replace(problem, message=message, code=code), f"{words} {detail}".strip()
 
     def _served(self, job: Job, candidate: Candidate, reservation: Reservation, whole: WholeAnswer) -> None:
         """Settle a whole answer, and learn from it."""
@@ -207,7 +222,7 @@ class AttemptRunner:
     def took_back(self, job: Job, candidate: Candidate, failure: Failure) -> bool:
         """Whether the provider refused only what Keyrelay itself had put in: then it is left out from now on."""
         ours = self._plain.asks_usage(job, candidate)
-        if not ours or failure.kind is not FailureKind.REQUEST or not _USAGE_WORDS.search(failure.message):
+        if not ours or failure.kind is not FailureKind.REQUEST or not _USAGE_WORDS.search(job.said):
             return False
         self._plain.without_usage.add(candidate.provider_id)
         return True

@@ -19,7 +19,7 @@ from keyrelay.engine.allowances import Allowance
 from keyrelay.engine.amounts import expected_amounts
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.pool import Plan, Pool
-from keyrelay.engine.refusals import no_price, over_client_limit
+from keyrelay.engine.refusals import no_price, over_client_limit, usage_unknown
 from keyrelay.ports import Ports, Reservation
 from keyrelay.quota.client_limits import TOKEN_UNITS
 from keyrelay.quota.values import Amounts, Refusal, Standing
@@ -36,9 +36,12 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class ClientLimits:
-    """The limits of all clients. `holds` are those of requests under way, by their ids."""
+    """The limits of all clients. `holds` are those of requests under way, by their ids.
 
-    __slots__ = ("_clock", "_confirm", "_ledger", "_pool", "_random", "holds")
+    As long as it is not `known` what was used before, clients are refused whose limits that counts for.
+    """
+
+    __slots__ = ("_clock", "_confirm", "_ledger", "_pool", "_random", "holds", "known")
 
     def __init__(self, pool: Pool, ports: Ports) -> None:
         self._pool = pool
@@ -47,15 +50,18 @@ class ClientLimits:
         self._clock = ports.clock
         self._random = ports.random
         self.holds: dict[str, Hold] = {}
+        self.known = True
 
     async def take(self, job: Job) -> None:
         """Reserve what a request may use; where money is short, leave it the candidates that are cheap enough.
 
-        Raise CallerError (429) when it does not fit, 503 when what it costs cannot be known.
+        Raise CallerError (429) when it does not fit, 503 when what it costs, or what was used, cannot be known.
         """
         allowance = self._pool.allowances.get(job.record.client)
         if allowance is None:  # its limits have just been taken away
             return
+        if not self.known and allowance.lasting:
+            raise usage_unknown(job.record)
         counts_money = allowance.counts_money and job.request.file is None
         if counts_money:
             job.plan = self._priced(job)

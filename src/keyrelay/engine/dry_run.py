@@ -11,12 +11,13 @@ from typing import Literal
 import msgspec
 
 from keyrelay.core.configuration import PolicyName, Target, Withheld
+from keyrelay.core.limits import parse_window
 from keyrelay.core.moments import known_moment
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.amounts import expected_amounts
 from keyrelay.engine.choice import Chooser, bring_up_to_date, unsuited
-from keyrelay.engine.explanations import MAX_LISTED, DebitLine, gate_words, policy_of
+from keyrelay.engine.explanations import MAX_LISTED, DebitLine, debit_line, gate_words, policy_of
 from keyrelay.engine.gateway import Gateway, unknown_model
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.pool import Plan
@@ -26,6 +27,7 @@ from keyrelay.quota.estimates import RawEstimate
 from keyrelay.quota.values import Amounts, Refusal, Standing
 from keyrelay.routing.candidates import Candidate, Dropped, DropReason, gate, limited, withheld
 from keyrelay.routing.policies import Stage
+from keyrelay.routing.resolve import AUTO
 from keyrelay.wire.dialects import Dialects
 
 Prospect = Literal["first", "next", "passed_over"]
@@ -36,6 +38,8 @@ _WHY = {
     PolicyName.WEIGHTED: "drawn at random by weight, so the order may be another one",
     PolicyName.LEAST_USED: "fewest uses of late first",
 }
+_ONE_TARGET = "one target after the other, the keys of each in turn"
+"""What a route of that policy goes by: each of its targets is a stage of its own."""
 
 
 class PlannedCandidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +125,9 @@ class DryRun:
         job = Job(request, record, plan, raw, 0.0)
         look = _Look(job, self._chooser, self._gateway, ledger=self._ledger, now_s=now_s, without=without)
         stages = tuple(map(look.stage, plan.stages))
+        route = pool.snapshot.routes.get(request.model)
+        if route is not None and route.name != AUTO and route.policy is PolicyName.PRIORITY:
+            stages = tuple(msgspec.structs.replace(each, policy=route.policy, why=_ONE_TARGET) for each in stages)
         limits = self._gateway.client_limits.standings(client)
         return DryRunAnswer(
             summary=_summary(stages, plan),
@@ -130,7 +137,7 @@ class DryRun:
             client=client,
             free_choice=plan.free_choice,
             estimate=look.estimate,
-            client_limits=tuple(_debit(standing, look.estimate) for _, standing in limits),
+            client_limits=tuple(debit_line(standing, look.estimate) for _, standing in limits),
             stages=stages,
             withheld=tuple(map(_withheld, plan.withheld[:MAX_LISTED])),
         )
@@ -177,7 +184,7 @@ class _Look:
             key=candidate.key.label,
             model=candidate.model,
             outcome="next" if self.found else "first",
-            debit=tuple(_debit(standing, amounts) for standing in standings),
+            debit=tuple(debit_line(standing, amounts) for standing in standings),
         )
         if dropped is not None:
             redact = self._gateway.learner.redactor.redact
@@ -229,21 +236,6 @@ def _full(standings: tuple[Standing, ...], amounts: Amounts, now_s: float) -> Dr
     return found
 
 
-def _debit(standing: Standing, amounts: Amounts) -> DebitLine:
-    limit = standing.limit.limit
-    return DebitLine(
-        limit=str(limit),
-        bound=standing.limit.bound,
-        unit=limit.unit,
-        window=str(limit.window),
-        source=standing.source,
-        amount=standing.amount,
-        used=standing.used,
-        reserved=amounts.of(limit.unit),
-        settled=None,
-    )
-
-
 def _withheld(held: tuple[Target, Withheld]) -> PlannedCandidate:
     target, key = held
     dropped = withheld(key)
@@ -262,7 +254,7 @@ def _summary(stages: tuple[PlannedStage, ...], plan: Plan) -> str:
     first = next((each for each in listed if each.outcome == "first"), None)
     behind = sum(each.outcome == "next" for each in listed)
     out = sum(each.outcome == "passed_over" for each in listed)
-    rest = f"{behind} more could serve, {out} are passed over"
+    rest = f"{behind} more could serve, {_are(out)} passed over"
     if first is not None:
         return f"It would go to {first.provider}'s key {first.key!r} with {first.model}; {rest}."
     if not listed:
@@ -270,7 +262,11 @@ def _summary(stages: tuple[PlannedStage, ...], plan: Plan) -> str:
         return f"Nobody could serve it: no key takes requests{held}."
     times = sorted(each.until for each in listed if each.until is not None)
     back = f"the first may be back at {times[0]}" if times else "none comes back by itself"
-    return f"Nobody could serve it now: {out} are passed over, {back}."
+    return f"Nobody could serve it now: {_are(out)} passed over, {back}."
+
+
+def _are(count: int) -> str:
+    return f"{count} is" if count == 1 else f"{count} are"
 
 
 def as_plan_text(answer: DryRunAnswer) -> str:
@@ -303,7 +299,7 @@ def _line_text(line: PlannedCandidate) -> str:
 
 
 def _limit_text(line: DebitLine) -> str:
-    return f"{line.used} of {line.amount} {line.unit} per {line.window} used"
+    return f"{line.used} of {line.amount} {line.unit} per {parse_window(line.window).words} used"
 
 
 def _first() -> float:

@@ -25,8 +25,8 @@ MAX_KEPT = 1_000
 GRACE_S = 30.0
 """How long events of a topic are still made and kept after its last listener has gone: it may come back."""
 
-WISHED_S = 10.0
-"""How long a wish of another worker holds."""
+WISHED_S = GRACE_S + 5.0
+"""How long a wish of another worker holds: as long as its listeners may come back, to whichever worker."""
 
 _SERIALS = 1 << 24
 
@@ -67,14 +67,16 @@ class Listener:
     """One who listens, to everybody's events or (`client`) to those of one client; close it in the end.
 
     `lost` counts the events that were let go of since they were taken last; None when nobody knows how many.
+    `apart` is news of other hosts: why theirs are missing, or "" for that they are there again; None for none.
     """
 
-    __slots__ = ("_closed", "_leave", "_queue", "_waiter", "client", "lost", "topics")
+    __slots__ = ("_closed", "_leave", "_queue", "_waiter", "apart", "client", "lost", "topics")
 
     def __init__(self, topics: frozenset[Topic], client: str | None, leave: "Callable[[Listener], None]") -> None:
         self.topics = topics
         self.client = client
         self.lost: int | None = 0
+        self.apart: str | None = None
         self._queue: deque[Event] = deque()
         self._leave = leave
         self._waiter: asyncio.Future[None] | None = None
@@ -117,6 +119,16 @@ class Listener:
         lost, self.lost = self.lost, 0
         return lost
 
+    def taken_apart(self) -> str | None:
+        """The news of other hosts, once."""
+        apart, self.apart = self.apart, None
+        return apart
+
+    def tell_apart(self, problem: str) -> None:
+        """Have it told why events of other hosts are missing; "" when they are there again."""
+        self.apart = problem
+        self._wake()
+
     def close(self) -> None:
         """Listen no more. May be called more than once."""
         if not self._closed:
@@ -136,10 +148,21 @@ class Listener:
 class Events:
     """Who listens, and what they are told. `tag` tells the ids of one worker from those of the others.
 
-    `relay`, if there is one, gets the events that other workers have wished for.
+    `relay`, if there is one, gets the events that other workers do not find out by themselves.
     """
 
-    __slots__ = ("_clock", "_kept", "_last_ms", "_listeners", "_serial", "_tag", "_until_at", "_wanted", "relay")
+    __slots__ = (
+        "_apart",
+        "_clock",
+        "_kept",
+        "_last_ms",
+        "_listeners",
+        "_serial",
+        "_tag",
+        "_until_at",
+        "_wanted",
+        "relay",
+    )
 
     def __init__(self, clock: Clock, tag: int = 0) -> None:
         self._clock = clock
@@ -150,6 +173,7 @@ class Events:
         self._kept: deque[Event] = deque(maxlen=MAX_KEPT)
         self._last_ms = 0
         self._serial = 0
+        self._apart = ""
         self.relay: Callable[[Event], None] | None = None
 
     def wants(self, topic: Topic) -> bool:
@@ -183,6 +207,8 @@ class Events:
                 listener.lost = None
             for event in missed:
                 listener.put(event)
+        if self._apart:
+            listener.tell_apart(self._apart)
         self._listeners.append(listener)
         self._wanted.update(listener.topics)
         return listener
@@ -191,8 +217,8 @@ class Events:
         """Tell of something; `data` is JSON on one line. Neither waits nor raises."""
         event = Event(self._next_id(), topic, data, client)
         self.take(event)
-        if self.relay is not None and topic in RELAYED and topic in self._until_at:
-            self.relay(event)
+        if self.relay is not None and topic in RELAYED and self.wants(topic):
+            self.relay(event)  # also when they are wanted here alone: who listens may come back to another worker
 
     def take(self, event: Event) -> None:
         """Tell of what happened here or in another worker."""
@@ -200,6 +226,20 @@ class Events:
         for listener in self._listeners:
             if listener.hears(event):
                 listener.put(event)
+
+    def missed(self) -> None:
+        """Some events of other workers have not come; nobody knows how many."""
+        for listener in self._listeners:
+            if listener.topics & RELAYED:
+                listener.lost = None
+
+    def set_apart(self, problem: str) -> None:
+        """Why events of other hosts are missing from now on; "" when they are there again."""
+        was, self._apart = self._apart, problem
+        for listener in self._listeners if was or problem else ():
+            listener.tell_apart(problem)
+        if was and not problem:
+            self.missed()
 
     def wish(self, topics: Iterable[Topic]) -> None:
         """Another worker wants to hear of these for a while."""

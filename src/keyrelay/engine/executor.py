@@ -27,6 +27,8 @@ from keyrelay.routing.candidates import Candidate, DropReason, limited
 from keyrelay.routing.policies import note_use
 from keyrelay.routing.recovery import Recovery, recover
 
+_ATTEMPTS_SETTING, _BUDGET_SETTING = "KEYRELAY_RETRY_ATTEMPTS", "KEYRELAY_RETRY_BUDGET_PERCENT"
+
 _PROOF_WAIT_S = 0.25
 """How long to wait for the outcome of somebody else's first try before looking again."""
 
@@ -126,7 +128,7 @@ class Executor:
             now_s = self._clock.epoch_s()
             unproven = {candidate for candidate, drop in job.drops.items() if drop.reason is DropReason.UNPROVEN}
             hopeful = any(candidate.provider_id not in job.avoided for candidate in unproven)
-            taken = self._chooser.choose_again(job, now_s) if job.faults and not hopeful else None
+            taken = self._chooser.choose_again(job, now_s) if job.failing and not hopeful else None
             if taken is not None:
                 return taken
             if not unproven:
@@ -227,18 +229,25 @@ class Executor:
             await self._before_retry(job, candidate, failure)
 
     async def _before_retry(self, job: Job, candidate: Candidate, failure: Failure) -> None:
-        """Bound what faults may cost: attempts per request, and the budget where trying again may add to an outage."""
-        job.faults += 1
+        """Bound what faults may cost: attempts per request, and the budget where trying again may add to an outage.
+
+        A call that never reached its provider adds to nobody's outage, nor does going on to a sound one elsewhere: once
+        for each provider that is rotation, which no number bounds.
+        """
+        again = candidate.provider_id in job.avoided
         if failure.scope is FailureScope.PROVIDER:
-            job.avoided.add(candidate.provider.id)
+            job.avoided.add(candidate.provider_id)
         now_s = self._clock.epoch_s()
-        if job.faults >= self._settings.retry.attempts:
-            raise nothing_could_serve(job, now_s)
         elsewhere = self._chooser.has_sound_candidate(job, now_s)
+        if elsewhere and not failure.reached and not again:
+            return
+        job.faults += 1
+        if job.faults >= self._settings.retry.attempts:
+            raise nothing_could_serve(job, now_s, stopped=f"after {_calls(job.faults)} ({_ATTEMPTS_SETTING})")
         if elsewhere:
             return
         if not self._budget.take(now_s):
-            raise nothing_could_serve(job, now_s)
+            raise nothing_could_serve(job, now_s, stopped=f"with the retry budget spent ({_BUDGET_SETTING})")
         wait_s = backoff_s(job.faults, self._settings.retry, self._random())
         if failure.kind is not FailureKind.NETWORK or failure.reached:
             await asyncio.sleep(min(wait_s, max(0.0, job.total_at - self._clock.monotonic_s())))
@@ -249,3 +258,7 @@ class Executor:
 
     def __repr__(self) -> str:
         return f"<Executor {self._budget!r}>"
+
+
+def _calls(number: int) -> str:
+    return f"{number} {'call' if number == 1 else 'calls'} to failing providers"

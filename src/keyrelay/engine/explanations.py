@@ -19,7 +19,7 @@ from keyrelay.core.moments import known_moment, rfc3339
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.engine.decisions import Decision
 from keyrelay.ports import Ledger
-from keyrelay.quota.values import Amounts
+from keyrelay.quota.values import Amounts, Standing
 from keyrelay.routing.candidates import Candidate, Dropped, withheld
 from keyrelay.routing.policies import POLICIES, Stage
 
@@ -281,18 +281,7 @@ class Explainer:
             return
         settled = _settled(decision.record)
         for standing in self._ledger.peek(chosen.path, now_s):
-            limit = standing.limit.limit
-            yield DebitLine(
-                limit=str(limit),
-                bound=standing.limit.bound,
-                unit=limit.unit,
-                window=str(limit.window),
-                source=standing.source,
-                amount=standing.amount,
-                used=standing.used,
-                reserved=decision.amounts.of(limit.unit),
-                settled=None if settled is None else settled.of(limit.unit),
-            )
+            yield debit_line(standing, decision.amounts, settled)
 
     def __repr__(self) -> str:
         return f"<Explainer over {self._ledger!r}>"
@@ -307,6 +296,22 @@ def _withheld(target: Target, key: Withheld) -> CandidateLine:
         outcome="passed_over",
         reason=dropped.reason,
         detail=dropped.text,
+    )
+
+
+def debit_line(standing: Standing, reserved: Amounts, settled: Amounts | None = None) -> DebitLine:
+    """What a request takes of a limit, beside how that stands."""
+    limit = standing.limit.limit
+    return DebitLine(
+        limit=str(limit),
+        bound=standing.limit.bound,
+        unit=limit.unit,
+        window=str(limit.window),
+        source=standing.source,
+        amount=standing.amount,
+        used=standing.used,
+        reserved=reserved.of(limit.unit),
+        settled=None if settled is None else settled.of(limit.unit),
     )
 
 

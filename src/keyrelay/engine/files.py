@@ -5,6 +5,8 @@ key that is (`wire.files`). An id that Keyrelay has not made says neither where 
 to a provider whose files Keyrelay hands out only where there is one key for it and one client who can mean it.
 """
 
+import asyncio
+
 import msgspec
 
 from keyrelay.core.configuration import Key, Snapshot
@@ -14,13 +16,12 @@ from keyrelay.engine.pool import Plan, Pool
 from keyrelay.ports import FileRegister
 from keyrelay.routing.candidates import Candidate, Dropped, DropReason
 from keyrelay.routing.policies import Stage
+from keyrelay.wire.file_lists import ListWishes
 from keyrelay.wire.files import (
     MODEL,
     PREFIX,
     FileIds,
     FilePlace,
-    ListWishes,
-    file_list,
     is_own_id,
     may_hide_files,
     may_name_files,
@@ -169,9 +170,11 @@ class Files:
         if given.startswith(PREFIX):
             self._register.forget(client, given)
 
-    def listed(self, client: str, wishes: ListWishes, now_s: float) -> bytes:
-        """The list of a client's files. Raise CallerError (400)."""
-        return file_list(self._register.of(client), wishes, now_s)
+    async def listed(self, client: str, wishes: ListWishes, now_s: float) -> bytes:
+        """A page of the list of a client's files. Raise CallerError (400)."""
+        while self._register.read_on():  # noqa: ASYNC110 - nothing is waited for: others have a turn in between
+            await asyncio.sleep(0)
+        return self._register.of(client).page(wishes, now_s)
 
     def _keys(self, provider_id: str) -> list[Key]:
         """The keys of providers that have files, or of this one of them."""

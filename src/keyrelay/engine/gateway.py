@@ -5,7 +5,7 @@ Everything that the answer says of itself (who gave it, after how many attempts,
 """
 
 from keyrelay.core.errors import CallerError
-from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
+from keyrelay.core.records import MOST_LEFT_OUT, WRITTEN_DOWN, RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import note_cost
@@ -41,8 +41,6 @@ from keyrelay.routing.resolve import near_matches
 from keyrelay.wire.dialects import Dialects
 
 _OK = 200
-_MOST_NAMES = 50
-"""Of what was left out, so many names are written down."""
 _SKIPPING_COMMENTS = frozenset({"openai", "responses", "anthropic"})
 """Dialects whose clients skip comments in a stream: Google's and Ollama's take each line for JSON."""
 
@@ -276,7 +274,7 @@ class Gateway:
         """The lines of an answer's head, each with its line end; none of the values can hold one."""
         record = job.record
         if job.left_out:
-            record.left_out = record.left_out or job.left_out[:_MOST_NAMES]
+            record.left_out = record.left_out or job.left_out[:MOST_LEFT_OUT]
             rest = left_out(job.left_out) + rest
         if not self._settings.answer_headers:
             return f"x-request-id: {record.id}\r\n{rest}".encode("ascii")

@@ -53,14 +53,14 @@ class Job(msgspec.Struct, eq=False):
     stream, which may have begun before anybody answered. `amounts` is what was reserved last, and `sent_s` (epoch)
     when that was sent. `tried` holds the last failure of each candidate that was called, `drops` why each was passed
     over, `parked` those that were left out because of what was found a moment ago, `avoided` the providers that failed
-    it, `faults` how many calls failed because of a provider, `small_models` the models that it does not fit into,
-    `beyond_belief` that it has tested whether a believed limit is one. `conversation` and `asked` are the request in
-    the canonical form, once that has been needed; `written` is what it becomes for each dialect, provider, model and
-    account, or why it cannot. `account` is the one that signed parts of it, None when none did. `left_out` names what
-    the candidate that was called last could not be told. `files` says where the files are that it names, if any.
-    `keeping` is done when others may know what is remembered of its answer, which is before the answer's last byte;
-    None where nobody else is to know. `held_micros` is what its client's budgets hold for it, in millionths of a US
-    dollar.
+    it, `faults` how many of its calls to failing providers count as retries, `small_models` the models that it does not
+    fit into, `beyond_belief` that it has tested whether a believed limit is one. `conversation` and `asked` are the
+    request in the canonical form, once that has been needed; `written` is what it becomes for each dialect, provider,
+    model and account, or why it cannot. `account` is the one that signed parts of it, None when none did. `left_out`
+    names what the candidate that was called last could not be told. `files` says where the files are that it names, if
+    any. `keeping` is done when others may know what is remembered of its answer, which is before the answer's last
+    byte; None where nobody else is to know. `held_micros` is what its client's budgets hold for it, in millionths of a
+    US dollar. `said` is why its last call failed, in words that its caller alone may see: they may quote the request.
     """
 
     request: CallRequest
@@ -88,6 +88,12 @@ class Job(msgspec.Struct, eq=False):
     files: Located | None = None
     keeping: asyncio.Future[None] | None = None
     held_micros: int = 0
+    said: str = ""
+
+    @property
+    def failing(self) -> bool:
+        """Whether a provider has failed it, be it only by not being there."""
+        return bool(self.faults or self.avoided)
 
     @property
     def group(self) -> Hashable:

@@ -199,8 +199,9 @@ class Learner:
         now_s: float,
         *,
         headers: Mapping[str, str] = _NO_HEADERS,
+        said: str = "",
     ) -> tuple[Fact, ...]:
-        """Learn from a refusal, once its reservation is settled; return what it taught."""
+        """Learn from a refusal, once its reservation is settled; return what it taught. `said` is what may be kept."""
         if headers:
             self.answered(candidate, headers, now_s)
         self._organisation(candidate, _NO_HEADERS, error)
@@ -210,7 +211,8 @@ class Learner:
         row = candidate.provider.row
         day = day_window(row.day_zone, rolls=row.day_rolls)
         words = read_named_limits(error, day=day, zone=row.day_zone, headers=headers)
-        evidence = self.redactor.redact(f"HTTP {error.status}: {error.message} {error.detail}".strip())[:MAX_EVIDENCE]
+        said = said or self.redactor.redact(f"{error.message} {error.detail}".strip())
+        evidence = f"HTTP {error.status}: {said}"[:MAX_EVIDENCE]
         facts: list[Fact] = []
         for word in words:
             if word.amount is None or word.window is None:

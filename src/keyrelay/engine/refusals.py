@@ -8,11 +8,12 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import ADVICE, FAULT_KINDS, Failure, FailureKind
 from keyrelay.core.moments import rfc3339
 from keyrelay.core.records import RequestRecord
+from keyrelay.engine.choice import unsuited
 from keyrelay.engine.jobs import Job
 from keyrelay.quota.client_limits import is_budget, limit_words
 from keyrelay.quota.forecast import amount_words
 from keyrelay.quota.values import Amounts, Refusal
-from keyrelay.routing.candidates import PASSING_REASONS, Candidate, Dropped, DropReason, failed, withheld
+from keyrelay.routing.candidates import PASSING_REASONS, Candidate, Dropped, DropReason, failed, gate, withheld
 
 MAX_LISTED = 100
 _LONGEST_SDK_WAIT_S = 120.0
@@ -37,15 +38,17 @@ _KIND_BY_STATUS = {
 
 
 def caller_fault(failure: Failure, job: Job) -> CallerError:
-    """The provider found the request wrong: its words, redacted, under a 4xx of its own or 400."""
+    """The provider found the request wrong: its words, redacted, under a 4xx of its own or 400.
+
+    Whoever sent it is told what the provider quotes of it, and nobody else is.
+    """
     status = failure.status if failure.status in _KIND_BY_STATUS else 400
     content = failure.kind is FailureKind.CONTENT
     code = "content_policy_violation" if content else failure.code or "invalid_request"
     if failure.kind is FailureKind.CONTEXT:
         status, code = 400, "context_length_exceeded"
-    return CallerError(
-        status, failure.message, code=code, headers=(("x-should-retry", "false"),), detail=_detail(job, 0.0, 0.0)
-    )
+    headers = (("x-should-retry", "false"),)
+    return CallerError(status, job.said or failure.message, code=code, headers=headers, detail=_detail(job, 0.0, 0.0))
 
 
 def deadline_passed(job: Job, now_s: float) -> CallerError:
@@ -59,8 +62,11 @@ def deadline_passed(job: Job, now_s: float) -> CallerError:
     )
 
 
-def nothing_could_serve(job: Job, now_s: float) -> CallerError:
-    """The error for a request that no candidate could take."""
+def nothing_could_serve(job: Job, now_s: float, *, stopped: str = "") -> CallerError:
+    """The error for a request that no candidate could take.
+
+    `stopped` says when it was given up although some had not been tried; empty when all had their turn.
+    """
     drops = all_drops(job)
     reasons = {drop.reason for drop in drops.values()}
     kinds = {drop.kind for drop in drops.values()}
@@ -71,7 +77,7 @@ def nothing_could_serve(job: Job, now_s: float) -> CallerError:
     if kinds == {FailureKind.MODEL}:
         message = f"No configured provider offers the model '{job.record.model_asked}' to its keys."
         return CallerError(404, message, param="model", code="model_not_found", detail=_detail(job, now_s, None))
-    return _come_back(job, drops, now_s)
+    return _come_back(job, drops, now_s, stopped)
 
 
 def over_client_limit(record: RequestRecord, refusal: Refusal, needed: Amounts, now_s: float) -> CallerError:
@@ -120,6 +126,17 @@ def no_price(record: RequestRecord) -> CallerError:
     return CallerError(503, message, kind="service_unavailable_error", code="unpriced", headers=headers)
 
 
+def usage_unknown(record: RequestRecord) -> CallerError:
+    """The error where a client has limits, and nobody knows yet how much of them was used before this start."""
+    message = (
+        f"What the client '{record.client}' has used of its limits is not known yet: the store has not said so since "
+        "the start. It is asked again every few seconds."
+    )
+    return CallerError(
+        503, message, kind="service_unavailable_error", code="usage_unknown", headers=_headers(_DEFAULT_WAIT_S)
+    )
+
+
 def still_crowded(job: Job, slot_s: float | None, now_s: float) -> CallerError:
     """The error for a request that found the waiting room full, or waited behind others for as long as it may.
 
@@ -143,6 +160,23 @@ def all_drops(job: Job) -> dict[Candidate, Dropped]:
     return drops
 
 
+def _not_reached(job: Job, drops: dict[Candidate, Dropped], now_s: float, stopped: str) -> dict[Candidate, Dropped]:
+    """Why those are out whose turn never came: what would have kept them back, else that they were not tried."""
+    left = dict[Candidate, Dropped]()
+    for candidate in job.plan.candidates():
+        if candidate in drops or candidate in left:
+            continue
+        dropped = next((parked[candidate] for parked in job.parked if candidate in parked), None)
+        if dropped is None:
+            dropped = unsuited(candidate, job) or gate(candidate, now_s)
+        if dropped is None:
+            avoided = candidate.provider_id in job.avoided
+            why = "its provider had just failed" if avoided else f"stopped {stopped}" if stopped else "no time was left"
+            dropped = Dropped(DropReason.NOT_REACHED, f"not tried: {why}")
+        left[candidate] = dropped
+    return left
+
+
 def _no_candidates(job: Job) -> CallerError:
     name = job.record.model_asked
     if not job.plan.withheld:
@@ -164,16 +198,20 @@ def _unservable(job: Job, drops: dict[Candidate, Dropped], now_s: float) -> Call
     return CallerError(400, message, param="model", code=code, detail=_detail(job, now_s, None))
 
 
-def _come_back(job: Job, drops: dict[Candidate, Dropped], now_s: float) -> CallerError:
+def _come_back(job: Job, drops: dict[Candidate, Dropped], now_s: float, stopped: str) -> CallerError:
+    """What stood in the way decides the status, of those that had their turn; all are listed."""
+    everyone = drops | _not_reached(job, drops, now_s, stopped)
     servable = [drop for drop in drops.values() if drop.reason not in _UNSERVABLE]
     limits_only = all(drop.reason in PASSING_REASONS for drop in servable)
     faults_only = all(drop.reason is DropReason.FAILED and drop.kind in FAULT_KINDS for drop in servable)
     times = [drop.until_s for drop in servable if drop.until_s is not None and math.isfinite(drop.until_s)]
     unknown = any(drop.until_s is None for drop in servable)
     wait_s = max(0.0, min(times) - now_s) if times else _DEFAULT_WAIT_S if unknown else None
-    message = _message(job, servable, wait_s, now_s)
+    if stopped and (wait_s is None or wait_s > _DEFAULT_WAIT_S):
+        wait_s = _DEFAULT_WAIT_S  # those that were not tried need not be waited for
+    message = _message(job, everyone, wait_s, now_s, stopped)
     headers = _headers(wait_s)
-    detail = _detail(job, now_s, wait_s, drops)
+    detail = _detail(job, now_s, wait_s, everyone)
     if limits_only:
         return CallerError(
             429, message, kind="rate_limit_error", code="rate_limit_exceeded", headers=headers, detail=detail
@@ -182,7 +220,8 @@ def _come_back(job: Job, drops: dict[Candidate, Dropped], now_s: float) -> Calle
     return CallerError(status, message, kind="service_unavailable_error", code=code, headers=headers, detail=detail)
 
 
-def _message(job: Job, servable: list[Dropped], wait_s: float | None, now_s: float) -> str:
+def _message(job: Job, everyone: dict[Candidate, Dropped], wait_s: float | None, now_s: float, stopped: str) -> str:
+    servable = [drop for drop in everyone.values() if drop.reason not in _UNSERVABLE]
     counts: dict[str, int] = {}
     for drop in servable:
         counts[drop.reason] = counts.get(drop.reason, 0) + 1
@@ -190,12 +229,13 @@ def _message(job: Job, servable: list[Dropped], wait_s: float | None, now_s: flo
     name = job.record.model_asked
     if wait_s is None:
         when = "None of them comes back by itself: add or replace a key."
-    elif any(drop.until_s is not None for drop in servable):
+    elif not stopped and any(drop.until_s is not None for drop in servable):
         when = f"The earliest is expected back in {_words(wait_s)}, at {rfc3339(now_s + wait_s)}."
     else:
         when = "Try again shortly."
     candidates = "its only candidate" if len(servable) == 1 else f"its {len(servable)} candidates"
-    return f"Nothing can serve '{name}' right now. Of {candidates}: {summary}. {when}"
+    end = f"Keyrelay stopped {stopped}. {when}" if stopped else when
+    return f"Nothing can serve '{name}' right now. Of {candidates}: {summary}. {end}"
 
 
 def _words(wait_s: float) -> str:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
+from keyrelay.core.quotations import without_quotes
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
+from keyrelay.engine.asked_texts import asked_texts
 from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.recall import kept
@@ -64,7 +66,7 @@ class Relay:
         try:
             await sink.start(head)
             last = await self._pump(job, stream, candidate, sink=sink, shape=shape)
-            failure = self._verdict(stream, candidate)
+            failure = self._verdict(job, stream, candidate)
             record.category = failure.kind if failure else ""
         except BaseException as error:
             stopping = isinstance(error, asyncio.CancelledError) and not sink.gone
@@ -114,16 +116,16 @@ class Relay:
                 data += reader.close() if ended else tap.feed(chunk)
             tap.stopped = False
 
-    def _verdict(self, stream: OpenStream, candidate: Candidate) -> Failure | None:
-        """None for a whole answer; otherwise how it broke, noted against the candidate."""
+    def _verdict(self, job: Job, stream: OpenStream, candidate: Candidate) -> Failure | None:
+        """None for a whole answer; otherwise how it broke, noted against the candidate without what that quotes."""
         reader, answer = stream.reader, stream.answer
         if reader.end is StreamEnd.DONE:
             return None
         if reader.end is StreamEnd.ERROR:
             message = read_error(_STATUS_OF_BREAK, reader.error_data, {}, self._clock.epoch_s()).message
-            failure = Failure(
-                kind=FailureKind.SERVICE, scope=FailureScope.PROVIDER, message=self.redactor.redact(message)
-            )
+            job.said = message = self.redactor.redact(message)
+            (message,) = without_quotes((message,), asked_texts(job.request))
+            failure = Failure(kind=FailureKind.SERVICE, scope=FailureScope.PROVIDER, message=message)
         elif reader.end is StreamEnd.MALFORMED:
             failure = malformed(reader.problem)
         elif answer.fault is not None:
@@ -132,6 +134,8 @@ class Relay:
             return None
         else:
             failure = malformed("the stream ended before the answer was complete")
+        if reader.end is not StreamEnd.ERROR:
+            job.said = failure.message
         candidate.failed(failure, self._clock.epoch_s(), self._random)
         return failure
 
@@ -201,7 +205,7 @@ def _broken(failure: Failure, job: Job) -> CallerError:
     attempt = job.record.attempts[-1]
     return CallerError(
         _STATUS_OF_BREAK,
-        f"The answer of {attempt.provider} broke off: {failure.message}. Ask again to get a whole one.",
+        f"The answer of {attempt.provider} broke off: {job.said}. Ask again to get a whole one.",
         kind="upstream_error",
         code="upstream_incomplete",
         detail={"request_id": job.record.id, "kind": failure.kind, "provider": attempt.provider, "key": attempt.key},

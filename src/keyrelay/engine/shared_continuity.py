@@ -4,7 +4,8 @@ The process's own memory answers, so that nothing waits where a request is read 
 have kept is brought into it before, in one go; what is kept here is told to the others in the background. When nobody
 else can be asked, a process knows what it has kept itself.
 
-Ids name what does not change: once a value is here, it is right. Only that it was deleted has to be asked.
+Ids name what does not change: once a value is here, it is right. Only that it was deleted has to be asked. What is
+deleted here while it is being fetched stays deleted, although its value may be on the way by then.
 """
 
 import asyncio
@@ -49,14 +50,27 @@ class SharedState(Protocol):
         ...
 
 
+class _Fetch:
+    """A fetch that is under way, and what has been deleted since it began."""
+
+    __slots__ = ("deleted",)
+
+    def __init__(self) -> None:
+        self.deleted: set[tuple[str, str]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Fetch, {len(self.deleted)} deleted meanwhile>"
+
+
 class SharedContinuityStore:
     """Implements `ContinuityStore` over this process's memory and what all share."""
 
-    __slots__ = ("_memory", "_state")
+    __slots__ = ("_fetches", "_memory", "_state")
 
     def __init__(self, memory: MemoryContinuityStore, state: SharedState) -> None:
         self._memory = memory
         self._state = state
+        self._fetches: list[_Fetch] = []
 
     @property
     def waits(self) -> bool:
@@ -71,14 +85,18 @@ class SharedContinuityStore:
             (wanted if memory.get(client, entry_id, now_s) is None else known).append(entry_id)
         if not entry_ids or not self._state.waits:
             return
-        found = dict[str, tuple[bytes, float]]()
+        found, fetch = dict[str, tuple[bytes, float]](), _Fetch()
+        self._fetches.append(fetch)
         try:
             _, deleted = await self._state.read(client, wanted, known, into=found)
             for entry_id in deleted:
                 memory.delete(client, entry_id)
+                fetch.deleted.add((client, entry_id))
         finally:  # also for who gives up waiting: the next one to ask then needs less
+            self._fetches.remove(fetch)
             for entry_id, (value, expires_s) in found.items():
-                if memory.get(client, entry_id, now_s) is None:  # else it has been kept here meanwhile
+                gone = (client, entry_id) in fetch.deleted
+                if not gone and memory.get(client, entry_id, now_s) is None:  # else it has been kept here meanwhile
                     memory.put(client, entry_id, value, now_s=now_s, ttl_s=expires_s - now_s)
 
     def get(self, client: str, entry_id: str, now_s: float) -> bytes | None:
@@ -99,6 +117,8 @@ class SharedContinuityStore:
     def delete(self, client: str, entry_id: str, *, ttl_s: float) -> bool:
         """Forget a value here, and have the others forget it."""
         there = self._memory.delete(client, entry_id)
+        for fetch in self._fetches:
+            fetch.deleted.add((client, entry_id))
         self._state.delete(client, entry_id, ttl_s=ttl_s)
         return there
 

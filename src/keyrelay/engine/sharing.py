@@ -38,8 +38,16 @@ from keyrelay.routing.health import KEY_PREFIX, Cell, Health, Proof
 SPREAD_S = 1.0
 """Within so many seconds after a circuit becomes half open the other workers follow."""
 
+EARLY_S = 60.0
+"""For so long a word about a key is kept that is not known here, or has another secret: its change may be coming."""
+
+MAX_EARLY = 1_000
+
 REFRESH_S = 3600.0
 """A fact that is learned again and again is told again so often, so that it does not fade elsewhere."""
+
+
+_OfHealth = CellRests | CellAwake | ProofStands | CircuitStands
 
 
 class Post(msgspec.Struct, frozen=True):
@@ -78,6 +86,7 @@ class Sharing:
         "_applied",
         "_bulletin",
         "_clock",
+        "_early",
         "_fingerprints",
         "_health",
         "_learner",
@@ -107,6 +116,7 @@ class Sharing:
         self._random = random
         self._applied = applied
         self._told: dict[Identity, FactLearned] = {}
+        self._early: dict[str, tuple[_OfHealth, float]] = {}
         self._snapshot: Snapshot | None = None
         self._fingerprints: dict[str, str] = {}
         self.received = 0
@@ -235,20 +245,30 @@ class Sharing:
         self.received += 1
         self._applied()
 
-    def _take_over_health(
-        self, notice: CellRests | CellAwake | ProofStands | CircuitStands, at_s: float, now_s: float
-    ) -> None:
+    def configured(self) -> None:
+        """Other keys are configured now: what was heard of them too early is taken over."""
+        now_s = self._clock.epoch_s()
+        early, self._early = self._early, {}
+        for notice, at_s in early.values():
+            if now_s - at_s < EARLY_S:
+                self._take_over_health(notice, at_s, now_s)
+        if early:
+            self._applied()
+
+    def _take_over_health(self, notice: _OfHealth, at_s: float, now_s: float) -> None:
         """Put into the health what was so at `at_s`, unless it is about another secret of the same key."""
         health, name = self._health, notice.name
-        if isinstance(notice, ProofStands):
-            proof = health.proof(name)
-            if notice.secret == self._proof(proof).secret:
-                proof.take_over(proven=notice.proven, trying_since_s=at_s if notice.trying else None)
-                health.changes += 1
-            return
-        if notice.secret != self._secret_of(name):
+        of_key = KEY_PREFIX + name.split(":", 2)[1] if isinstance(notice, ProofStands) else name
+        self._early.pop(subject_of(notice), None)
+        if notice.secret != self._secret_of(of_key):
+            if len(self._early) >= MAX_EARLY:
+                del self._early[next(iter(self._early))]
+            self._early[subject_of(notice)] = (notice, at_s)
             return
         health.changes += 1
+        if isinstance(notice, ProofStands):
+            health.proof(name).take_over(proven=notice.proven, trying_since_s=at_s if notice.trying else None)
+            return
         if isinstance(notice, CellAwake):
             health.cell(name).forget()
         elif isinstance(notice, CellRests):

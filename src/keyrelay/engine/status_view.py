@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 
 from keyrelay.core.configuration import Key
+from keyrelay.core.failures import FailureKind
 from keyrelay.core.limits import CALENDAR_KINDS, WindowKind
 from keyrelay.engine.key_health import KeyHealth
 from keyrelay.engine.pool import Pool
@@ -80,6 +81,7 @@ class StatusView:
         models = dict[str, list[Candidate]]()
         for candidate in self._pool.candidates():
             models.setdefault(candidate.model, []).append(candidate)
+        models = {model: those for model, those in models.items() if _may_exist(those)}
         wanted += [(model, "model", models[model]) for model in sorted(models)[:MAX_MODELS]]
         known = dict[str, Choice]()
         async for each in in_turns(list({each.id: each for _, _, those in wanted for each in those}.values())):
@@ -105,7 +107,7 @@ class StatusView:
                 limit = standing.limit.limit
                 full = standing.used >= standing.amount and limit.window.kind is not WindowKind.CONCURRENT
                 if full and not _is_soon(standing.reset_s, now_s):
-                    why = f"{standing.used} of {standing.amount} {limit.unit} per {limit.window} are used."
+                    why = f"{standing.used} of {standing.amount} {limit.unit} per {limit.window.words} are used."
                     until_s = standing.reset_s
         return Choice(
             provider=candidate.provider_id,
@@ -148,6 +150,18 @@ class StatusView:
 
     def __repr__(self) -> str:
         return f"<StatusView {'not asked yet' if self._made is None else self._made.level}>"
+
+
+def _may_exist(candidates: Iterable[Candidate]) -> bool:
+    """Whether a model is listed anywhere, has answered, or was not denied: a name that callers mistype is none."""
+    there = denied = False
+    for each in candidates:
+        answered = each.key.secret is not None and each.proofs[1].proven
+        there = there or answered or each.model_row is not None
+        denied = denied or any(
+            cell.failure is not None and cell.failure.kind is FailureKind.MODEL for cell in each.cells
+        )
+    return there or not denied
 
 
 def _is_soon(until_s: float | None, now_s: float) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from keyrelay.core.conversation import Answer, Conversation, EmbeddingsAsked
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import QuirksRow
+from keyrelay.core.records import MOST_LEFT_OUT
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.collecting import AnswerCollector
@@ -38,8 +39,6 @@ from keyrelay.wire.tool_names import RenamingReader, renamed, with_fitting_names
 from keyrelay.wire.translated import AnswerStream, StreamHooks, TranslatedStream
 
 _ID_PREFIX = "req_"
-_MOST_NAMES = 50
-"""Of what was left out, so many names are written down."""
 
 
 class WholeReading(msgspec.Struct, frozen=True):
@@ -302,7 +301,7 @@ def _thinks_inline(job: Job, candidate: Candidate, way: Way) -> bool:
 def _note_left_out(job: Job, names: Iterable[str]) -> None:
     """Add what of an answer the caller could not be told to what of its request the provider could not."""
     job.left_out = (*job.left_out, *names)
-    job.record.left_out = tuple(dict.fromkeys(job.left_out))[:_MOST_NAMES]
+    job.record.left_out = tuple(dict.fromkeys(job.left_out))[:MOST_LEFT_OUT]
 
 
 def _speaks(candidate: Candidate, request: CallRequest) -> bool:

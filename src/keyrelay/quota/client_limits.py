@@ -52,7 +52,7 @@ def limit_words(limit: Limit) -> str:
         amount, unit = f"{whole}.{rest:06}".rstrip("0").rstrip("."), "usd"
     per = "" if limit.window.kind in {WindowKind.CONCURRENT, WindowKind.ONCE} else "per "
     smooth = " smooth" if limit.pacing is Pacing.SMOOTH else ""
-    return f"{amount} {unit} {per}{limit.window}{smooth}"
+    return f"{amount} {unit} {per}{limit.window.words}{smooth}"
 
 
 def used_since(

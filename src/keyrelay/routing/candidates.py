@@ -52,6 +52,7 @@ class DropReason(StrEnum):
     ELSEWHERE = "elsewhere"  # a file that the request names is with another key
     CONTEXT_TOO_SMALL = "context_too_small"
     FAILED = "failed"  # tried for this request, and failed
+    NOT_REACHED = "not_reached"  # the request had ended before its turn came
 
 
 PASSING_REASONS = frozenset(
@@ -356,7 +357,7 @@ def limited(refusal: Refusal) -> Dropped:
     used = f"{refusal.used} of {refusal.amount} {limit.unit}"
     if limit.window.kind is WindowKind.CONCURRENT and refusal.until_s is not None:
         return Dropped(DropReason.BUSY, f"{used} in flight", None, FailureKind.RATE)
-    text = f"{used} per {limit.window} used{', the rest is spread over time' if refusal.paced else ''}"
+    text = f"{used} per {limit.window.words} used{', the rest is spread over time' if refusal.paced else ''}"
     kind = FailureKind.RATE if limit.window.kind is WindowKind.ROLLING else FailureKind.QUOTA
     sized = limit.unit is not Unit.REQUESTS or refusal.paced
     return Dropped(DropReason.LIMITED, text, refusal.until_s, kind, sized=sized)

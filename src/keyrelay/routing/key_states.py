@@ -201,7 +201,7 @@ def _of_standings(standings: Sequence[Standing]) -> KeyCondition | None:
         state=KeyState.RESTING if passing else KeyState.EXHAUSTED,
         until_s=last.reset_s,
         kind=FailureKind.RATE if passing else FailureKind.QUOTA,
-        message=f"{last.used} of {last.amount} {limit.unit} per {limit.window} are used.",
+        message=f"{last.used} of {last.amount} {limit.unit} per {limit.window.words} are used.",
         set_by="keyrelay",
         way_back="It comes back by itself." if last.reset_s is not None else "Raise the limit, or add another key.",
     )

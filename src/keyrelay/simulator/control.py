@@ -98,7 +98,7 @@ def _script(simulator: Controlled, request: Request) -> Answer:
     try:
         change = msgspec.json.decode(request.body, type=Change)
         simulator.change(change)
-    except (KeyError, ValueError) as exc:
+    except ValueError as exc:
         return _answer(400, {"error": str(exc)})
     return _answer(200, {"changed": True})
 

@@ -12,7 +12,7 @@ from keyrelay.simulator.bodies import Envelope, Events, whole
 from keyrelay.simulator.clock import Clock
 from keyrelay.simulator.dialects import OPENAI, Dialect
 from keyrelay.simulator.errors import Refusal, refusal
-from keyrelay.simulator.errors.reasons import JSON, ErrorCase
+from keyrelay.simulator.errors.reasons import JSON, ErrorCase, Reason
 from keyrelay.simulator.http import Connection, Headers, Request
 from keyrelay.simulator.judge import Call
 from keyrelay.simulator.keys import Key
@@ -113,10 +113,11 @@ class Exchange:
             headers += rate_headers(self.call.provider, self.enforcer.standings(self.caller, now_s), now_s)
         return headers
 
-    def refusal(self, case: ErrorCase, facts: dict[str, Any] | None = None) -> Refusal:
-        """The provider's own answer in this case."""
+    def refusal(self, case: ErrorCase, facts: dict[str, Any] | None = None, *, own: Reason | None = None) -> Refusal:
+        """The provider's own answer in this case; `own` replaces its words."""
         voice = self.dialect.voice or self.call.provider
-        own = self.prompt.wrong_reason if case == "malformed" else None
+        if own is None and case == "malformed":
+            own = self.prompt.wrong_reason
         return refusal(voice, case, {**_NO_LIMIT, **self._facts(), **(facts or {})}, own=own)
 
     def refuse(self, case: ErrorCase, facts: dict[str, Any] | None = None) -> None:

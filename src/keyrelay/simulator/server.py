@@ -83,8 +83,11 @@ class Simulator:
     def change(self, change: Change) -> None:
         """Change faults, scripts, key states, limits or latency while running.
 
-        Raise KeyError for an unknown provider, ValueError for an unknown fault.
+        Raise ValueError for an unknown provider or fault.
         """
+        if change.provider and change.provider not in self._providers:
+            msg = f"no provider {change.provider!r} is simulated here; there are: {', '.join(self._providers)}"
+            raise ValueError(msg)
         if change.provider:
             self._providers[change.provider].change(change)
         self._refusing += change.refuse_connections

@@ -2,7 +2,7 @@
 
 Two files in the data directory, which the workers of one host share. `files.key` is made by the first start: without it
 no id of a file that was given out is of use. `files.jsonl` has a line for each file that came or went; it is read when
-somebody asks for a list, as far as it has grown, and is rewritten when it has become too long.
+somebody asks for a list, as far as it has grown and a slice at a time, and is rewritten when it has become too long.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import msgspec
 
 from keyrelay.core.errors import StoreError
 from keyrelay.storage.journal.locks import exclusive
+from keyrelay.wire.file_lists import FileList
 
 KEY_NAME = "files.key"
 REGISTER_NAME = "files.jsonl"
@@ -26,6 +27,9 @@ MAX_REGISTER_BYTES = 16 * 1024 * 1024
 
 MAX_OBJECT_BYTES = 8 * 1024
 """As much as is kept of what a provider says of a file; what is longer is not listed."""
+
+SLICE_BYTES = 256 * 1024
+"""As much is read in one go: some two milliseconds."""
 
 _SECRET_BYTES = 32
 _PRIVATE = 0o600
@@ -85,12 +89,13 @@ class FileRegister:
     `report` gets a sentence when a file could not be put down: it can be used all the same, and is not listed.
     """
 
-    __slots__ = ("_directory", "_files", "_inode", "_offset", "_report")
+    __slots__ = ("_directory", "_files", "_inode", "_lists", "_offset", "_report")
 
     def __init__(self, data_dir: Path, report: Callable[[str], None]) -> None:
         self._directory = data_dir
         self._report = report
         self._files: dict[tuple[str, str], bytes] = {}
+        self._lists: dict[str, FileList] = {}
         self._inode = 0
         self._offset = 0
 
@@ -104,13 +109,17 @@ class FileRegister:
         """Put down that a file is gone."""
         self._append(_Line(client, file_id))
 
-    def of(self, client: str) -> list[bytes]:
-        """What was said of each of a client's files, the oldest first."""
+    def read_on(self) -> bool:
+        """Take in a slice of what has been put down; whether there is more."""
         try:
-            self._read_on()
+            return self._read_slice()
         except OSError as error:
             self._report(f"{self._path} cannot be read ({error.strerror}): lists of files may lack some.")
-        return [told for (owner, _), told in self._files.items() if owner == client]
+            return False
+
+    def of(self, client: str) -> FileList:
+        """What was said of each of a client's files, as far as it has been read."""
+        return self._lists.get(client) or FileList()
 
     @property
     def _path(self) -> Path:
@@ -138,7 +147,8 @@ class FileRegister:
 
     def _rewrite(self) -> None:
         """Leave out what is gone, and the oldest if that is not enough. Raise OSError. The lock is held."""
-        self._read_on()
+        while self._read_slice():
+            pass
         lines = [_encode(_Line(client, name, msgspec.Raw(told))) for (client, name), told in self._files.items()]
         size = sum(map(len, lines))
         first = 0
@@ -155,27 +165,42 @@ class FileRegister:
             made.unlink(missing_ok=True)  # of a full disk it would take what is left, at every try anew
             raise
 
-    def _read_on(self) -> None:
-        """Take in what has been put down since the last time. Raise OSError."""
+    def _read_slice(self) -> bool:
+        """Take in a slice of what has been put down since the last time; whether there is more. Raise OSError."""
         try:
             file = self._path.open("rb")
         except FileNotFoundError:
-            self._files.clear()
-            self._inode = self._offset = 0
-            return
+            self._begin_anew(0)
+            return False
         with file:
             inode = os.fstat(file.fileno()).st_ino
             if inode != self._inode:
-                self._files.clear()
-                self._inode, self._offset = inode, 0
+                self._begin_anew(inode)
             file.seek(self._offset)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
+            data = file.read(SLICE_BYTES)
+        full = len(data) == SLICE_BYTES
+        whole = data[: data.rfind(b"\n") + 1] or (data if full else b"")  # so long a line is none of ours
         self._offset += len(whole)
         for line in _lines(whole):
-            self._files.pop((line.client, line.id), None)
-            if line.file:
-                self._files[line.client, line.id] = bytes(line.file)
+            self._take(line)
+        return full
+
+    def _begin_anew(self, inode: int) -> None:
+        """Nothing has been read of this file, or there is none."""
+        self._files.clear()
+        self._lists.clear()
+        self._inode, self._offset = inode, 0
+
+    def _take(self, line: _Line) -> None:
+        """A file has come or gone."""
+        self._files.pop((line.client, line.id), None)
+        listed = self._lists.setdefault(line.client, FileList())
+        if line.file:
+            told = bytes(line.file)
+            self._files[line.client, line.id] = told
+            listed.put(line.id, told)
+        else:
+            listed.drop(line.id)
 
     def __repr__(self) -> str:
         return f"<FileRegister {self._path}, {len(self._files)} files read>"

@@ -174,25 +174,34 @@ def may_hide_files(body: bytes) -> bool:
 def named_sources(messages: bytes) -> tuple[str, ...]:
     """The ids of files to which messages of Anthropic's dialect refer, each once: any source of the type `file`.
 
+    Raise CallerError (400).
+
     What a tool is called with is JSON there, and a `file_id` in it is the tool's own business.
     """
     try:
-        return tuple(dict.fromkeys(_sources_in(msgspec.json.decode(messages))))
+        found = list(islice(_sources_in(msgspec.json.decode(messages)), MAX_NAMED + 1))
     except JSON_ERRORS:
         return ()  # whoever has to read it will say so
+    if len(found) > MAX_NAMED:
+        raise _too_many()
+    return tuple(dict.fromkeys(found))
 
 
 def _sources_in(value: object) -> Iterator[str]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _sources_in(item)
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         file_id = value.get("file_id")
         if value.get("type") == "file" and isinstance(file_id, str):
             yield file_id
-        for name, member in value.items():
-            if name != "input":
+        value = [member for name, member in value.items() if name != "input"]
+    if isinstance(value, list):
+        for member in value:
+            if isinstance(member, dict | list):  # all else is passed over at once: there may be millions
                 yield from _sources_in(member)
+
+
+def _too_many() -> CallerError:
+    message = f"The request names more than {MAX_NAMED} files."
+    return CallerError(400, message, param="file_id", code="invalid_value")
 
 
 def named_files(body: bytes, noted: bytes = b"") -> tuple[str, ...]:
@@ -205,8 +214,7 @@ def named_files(body: bytes, noted: bytes = b"") -> tuple[str, ...]:
     """
     found = Counter(islice(_ids_in(body), MAX_NAMED + 1))
     if found.total() > MAX_NAMED:
-        message = f"The request names more than {MAX_NAMED} files."
-        raise CallerError(400, message, param="file_id", code="invalid_value")
+        raise _too_many()
     found.subtract(_ids_in(noted))
     return tuple(name for name, times in found.items() if times > 0)
 
@@ -296,51 +304,3 @@ class FileStream:
 
     def __repr__(self) -> str:
         return f"<FileStream {self.content_events} pieces>"
-
-
-class ListWishes(msgspec.Struct, frozen=True, kw_only=True):
-    """Which files a client wants listed: of a purpose, behind one, so many, the newest first or last."""
-
-    purpose: str = ""
-    after: str = ""
-    limit: int = 10_000
-    newest_first: bool = True
-
-
-class _Listed(msgspec.Struct):
-    id: str = ""
-    purpose: str = ""
-    created_at: float = 0
-    expires_at: float | None = None
-
-
-_listed = msgspec.json.Decoder(_Listed)
-
-
-def file_list(objects: Iterable[bytes], wishes: ListWishes, now_s: float) -> bytes:
-    """A list of file objects, in OpenAI's form; what has expired (epoch seconds) is left out."""
-    found = [(_listed.decode(each), each) for each in objects]
-    found = [
-        (head, each)
-        for head, each in found
-        if (not wishes.purpose or head.purpose == wishes.purpose)
-        and (head.expires_at is None or head.expires_at > now_s)
-    ]
-    found.sort(key=lambda pair: (pair[0].created_at, pair[0].id), reverse=wishes.newest_first)
-    if wishes.after:
-        names = [head.id for head, _ in found]
-        if wishes.after not in names:
-            raise CallerError(
-                400, "There is no file with the id that 'after' names.", param="after", code="invalid_value"
-            )
-        found = found[names.index(wishes.after) + 1 :]
-    page = found[: wishes.limit]
-    return _encoder.encode(
-        {
-            "object": "list",
-            "data": [msgspec.Raw(each) for _, each in page],
-            "first_id": page[0][0].id if page else None,
-            "last_id": page[-1][0].id if page else None,
-            "has_more": len(page) < len(found),
-        }
-    )

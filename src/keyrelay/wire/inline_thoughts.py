@@ -84,30 +84,37 @@ class InlineReader:
 
 
 class _Split:
-    """Words cut into thoughts and the rest; `over` once nothing but words can come."""
+    """Words cut into thoughts and the rest; `over` once nothing but words can come.
 
-    __slots__ = ("_held", "_said", "_thinks", "_thought", "over")
+    Held back is white space, of which nobody knows yet whether it is kept, and behind it what may begin a mark. White
+    space stays in the pieces that it came in: to put them together each time would cost their number squared.
+    """
+
+    __slots__ = ("_mark", "_said", "_spaces", "_thinks", "_thought", "over")
 
     def __init__(self) -> None:
         self.over = False
         self._said = False
         self._thinks = False
         self._thought = False
-        self._held = ""
+        self._spaces: list[str] = []
+        self._mark = ""
 
     def more(self, text: str) -> Iterator[TextPiece | ThinkingPiece]:
         """What can be told of the words by now."""
-        held = self._held + text
-        self._held = ""
+        held = self._mark + text
+        self._mark = ""
         if not self._thinks and not self._thought:
             begun = held.lstrip()
             if begun != _BEGIN and _BEGIN.startswith(begun):  # or nothing but white space
-                self._held = held
+                self._spaces.append(held[: len(held) - len(begun)])
+                self._mark = begun
                 return
             if not begun.startswith(_BEGIN):
-                yield from self._words(held)
+                yield from self._words(self._take_spaces() + held)
                 return
             self._thinks = True
+            self._take_spaces()
             held = begun.removeprefix(_BEGIN)
         if self._thinks:
             thoughts, ended, held = held.partition(_END)
@@ -121,11 +128,13 @@ class _Split:
 
     def rest(self) -> Iterator[TextPiece | ThinkingPiece]:
         """What was held back, now that nothing more comes."""
-        held, self._held = self._held, ""
-        if held and self._thinks:
-            yield from self._thoughts(held, ended=True)
-        elif held:
-            yield TextPiece(held)
+        mark, self._mark = self._mark, ""
+        if self._thinks:
+            yield from self._thoughts(mark, ended=True)
+        else:
+            held = self._take_spaces() + mark
+            if held:
+                yield TextPiece(held)
 
     def _words(self, text: str) -> Iterator[TextPiece]:
         self.over = True
@@ -133,17 +142,26 @@ class _Split:
 
     def _thoughts(self, text: str, *, ended: bool) -> Iterator[ThinkingPiece]:
         """Thoughts, as far as no mark and no white space at their end may be in them."""
-        if not self._said:
-            text = text.lstrip()
-        told = text.rstrip() if ended else _before_mark(text).rstrip()
-        self._held = "" if ended else text[len(told) :]
+        before = text if ended else _before_mark(text)
+        told = before.rstrip()
         if told:
+            spaces = self._take_spaces()
+            yield ThinkingPiece(spaces + told if self._said else told.lstrip())
             self._said = True
-            yield ThinkingPiece(told)
+        self._spaces.append(before[len(told) :])
+        self._mark = text[len(before) :]
+        if ended or not self._said:
+            self._take_spaces()
+
+    def _take_spaces(self) -> str:
+        """The white space held back, which no longer is."""
+        spaces = "".join(self._spaces)
+        self._spaces.clear()
+        return spaces
 
     def __repr__(self) -> str:
         state = "thinks" if self._thinks else "over" if self.over else "open"
-        return f"{state} {len(self._held)} held"
+        return f"{state} {sum(map(len, self._spaces)) + len(self._mark)} held"
 
 
 def _before_mark(text: str) -> str:

@@ -23,6 +23,7 @@ from keyrelay.core.conversation import (
     Unheld,
 )
 from keyrelay.core.errors import CallerError
+from keyrelay.core.records import MOST_LEFT_OUT
 from keyrelay.core.usage import Usage
 from keyrelay.wire.dialects import EventReader, EventWriter, Splitter, StreamEnded, StreamFailure
 from keyrelay.wire.media import Shows, fitted_events
@@ -32,7 +33,6 @@ _PASSED_EVENTS, _PASSED_BYTES = 3, 64 * 1024
 """What passes as it is may hold content that only its own dialect knows (pictures, sound): after so many events, or so
 many bytes, it is taken for that."""
 
-_MOST_NAMES = 50
 _CONTENT = (TextPiece, ThinkingPiece, RefusalPiece, CallBegun, CallPiece, MediaPiece)
 
 
@@ -187,7 +187,7 @@ class TranslatedStream(FramedStream):
         content = False
         for item in fitted_events(event, self._shows) if isinstance(event, MediaPiece) else (event,):
             if isinstance(item, Unheld):
-                if len(self.left_out) < _MOST_NAMES:
+                if len(self.left_out) < MOST_LEFT_OUT:
                     self.left_out[item.name] = None
             else:
                 content = self._take(item)

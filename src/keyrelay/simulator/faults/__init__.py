@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from keyrelay.simulator.faults.body import BODY_FAULTS
 from keyrelay.simulator.faults.connection import CONNECTION_FAULTS
 from keyrelay.simulator.faults.model import Fault, split_fault
+from keyrelay.simulator.faults.quoting import QUOTING_FAULTS
 from keyrelay.simulator.faults.status import CASE_FAULTS, STATUS_FAULTS
 from keyrelay.simulator.faults.stream import STREAM_FAULTS
 
 FAULTS: dict[str, Fault] = {
-    fault.name: fault for fault in (*STATUS_FAULTS, *CASE_FAULTS, *CONNECTION_FAULTS, *BODY_FAULTS, *STREAM_FAULTS)
+    fault.name: fault
+    for fault in (*STATUS_FAULTS, *CASE_FAULTS, *QUOTING_FAULTS, *CONNECTION_FAULTS, *BODY_FAULTS, *STREAM_FAULTS)
 }
 
 

@@ -21,7 +21,7 @@ _BATCH = 500
 _BOM = b"\xef\xbb\xbf"
 
 
-async def _begin_half(exchange: Exchange) -> None:
+async def begin_half(exchange: Exchange) -> None:
     """Open the stream and send the first half of its content, one event at least."""
     events = exchange.events()
     open_stream(exchange)
@@ -32,19 +32,19 @@ async def _begin_half(exchange: Exchange) -> None:
 
 
 async def _reset(exchange: Exchange, _: str) -> None:
-    await _begin_half(exchange)
+    await begin_half(exchange)
     await asyncio.sleep(_SETTLE_S)
     exchange.end(200)
     exchange.connection.reset()
 
 
 async def _end(exchange: Exchange, _: str) -> None:
-    await _begin_half(exchange)
+    await begin_half(exchange)
     close_stream(exchange)
 
 
 async def _stall(exchange: Exchange, argument: str) -> None:
-    await _begin_half(exchange)
+    await begin_half(exchange)
     await silence(argument)
     exchange.end(200)
     exchange.connection.close()
@@ -81,7 +81,7 @@ async def _error_first(exchange: Exchange, _: str) -> None:
 
 
 async def _error_mid(exchange: Exchange, _: str) -> None:
-    await _begin_half(exchange)
+    await begin_half(exchange)
     await send_event(exchange, _error_event(exchange))
     close_stream(exchange)
 
