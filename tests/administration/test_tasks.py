@@ -59,7 +59,11 @@ async def test_there_are_bounds_and_an_end() -> None:
     with pytest.raises(CallerError) as refused:
         tasks.start("long", hold, started_by="x")
     assert refused.value.status == 429
+    await asyncio.sleep(0)
     assert tasks.cancel(held[0].id)
+    await finished(held[0])
     await tasks.close()
-    assert {task.state for task in held} == {TaskState.CANCELLED}
+    assert [task.state for task in held] == [TaskState.CANCELLED] + [TaskState.FAILED] * (MAX_RUNNING - 1)
+    assert held[0].message == "It was cancelled after 0 of 0."
+    assert held[1].message == "It ended with its worker, after 0 of 0."
     assert tasks.find("task_x") is None

@@ -5,6 +5,8 @@ import contextlib
 import os
 import re
 import signal
+import socket
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers i
 
 CHAT = "/v1/chat/completions"
 MODEL = "mistral-small-2603"
+OPERATOR = "7d865e959b2466918c9863afca942d0f"
 OTHER_SECRET = "e4da3b7fbbce2345d7772b0674a318d5"
 QUICK = ProviderPlan(limits=(), latency=Latency(first_token_ms=(1, 5), tokens_per_s=2000), answer_tokens=(5, 20))
 ENDLESS = ProviderPlan(limits=(), latency=Latency(first_token_ms=(10, 10), tokens_per_s=20), answer_tokens=(5000, 5000))
@@ -140,12 +143,17 @@ async def test_a_rolling_restart_is_noticed_by_nobody_and_no_count_is_lost(tmp_p
 
 
 async def test_a_killed_worker_costs_what_is_in_its_hands_and_is_replaced(tmp_path: Path) -> None:
-    async with up(tmp_path) as (gateway, _), contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))  # which accepts nobody
+        keeping = {**KEEPING, "SILENT_BASE_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/v1"}
+        gateway, _ = await stack.enter_async_context(up(tmp_path, QUICK, **keeping))
         callers = [await stack.enter_async_context(Caller(gateway.port)) for _ in range(8)]
         replies = [await caller.post(CHAT, chat_bytes(MODEL)) for caller in callers]
         assert all(reply.is_good() for reply in replies)
         before = set(workers_of(gateway))
         counted = await count_of(gateway, "keyrelay_requests_total")
+        await texts_are_read_by_both(gateway, replies)
+        tasks = await tasks_of_both(gateway)
         os.kill(min(before), signal.SIGKILL)
         again = await asyncio.gather(*(ask_once(caller) for caller in callers))
         lost = again.count(None)
@@ -159,6 +167,55 @@ async def test_a_killed_worker_costs_what_is_in_its_hands_and_is_replaced(tmp_pa
         await all_answering(gateway)
         assert counted == 8
         assert await count_of(gateway, "keyrelay_requests_total") == 8 + (8 - lost) + 20
+        states = await states_of(gateway, tasks)
+        assert set(states) == {("running", ""), ("failed", "It ended with its worker, after 0 of 1.")}
+
+
+KEEPING = {
+    "KEYRELAY_KEEP_TEXTS": "all",
+    "KEYRELAY_OPERATOR_SECRET": OPERATOR,
+    "SILENT_API_KEYS": "x=sk-test-silent-1",
+    "SILENT_MODELS": "none",
+}
+"""For what follows: texts are kept, and there is a provider whose keys can be tested for ever."""
+
+
+async def tasks_of_both(gateway: Process) -> list[str]:
+    """Begin tasks at both workers, each of which knows them all; their ids, once the store knows them."""
+    async with contextlib.AsyncExitStack() as stack:
+        people = [await stack.enter_async_context(Caller(gateway.port, OPERATOR)) for _ in range(4)]
+        begun = [(await person.post("/api/v1/keys/test", {"provider": "silent"})).json["id"] for person in people]
+        for person in people:
+            listed = (await person.get("/api/v1/tasks")).json["items"]
+            assert {task["id"] for task in listed if task["state"] == "running"} == set(begun)
+            assert {(await person.get(f"/api/v1/tasks/{name}")).json["state"] for name in begun} == {"running"}
+    await until(lambda: _made_older(gateway, 0) == len(begun), "they are written down")
+    return begun
+
+
+async def states_of(gateway: Process, tasks: list[str]) -> list[tuple[str, str]]:
+    """How tasks stand after those of a dead worker have not been heard of for a while."""
+    await until(lambda: _made_older(gateway, 20), "nothing is heard of them")
+    async with Caller(gateway.port, OPERATOR) as person:
+        documents = [(await person.get(f"/api/v1/tasks/{name}")).json for name in tasks]
+    return [(document["state"], document["message"]) for document in documents]
+
+
+async def texts_are_read_by_both(gateway: Process, replies: list[Reply]) -> None:
+    """Who asks on several connections asks both workers; texts are written twice a second."""
+    await asyncio.sleep(1.0)
+    async with contextlib.AsyncExitStack() as stack:
+        for person in [await stack.enter_async_context(Caller(gateway.port, OPERATOR)) for _ in range(4)]:
+            texts = [await person.get(f"/api/v1/requests/{reply.headers['x-request-id']}/text") for reply in replies]
+            assert {text.status for text in texts} == {200}
+
+
+def _made_older(gateway: Process, by_s: int) -> int:
+    """How many tasks the store knows, which are made older."""
+    database = next(gateway.output.parent.rglob("keyrelay.db"))
+    with contextlib.closing(sqlite3.connect(database, timeout=5.0)) as store, store:
+        changed = store.execute("UPDATE states SET updated_s = updated_s - ? WHERE name LIKE 'task:%'", (by_s,))
+        return changed.rowcount
 
 
 async def ask_once(caller: Caller) -> Reply | None:

@@ -1,6 +1,6 @@
 """Work that takes longer than a request: begun by one, looked at by others, cancelled if need be.
 
-Tasks are in the memory of the process that was asked, and end with it.
+Tasks are in the memory of the process that was asked, and end with it; `kept_tasks` lets others know of them.
 """
 
 import asyncio
@@ -55,6 +55,10 @@ class Task(msgspec.Struct, kw_only=True):
         if len(self.results) < MAX_RESULTS:
             self.results.append(result)
 
+    def cut_short(self) -> str:
+        """What is said of a task whose process has ended before it."""
+        return f"It ended with its worker, after {self.done} of {self.total}."
+
 
 Work = Callable[[Task], Awaitable[object]]
 """What a task does; it says how far it is by `Task.step`, and may raise KeyrelayError."""
@@ -63,12 +67,13 @@ Work = Callable[[Task], Awaitable[object]]
 class Tasks:
     """The tasks of this process: those that run, and the last ones that have ended."""
 
-    __slots__ = ("_epoch_s", "_running", "_tasks")
+    __slots__ = ("_closing", "_epoch_s", "_running", "_tasks")
 
     def __init__(self, epoch_s: Callable[[], float]) -> None:
         self._epoch_s = epoch_s
         self._tasks: dict[str, Task] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
 
     def start(self, kind: str, work: Work, *, started_by: str, total: int = 0) -> Task:
         """Begin. Raise CallerError (429) when too many run."""
@@ -105,29 +110,31 @@ class Tasks:
         return running is not None and running.cancel()
 
     async def close(self) -> None:
-        """Stop all."""
+        """Stop all: the process ends."""
+        self._closing = True
         running = list(self._running.values())
         for each in running:
             each.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, task: Task, work: Work) -> None:
-        state = TaskState.FAILED
-        task.message = "It failed in a way that was not foreseen; the log says more."
+        state, message = TaskState.FAILED, "It failed in a way that was not foreseen; the log says more."
         try:
             await work(task)
-            state, task.message = TaskState.DONE, ""
+            state, message = TaskState.DONE, ""
         except KeyrelayError as error:
-            task.message = str(error)
+            message = str(error)
         except asyncio.CancelledError:
-            state, task.message = TaskState.CANCELLED, f"It was cancelled after {task.done} of {task.total}."
+            message = task.cut_short()
+            if not self._closing:
+                state, message = TaskState.CANCELLED, f"It was cancelled after {task.done} of {task.total}."
             raise
         finally:
-            self._end(task, state)
+            self._end(task, state, message)
 
-    def _end(self, task: Task, state: TaskState) -> None:
+    def _end(self, task: Task, state: TaskState, message: str = "") -> None:
         if task.state is TaskState.RUNNING:
-            task.state, task.ended_s = state, self._epoch_s()
+            task.state, task.message, task.ended_s = state, message, self._epoch_s()
             self._running.pop(task.id, None)
 
     def __repr__(self) -> str:

@@ -5,7 +5,8 @@ listens is asked again for their right to, so that a revoked secret ends its str
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -17,6 +18,7 @@ from keyrelay.api.answering import direct_answer
 from keyrelay.api.policies import Permission, Policy, Principal
 from keyrelay.api.stored import LONGEST_TEXT, wrong
 from keyrelay.api.views import JSON, SECURITY
+from keyrelay.core.administered import EntryKind
 from keyrelay.core.errors import CallerError
 from keyrelay.engine.events import EVERYTHING, MAX_LISTENERS, OF_CLIENTS, Event, Events, Listener, Topic
 
@@ -28,6 +30,19 @@ WRITE_S = 30.0
 """How long a listener may take no bytes at all."""
 
 MEDIA_TYPE = "text/event-stream"
+_KINDS: Mapping[Topic, EntryKind] = MappingProxyType(
+    {
+        Topic.REQUESTS: "usage",
+        Topic.ATTEMPTS: "usage",
+        Topic.KEYS: "key",
+        Topic.HEALTH: "provider",
+        Topic.QUOTA: "key",
+        Topic.ALERTS: "alert",
+        Topic.CONFIGURATION: "setting",
+    }
+)
+"""The scope that a token with scopes takes to hear of a topic."""
+
 _BEGIN = b"retry: 2000\n\n"
 _HEARTBEAT = b": still here\n\n"
 _SERVER_ERRORS = 500
@@ -53,8 +68,9 @@ class EventsView:
             summary="What happens, as it happens.",
             description="Server-sent events. A client hears of its own requests and attempts, people of everything. "
             "Each event has an `id`, its topic as `event` and a document in JSON as `data`; `lost` says how many "
-            "events a slow listener has missed (null: nobody knows), `end` why the stream ends. Comments come when "
-            "nothing else does. With `Last-Event-ID` it goes on behind that event, if it is still kept.",
+            "events a slow listener has missed (null: nobody knows), `hosts` that those of other hosts are missing, or "
+            "no longer, `end` why the stream ends. Comments come when nothing else does. With `Last-Event-ID` it goes "
+            "on behind that event, if it is still kept.",
             response_class=Response,
             responses=_described(),
             openapi_extra={
@@ -137,6 +153,9 @@ class EventStream(Response):
                     yield _text("end", {"code": refusal.code, "message": refusal.message})
                     return
                 ask_at = loop.time() + ASK_AGAIN_S
+            apart = listener.taken_apart()
+            if apart is not None:
+                yield _text("hosts", {"joined": not apart, "message": apart or "Other hosts are heard of again."})
             for text in _told(listener.taken_lost(), events):
                 yield text
         yield _text("end", {"code": "closed", "message": "This process stops. Come back: another one may answer."})
@@ -147,7 +166,9 @@ class EventStream(Response):
 
 def _wanted(text: str, who: Principal) -> frozenset[Topic]:
     """The topics that are asked for. Raise CallerError (400, 403)."""
-    allowed = EVERYTHING if who.operator else OF_CLIENTS
+    allowed = frozenset(topic for topic in Topic if who.may(Permission.VIEWER, _KINDS[topic]))
+    if not who.operator:
+        allowed = OF_CLIENTS
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in EVERYTHING]
     if unknown:
@@ -156,7 +177,12 @@ def _wanted(text: str, who: Principal) -> frozenset[Topic]:
     if not wanted <= allowed:
         refused = ", ".join(sorted(wanted - allowed))
         message = f"A client hears of its requests and attempts. {refused}: with the operator's secret, or signed in."
+        if who.operator:
+            message = f"{who.name} has no scope for these: {refused}."
         raise CallerError(403, message, kind="permission_error", code="operator_only", param="topics")
+    if not wanted:
+        message = f"{who.name} has no scope that anything happens in."
+        raise CallerError(403, message, kind="permission_error", code="not_permitted")
     return wanted
 
 
@@ -166,7 +192,7 @@ async def _still(policy: Policy, request: Request, who: Principal) -> CallerErro
         again = await policy(request)
     except CallerError as error:
         return None if error.status >= _SERVER_ERRORS else error
-    if (again.name, again.role, again.client) == (who.name, who.role, who.client):
+    if (again.name, again.role, again.client, again.scopes) == (who.name, who.role, who.client, who.scopes):
         return None
     return CallerError(403, "What you may see has changed. Listen anew.", kind="permission_error", code="not_permitted")
 

@@ -5,6 +5,9 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from keyrelay.administration.kept_tasks import KEEP_EVERY_S, KeptTasks
 from keyrelay.administration.key_tests import KeyTests
 from keyrelay.administration.key_timer import LOOK_EVERY_S, KeyTimer
 from keyrelay.administration.keys import Keys
@@ -26,13 +29,17 @@ from keyrelay.bootstrap.vault import VaultOpener
 from keyrelay.core.errors import CallerError, SealedValueError, StoreError, VaultError
 from keyrelay.core.parcels import EncryptedSecret, PublicKey
 from keyrelay.core.secrets import Secret
-from keyrelay.core.usage_views import Dimension, UsageFilter
+from keyrelay.core.usage_sums import Sums, SumsRow
+from keyrelay.core.usage_views import Dimension, Group, UsageFilter
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.housekeeping import Chore
 from keyrelay.engine.key_health import KeyHealth
 from keyrelay.engine.key_history import KeyHistory
 from keyrelay.engine.probing import Prober
 from keyrelay.ports import Ports
+from keyrelay.storage.database import Database
+from keyrelay.storage.error_queries import ErrorQueries
+from keyrelay.storage.task_store import SqlTaskStore
 from keyrelay.upstream.catalogue import load_catalogue
 
 if TYPE_CHECKING:
@@ -49,14 +56,15 @@ class KeyAdministration:
     __slots__ = (
         "_access",
         "_clock",
+        "_kept_tasks",
         "_keys",
         "_lister",
+        "_tasks",
         "_timer",
         "_unsealer",
         "_usage",
         "health",
         "history",
-        "tasks",
         "tests",
     )
 
@@ -69,6 +77,7 @@ class KeyAdministration:
         ports: Ports,
         usage: "UsageOfKeys",
         vault: VaultOpener,
+        database: Database,
         siblings: Siblings,
     ) -> None:
         self._access = access
@@ -81,8 +90,9 @@ class KeyAdministration:
         catalogue = load_catalogue()
         self._keys = Keys(administration, catalogue, prober=prober, health=health, epoch_s=clock.epoch_s)
         self._lister = KeyLister(self._keys, health, siblings=siblings, usage=usage, epoch_s=clock.epoch_s)
-        self.tasks = Tasks(clock.epoch_s)
-        self.tests = KeyTests(self._keys, self.tasks)
+        self._tasks = Tasks(clock.epoch_s)
+        self._kept_tasks = KeptTasks(self._tasks, SqlTaskStore(database), clock.epoch_s)
+        self.tests = KeyTests(self._keys, self._tasks)
         self._timer = KeyTimer(administration, clock.epoch_s)
         self._unsealer = Unsealer(vault)
         self._usage = usage
@@ -97,24 +107,38 @@ class KeyAdministration:
             KeysView(access, keys, lister, now),
             OldKeysView(access, keys, lister, unseal=unseal, usage=self._usage.since),
             PublicKeyView(access, self._unsealer.public_key),
-            TasksView(access, self.tasks, siblings),
+            TasksView(access, self._tasks, self._kept_tasks, siblings),
         )
 
-    def chore(self) -> Chore:
-        """What becomes of keys by the time alone."""
-        return Chore("looking at the times of keys", LOOK_EVERY_S, self._timer.look)
+    def chores(self) -> tuple[Chore, ...]:
+        """What becomes of keys by the time alone, and of tasks."""
+        return (
+            Chore("looking at the times of keys", LOOK_EVERY_S, self._timer.look),
+            Chore("writing down how far tasks are", KEEP_EVERY_S, self._kept_tasks.keep),
+        )
+
+    async def stop(self) -> None:
+        """End the tasks."""
+        await self._kept_tasks.close()
 
     def __repr__(self) -> str:
         return f"<KeyAdministration of {self._keys!r}>"
 
 
 class UsageOfKeys:
-    """What was used of each key; None while the store does not answer."""
+    """What was used of each key; None while the store does not answer.
 
-    __slots__ = ("_epoch_s", "_planner", "_reader")
+    Sums are by who answered. Calls that failed, after which another key was tried, are added to those of the key that
+    they were made with; what was answered without a call is left out.
+    """
 
-    def __init__(self, reader: UsageReader, planner: UsagePlanner, epoch_s: Callable[[], float]) -> None:
+    __slots__ = ("_epoch_s", "_failures", "_planner", "_reader")
+
+    def __init__(
+        self, reader: UsageReader, planner: UsagePlanner, failures: ErrorQueries, epoch_s: Callable[[], float]
+    ) -> None:
         self._epoch_s = epoch_s
+        self._failures = failures
         self._reader = reader
         self._planner = planner
 
@@ -130,12 +154,24 @@ class UsageOfKeys:
         try:
             plan = await self._planner.plan(asked, _ALL_TOGETHER, bounded=True)
             sums = await self._reader.report(plan.query(UsageFilter(), Dimension.KEY), MAX_KEYS_USED)
+            failed = await self._failures.failed_calls(plan.span.from_s)
         except (CallerError, StoreError):
             return None
-        return {(row.group.provider, row.group.name or ""): row for row in sums.groups}
+        found = {(row.group.provider, row.group.name or ""): row for row in sums.groups}
+        places = dict.fromkeys((*found, *failed))
+        return {place: _with_calls(found.get(place), place, failed.get(place, 0)) for place in places}
 
     def __repr__(self) -> str:
         return f"<UsageOfKeys in {self._reader!r}>"
+
+
+def _with_calls(row: SumsRow | None, place: tuple[str, str], failed: int) -> SumsRow:
+    """The sums of a key by its calls, so many of which failed and are not among those of requests."""
+    provider, label = place
+    row = row or SumsRow(0, Group(label, provider), Sums())
+    sums = row.sums
+    calls = msgspec.structs.replace(sums, requests=sums.requests - sums.cached + failed, failed=sums.failed + failed)
+    return msgspec.structs.replace(row, sums=calls)
 
 
 class Unsealer:

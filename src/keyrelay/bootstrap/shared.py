@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from keyrelay.api.health import Check
+from keyrelay.api.hosts import Hosts
 from keyrelay.configuration.values import Configuration
 from keyrelay.core.configuration import Client
 from keyrelay.core.identity import WorkerIdentity
@@ -18,6 +19,7 @@ from keyrelay.engine.sharing import Sharing
 from keyrelay.ports import Clock
 from keyrelay.storage.redis.bulletin import RedisBulletin
 from keyrelay.storage.redis.client import Breaker, open_client
+from keyrelay.storage.redis.exchange import RedisExchange
 from keyrelay.storage.redis.shared_ledger import CLIENT_PARTITIONS, SharedLedger, client_partition
 from keyrelay.storage.redis.state import RedisState, Seal
 from keyrelay.storage.redis_cache import RedisCache
@@ -87,10 +89,19 @@ class Shared:
             random=random.random,
             report=lambda text: report(text, "keyrelay.bulletin"),
         )
+        exchange = RedisExchange(
+            url,
+            prefix=prefix,
+            timeout_s=timeout_s,
+            random=random.random,
+            report=lambda text: report(text, "keyrelay.hosts"),
+        )
+        self.hosts = Hosts(exchange, identity.instance)
+        self._sharing: Sharing | None = None
 
     async def start(self, gateway: Gateway, clock: Clock) -> None:
         """Join the others."""
-        sharing = Sharing(
+        self._sharing = sharing = Sharing(
             self._bulletin,
             health=gateway.pool.health,
             learner=gateway.learner,
@@ -101,11 +112,18 @@ class Shared:
         )
         sharing.start()
         self._bulletin.start()
+        self.hosts.start()
         await self.ledger.start(self._partitions)
         await self.ledger.serving(*self._partitions, within_s=_READY_S)
 
+    def configured(self) -> None:
+        """The configuration is another one."""
+        if self._sharing is not None:
+            self._sharing.configured()
+
     async def stop(self) -> None:
         """Leave, and give back what was set aside for this worker."""
+        await self.hosts.stop()
         await self.ledger.stop()
         await self._bulletin.aclose()
         await self.state.aclose()
@@ -129,6 +147,9 @@ class Shared:
         if status.apart:
             names = ", ".join(sorted(status.apart))
             return Check("redis", ok=True, detail=f"counts are being rebuilt: {names}", degraded=True)
+        if self.hosts.problem:
+            detail = f"other hosts are not heard of, their events and tasks are missing: {self.hosts.problem}"
+            return Check("redis", ok=True, detail=detail, degraded=True)
         return Check("redis", ok=True, detail=f"{status.workers} workers share their limits")
 
     def __repr__(self) -> str:

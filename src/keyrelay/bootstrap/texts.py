@@ -13,8 +13,8 @@ from keyrelay.storage.reading import PromptReader
 from keyrelay.storage.ring_store import SqlRingStore
 from keyrelay.storage.text_store import SqlTextStore
 
-_REFRESH_EVERY_S = 300.0
-"""How often the key ring is read anew; a term is retired three times as long after it was current."""
+_FOLLOW_EVERY_S = 2.0
+"""How often is looked whether the key ring has changed; a term is retired much longer after it was current."""
 
 _DRAIN_S = 3.0
 
@@ -33,7 +33,7 @@ class Texts:
 
     def chores(self) -> tuple[Chore, ...]:
         """What is to be done now and then."""
-        refresh = Chore("reading the key ring", _REFRESH_EVERY_S, self._vault.refresh, first_s=_REFRESH_EVERY_S)
+        refresh = Chore("reading the key ring", _FOLLOW_EVERY_S, self._vault.follow, first_s=_FOLLOW_EVERY_S)
         if self.copying is None:
             return (refresh,)
         return (refresh, Chore("keeping prompts and answers", FLUSH_EVERY_S, self.keeper.flush, first_s=FLUSH_EVERY_S))
@@ -46,13 +46,15 @@ class Texts:
         """See to it that what is sealed can be opened, before anything more is sealed.
 
         A store that does not answer is done without until it does. Raise ConfigurationError when there is a key ring,
-        or should be one, and the master key is missing or wrong.
+        or should be one, and the master key is missing or wrong, or when its keyring cannot be asked.
         """
         try:
             if self.copying is not None or await self._ring.read_ring() is not None:
                 await self._vault()
+            else:
+                await self._vault.look()
         except VaultError as error:
-            raise ConfigurationError("KEYRELAY_MASTER_KEY_FILE", f"{error}.") from None
+            raise ConfigurationError(self._vault.setting, f"{error}.") from None
         except StoreError as error:
             if error.lasting:
                 raise ConfigurationError("KEYRELAY_DATABASE_URL", str(error)) from None

@@ -1,17 +1,23 @@
-"""`/api/v1/tasks`: work that goes on in the background, as all workers of this instance know it."""
+"""`/api/v1/tasks`: work that goes on in the background, of whichever worker of whichever host.
+
+Other workers are asked, since they know best; what they do not say, because they have ended or cannot be reached, the
+store may know.
+"""
 
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Depends, FastAPI, Path, Response
 
+from keyrelay.administration.kept_tasks import KeptTasks
 from keyrelay.administration.tasks import Task, TaskResult, Tasks, TaskState
 from keyrelay.api.access import Access
 from keyrelay.api.policies import Permission
 from keyrelay.api.siblings import Siblings
+from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
-from keyrelay.core.errors import CallerError
-from keyrelay.core.moments import known_moment
+from keyrelay.core.errors import CallerError, StoreError
+from keyrelay.core.moments import known_moment, past_moment
 
 _LIST, _FIND, _CANCEL = "tasks", "task", "cancel task"
 
@@ -46,13 +52,14 @@ _lines = msgspec.msgpack.Decoder(tuple[TaskLine, ...])
 
 
 class TasksView:
-    """The routes of tasks. They are in the memory of one process each: the others are asked."""
+    """The routes of tasks. They are in the memory of one process each: the others are asked, and then `kept`."""
 
-    __slots__ = ("_access", "_siblings", "_tasks")
+    __slots__ = ("_access", "_kept", "_siblings", "_tasks")
 
-    def __init__(self, access: Access, tasks: Tasks, siblings: Siblings) -> None:
+    def __init__(self, access: Access, tasks: Tasks, kept: KeptTasks, siblings: Siblings) -> None:
         self._access = access
         self._tasks = tasks
+        self._kept = kept
         self._siblings = siblings
         siblings.answer(_LIST, self._answer_list)
         siblings.answer(_FIND, self._answer_find)
@@ -65,23 +72,21 @@ class TasksView:
             "/api/v1/tasks",
             tags=["tasks"],
             summary="What goes on in the background.",
-            description="Tasks are kept in memory and end with the process that runs them.",
+            description="The last ones, of all workers and hosts. One whose worker ends is over, and says so.",
             response_class=Response,
             responses=described(TaskList, TaskList((EXAMPLE_TASK,)), 403),
             openapi_extra=SECURITY,
             dependencies=[Depends(self._access.requires(Permission.VIEWER))],
         )
         async def tasks() -> Response:
-            others = [line for packed in await self._siblings.ask(_LIST) for line in _lines.decode(packed)]
-            lines = sorted((*self._own(), *others), key=lambda line: line.started_at or "", reverse=True)
-            return answer(TaskList(tuple(lines)))
+            return answer(TaskList(await self._all()))
 
         @app.get(
             "/api/v1/tasks/{task_id}",
             tags=["tasks"],
             summary="How far a task is.",
             response_class=Response,
-            responses=described(TaskLine, EXAMPLE_TASK, 400, 403, 404),
+            responses=described(TaskLine, EXAMPLE_TASK, 400, 403, 404) | unavailable(),
             openapi_extra=SECURITY,
             dependencies=[Depends(self._access.requires(Permission.VIEWER))],
         )
@@ -94,13 +99,16 @@ class TasksView:
             summary="Cancel a task.",
             description="What it has done stays. One that has ended stays as it is.",
             response_class=Response,
-            responses=described(TaskLine, EXAMPLE_TASK, 400, 403, 404),
+            responses=described(TaskLine, EXAMPLE_TASK, 400, 403, 404) | unavailable(),
             openapi_extra=SECURITY,
             dependencies=[Depends(self._access.requires(Permission.OPERATOR))],
         )
         async def cancel(task_id: TaskId) -> Response:
-            if self._tasks.find(task_id) is None:
-                await self._siblings.ask(_CANCEL, task_id.encode())
+            if self._tasks.find(task_id) is None and not await self._siblings.ask(_CANCEL, task_id.encode()):
+                line = await self._find(task_id)
+                if line.state is TaskState.RUNNING:  # at a host that cannot be asked
+                    await from_store(self._kept.cancel(task_id))
+                return answer(line)
             self._tasks.cancel(task_id)
             return answer(await self._find(task_id))
 
@@ -115,8 +123,22 @@ class TasksView:
         for packed in await self._siblings.ask(_FIND, task_id.encode()):
             for line in _lines.decode(packed):
                 return line
+        kept = await from_store(self._kept.find(task_id))
+        if kept is not None:
+            return task_line(kept)
         message = "There is no such task: it has ended long ago, or with the process that ran it."
         raise CallerError(404, message, param="task_id", code="task_not_found")
+
+    async def _all(self) -> tuple[TaskLine, ...]:
+        """Those of all processes, the newest first; of one that several know of what its own process says."""
+        try:
+            lines = {task.id: task_line(task, results=False) for task in await self._kept.all()}
+        except StoreError:  # those that run are known without it
+            lines = {}
+        for packed in await self._siblings.ask(_LIST):
+            lines |= {line.id: line for line in _lines.decode(packed)}
+        lines |= {line.id: line for line in self._own()}
+        return tuple(sorted(lines.values(), key=lambda line: line.started_at or "", reverse=True))
 
     def _own(self) -> tuple[TaskLine, ...]:
         return tuple(task_line(task, results=False) for task in self._tasks.all())
@@ -130,8 +152,10 @@ class TasksView:
         return None if task is None else msgspec.msgpack.encode((task_line(task),))
 
     async def _answer_cancel(self, payload: bytes) -> bytes | None:
-        self._tasks.cancel(payload.decode())
-        return None
+        """Something, not None, if the task is here."""
+        task_id = payload.decode()
+        self._tasks.cancel(task_id)
+        return None if self._tasks.find(task_id) is None else payload
 
     def __repr__(self) -> str:
         return f"<TasksView of {self._tasks!r}>"
@@ -147,7 +171,7 @@ def task_line(task: Task, *, results: bool = True) -> TaskLine:
         total=task.total,
         started_by=task.started_by,
         started_at=known_moment(task.started_s),
-        ended_at=known_moment(task.ended_s) if task.ended_s else None,
+        ended_at=past_moment(task.ended_s),
         message=task.message,
         results=tuple(task.results) if results else (),
     )
