@@ -10,15 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 
 from keyrelay.administration.passwords import MAX_WAITING
 from keyrelay.administration.people import adding_person, adding_token, new_token, removing_person
 from keyrelay.administration.service import KEYRELAY
-from keyrelay.administration.sessions import IDLE_S, LASTS_S, csrf_of, digest_of
+from keyrelay.administration.sessions import IDLE_S, csrf_of, digest_of
+from keyrelay.administration.sessions import LASTS_S as SESSION_LASTS_S
 from keyrelay.api.access import COOKIE, Access
 from keyrelay.api.policies import Permission, Policy
+from keyrelay.bootstrap import administering
+from keyrelay.configuration.local_proof import LASTS_S, SignedRequest, is_proof, sign
 from keyrelay.configuration.local_secret import read_local_secret
 from keyrelay.core.administered import NOTHING, ROLES, ProviderEntry, TokenEntry, UserEntry
 from keyrelay.core.errors import CallerError
@@ -26,10 +29,22 @@ from keyrelay.core.secrets import Secret
 from keyrelay.ports import Session
 from keyrelay.storage.database import open_database
 from tests.api.served import OPERATOR_SECRET, OTHER_SECRET, look, served
-from tests.e2e.harness import CLIENT_SECRET, Caller, Embedded, Reply
+from tests.e2e.harness import CLIENT_SECRET, Caller, Embedded, Reply, embedded, until
+from tests.servers.redis_server import RedisServer
 
 PASSWORD = "correct horse battery staple"
 SAFE = {"GET", "HEAD"}
+NEW_KEY = {"provider": "mistral", "label": "new", "secret": "sk-test-0123456789abcdef", "validate": False}
+MADE_AND_TAKEN: tuple[tuple[str, str, dict[str, Any], str], ...] = (
+    ("POST", "keys", NEW_KEY, "mistral/new"),
+    ("POST", "clients", {"label": "app"}, "app"),
+    ("PUT", "providers", {"base_url": "https://models.example/v1"}, "mine"),
+    ("PUT", "routes", {"targets": ["groq/openai/gpt-oss-20b"]}, "fast"),
+    ("POST", "people", {"name": "bob", "password": PASSWORD, "role": "viewer"}, "bob"),
+)
+"""How something is made, where, of what, and its name in the path."""
+
+SCOPES = ("key", "usage")
 OTHERS_TOO = ("DELETE", "/api/v1/cache")
 """A client forgets its own answers; a person, who has none, those of all clients, which takes an operator."""
 
@@ -74,7 +89,11 @@ async def session(gateway: Embedded, name: str, *, age_s: float = 0.0, idle_s: f
     cookie, now_s = f"{name}-{time.monotonic_ns()}", time.time()
     created_s = now_s - age_s
     kept = Session(
-        digest=digest_of(cookie), user=name, created_s=created_s, seen_s=now_s - idle_s, expires_s=created_s + LASTS_S
+        digest=digest_of(cookie),
+        user=name,
+        created_s=created_s,
+        seen_s=now_s - idle_s,
+        expires_s=created_s + SESSION_LASTS_S,
     )
     await sessions_of(gateway)._store.add(kept)
     return cookie
@@ -140,6 +159,7 @@ async def test_every_route_with_every_kind_of_caller(tmp_path: Path) -> None:
             "client B": OTHER_SECRET,
             **{role: await token(gateway, f"t-{role}", role) for role in ROLES},
             "local": gateway_secret(gateway),
+            **{f"scope {kind}": await token(gateway, f"s-{kind}", "administrator", scopes=(kind,)) for kind in SCOPES},
         }
         await gateway.application.administration.change(lambda state: state.without("token", "gone"), KEYRELAY, "test")
         wrong = []
@@ -152,6 +172,8 @@ async def test_every_route_with_every_kind_of_caller(tmp_path: Path) -> None:
             cookie = await session(gateway, "a-administrator")
             cells["no csrf"] = await with_cookie(gateway, method, path, cookie, csrf="")
             cells["foreign"] = await with_cookie(gateway, method, path, cookie, origin="https://evil.example")
+            cells["signed"] = await ask(gateway, method, path, signed(gateway, method, path, body=unsafe(method)))
+            cells["signed elsewhere"] = await ask(gateway, method, path, signed(gateway, method, f"{path}?", b"{}"))
             for who, reply in cells.items():
                 expected = expectation(who, method, path, policy)
                 refusal = reply.status if reply.status in {401, 403} else 0
@@ -167,16 +189,18 @@ def expectation(who: str, method: str, path: str, policy: Policy) -> int:
     permission = policy.permission
     if permission is Permission.ANYBODY:
         return 0
-    if who in {"none", "malformed", "expired", "revoked"}:
+    if who in {"none", "malformed", "expired", "revoked", "signed elsewhere"}:
         return 401
-    if who == "foreign":
-        return 403
-    if who == "no csrf":
-        return 0 if method in SAFE else 403
-    if permission is Permission.CLIENT and ((method, path) != OTHERS_TOO or who.startswith("client")):
+    if who in {"foreign", "no csrf"}:
+        return 0 if who == "no csrf" and method in SAFE else 403
+    others = (method, path) == OTHERS_TOO
+    if who.startswith("scope") and policy.kind != who.removeprefix("scope "):
+        # Of what a client may do, such a token may do all that is about no kind of entries.
+        return 0 if permission is Permission.CLIENT and policy.kind is None and not others else 403
+    if permission is Permission.CLIENT and (not others or who.startswith("client")):
         return 0
     role = who.removesuffix(" session")
-    if role == "local":
+    if role in {"local", "signed"} or role.startswith("scope"):
         role = "administrator"
     needed = "operator" if permission in {Permission.TRUSTED, Permission.CLIENT} else permission.value
     return 0 if role in ROLES and ROLES.index(role) >= ROLES.index(needed) else 403
@@ -185,7 +209,24 @@ def expectation(who: str, method: str, path: str, policy: Policy) -> int:
 async def test_no_route_of_the_control_plane_is_without_a_policy(tmp_path: Path) -> None:
     async with served(tmp_path) as gateway:
         open_to_all = {path for _, path, policy in routes_of(gateway) if policy.permission is Permission.ANYBODY}
-        assert {path for path in open_to_all if path.startswith("/api/")} == {"/api/v1/setup", "/api/v1/session"}
+        of_the_api = {path for path in open_to_all if path.startswith("/api/")}
+        assert of_the_api == {"/api/v1/setup", "/api/v1/session", "/api/v1/local-proof"}
+
+
+async def test_a_parameter_that_a_route_does_not_know_is_refused_and_nothing_is_done(tmp_path: Path) -> None:
+    async with served(tmp_path) as gateway:
+        route = {"targets": ["groq/openai/gpt-oss-20b"]}
+        tried = await ask(gateway, "PUT", "/api/v1/routes/fast?dry_run=true", OPERATOR_SECRET, route)
+        assert (tried.status, tried.error["param"], tried.error["code"]) == (400, "dry_run", "invalid_parameter")
+        assert (await ask(gateway, "GET", "/api/v1/routes", OPERATOR_SECRET)).body.count(b'"fast"') == 0
+        mistyped = await ask(gateway, "GET", "/api/v1/keys?sate=ready", OPERATOR_SECRET)
+        assert mistyped.error["message"] == (
+            "'sate' is no parameter of GET /api/v1/keys. Did you mean state? It takes after, limit, provider, state."
+        )
+        assert (await ask(gateway, "GET", "/api/v1/usage?from=1h&by=foo", CLIENT_SECRET)).error["param"] == "by"
+        assert (await ask(gateway, "GET", "/api/v1/keys?sate=ready")).status == 401
+        assert (await ask(gateway, "GET", "/api/v1/local-proof?nonc=x")).error["param"] == "nonc"
+        assert (await ask(gateway, "GET", "/readyz?at=1")).status == 200
 
 
 async def test_the_first_administrator_is_made_with_a_code_that_holds_once(tmp_path: Path) -> None:
@@ -228,6 +269,18 @@ def directory_of(gateway: Embedded) -> Path:
 
 def gateway_secret(gateway: Embedded) -> str:
     return read_local_secret(directory_of(gateway)).reveal()
+
+
+def signed(gateway: Embedded, method: str, target: str, body: bytes = b"", *, age_s: float = 0.0, **other: str) -> str:
+    """What a command sends in the place of a secret; `other` changes what it is about."""
+    place = f"127.0.0.1 {gateway.port}"
+    about = SignedRequest(**{"place": place, "method": method, "target": target, "body": body, **other})  # type: ignore[arg-type]
+    return sign(read_local_secret(directory_of(gateway)), about, time.time() - age_s)
+
+
+def unsafe(method: str) -> bytes:
+    """The body that `ask` sends."""
+    return b"" if method in SAFE else b"{}"
 
 
 async def sign_in(gateway: Embedded, name: str = "alice", password: str = PASSWORD) -> tuple[Reply, str]:
@@ -319,7 +372,7 @@ async def test_ones_own_password_takes_the_old_one_and_ends_other_sessions(tmp_p
         assert (await with_cookie(gateway, "DELETE", "/api/v1/session?everywhere=true", cookie)).json["ended"] >= 1
 
 
-@pytest.mark.parametrize(("age_s", "idle_s"), [(LASTS_S, 0.0), (IDLE_S, IDLE_S)], ids=["too old", "unused"])
+@pytest.mark.parametrize(("age_s", "idle_s"), [(SESSION_LASTS_S, 0.0), (IDLE_S, IDLE_S)], ids=["too old", "unused"])
 async def test_a_session_ends_by_itself(age_s: float, idle_s: float, tmp_path: Path) -> None:
     async with peopled(tmp_path) as gateway:
         ended = await session(gateway, "a-viewer", age_s=age_s, idle_s=idle_s)
@@ -382,6 +435,58 @@ async def test_the_local_secret_is_its_owners_alone(tmp_path: Path) -> None:
         assert read_local_secret(directory_of(gateway)) == Secret("")
 
 
+async def test_a_signature_is_of_one_request_and_soon_of_none(tmp_path: Path) -> None:
+    path, body = "/api/v1/pe%6Fple", {"name": "bob", "password": PASSWORD}
+    data = msgspec.json.encode(body)
+    async with served(tmp_path) as gateway:
+        local = signed(gateway, "POST", path, data)
+        assert (await ask(gateway, "POST", path, local, body)).json["name"] == "bob"
+        assert (await ask(gateway, "POST", path, local, body)).status == 409  # let in again, for a while
+        (line, *_) = (await ask(gateway, "GET", "/api/v1/audit", OPERATOR_SECRET)).json["lines"]
+        assert line["actor"] == "local"
+        for text in (
+            signed(gateway, "POST", path, data, place="127.0.0.1 1"),
+            signed(gateway, "POST", path, data, age_s=LASTS_S + 1),
+            signed(gateway, "POST", path, data + b" "),
+            signed(gateway, "PATCH", path, data),
+            "krl-1",
+        ):
+            refused = await ask(gateway, "POST", path, text, body)
+            assert (refused.status, refused.error["code"]) == (401, "invalid_signature")
+        assert (await ask(gateway, "PATCH", "/api/v1/people/bob", local, {"role": "operator"})).status == 401
+        assert (await ask(gateway, "POST", "/v1/chat/completions", local, body)).status == 401
+
+
+@pytest.mark.parametrize("length", ["content-length: 1048577", "transfer-encoding: chunked"])
+async def test_what_is_signed_is_not_read_without_end(tmp_path: Path, length: str) -> None:
+    async with served(tmp_path) as gateway, Caller(gateway.port) as caller:
+        text = signed(gateway, "POST", "/api/v1/keys")
+        head = f"POST /api/v1/keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {text}\r\n{length}\r\n\r\n"
+        assert (await caller.raw(head.encode())).status == 413
+
+
+async def test_the_gateway_proves_which_one_it_is_for_the_address_at_which_it_is_asked(tmp_path: Path) -> None:
+    nonce = "0f" * 32
+    async with served(tmp_path) as gateway:
+        proof = (await ask(gateway, "GET", f"/api/v1/local-proof?nonce={nonce}")).json["proof"]
+        local, place = read_local_secret(directory_of(gateway)), f"127.0.0.1 {gateway.port}"
+        assert is_proof(local, nonce, place, proof)
+        assert not is_proof(local, nonce, "127.0.0.1 8787", proof)
+        for wrong in ("", "?nonce=", "?nonce=short", f"?nonce={'0' * 200}", f"?nonce={'G' * 64}"):
+            assert (await ask(gateway, "GET", f"/api/v1/local-proof{wrong}")).status == 400
+
+
+@pytest.mark.parametrize("scope", [{"server": None}, {"server": ("/run/keyrelay.sock", None)}])
+async def test_where_there_is_no_address_or_no_secret_there_is_no_proof(tmp_path: Path, scope: dict[str, Any]) -> None:
+    async with served(tmp_path) as gateway:
+        access = access_of(gateway)
+        with pytest.raises(CallerError, match=r"no secret of this machine's own"):
+            access.proof(Request({"type": "http", **scope}), "0" * 32)
+        access._local = Secret("")
+        assert (await ask(gateway, "GET", f"/api/v1/local-proof?nonce={'0' * 32}")).error["code"] == "no_local_secret"
+        assert (await ask(gateway, "GET", "/api/v1/people", signed(gateway, "GET", "/api/v1/people"))).status == 401
+
+
 async def test_a_session_of_somebody_removed_is_none_of_whoever_has_the_name_next(tmp_path: Path) -> None:
     async with peopled(tmp_path) as gateway:
         await person(gateway, "bob", "viewer", created_s=time.time() - 5)
@@ -408,6 +513,8 @@ async def test_the_set_up_code_is_void_once_there_is_somebody(tmp_path: Path) ->
         body = {"code": code, "name": "eve", "password": PASSWORD}
         refused = await ask(gateway, "POST", "/api/v1/setup", body=body)
         assert (refused.status, refused.error["code"]) == (403, "set_up_code")
+        assert "Keyrelay is set up already" in refused.error["message"]
+        assert "Sign in" in refused.error["message"]
         assert [user.name for user in gateway.application.administration.state.all(UserEntry)] == ["bob"]
 
 
@@ -488,3 +595,102 @@ async def test_a_token_for_providers_alone_moves_and_deletes_no_keys(tmp_path: P
             await ask(gateway, "DELETE", f"{path}?with_keys=true", secret),
         ):
             assert (refused.status, refused.json["error"]["code"]) == (403, "not_permitted")
+
+
+async def test_a_token_sees_requests_of_others_only_if_its_scope_says_so(tmp_path: Path) -> None:
+    paths = ("/usage", "/usage/export", "/requests", "/requests/export", "/requests/req_0", "/errors", "/events")
+    async with served(tmp_path) as gateway:
+        narrow = await token(gateway, "narrow", "administrator", scopes=("key", "alert"))
+        for path in paths:
+            refused = await ask(gateway, "GET", f"/api/v1{path}?topics=requests", narrow)
+            assert refused.status == 403, path
+        refused = await ask(gateway, "GET", "/api/v1/usage", narrow)
+        assert refused.error["message"] == "token:narrow may not do this: it takes the scope usage."
+        refused = await ask(gateway, "GET", "/api/v1/events?topics=alerts,attempts,keys", narrow)
+        assert refused.error["message"] == "token:narrow has no scope for these: attempts."
+        of_client = (await ask(gateway, "GET", "/api/v1/status", CLIENT_SECRET)).json
+        assert (await ask(gateway, "GET", "/api/v1/status", narrow)).json == of_client
+        people_only = await token(gateway, "people", "administrator", scopes=("user",))
+        assert (await ask(gateway, "GET", "/api/v1/events", people_only)).error["code"] == "not_permitted"
+        reading = await token(gateway, "reading", "viewer", scopes=("usage",))
+        for path in ("/usage", "/usage/export", "/requests", "/requests/export", "/errors"):
+            assert (await ask(gateway, "GET", f"/api/v1{path}", reading)).status == 200, path
+        assert (await ask(gateway, "GET", "/api/v1/keys", reading)).status == 403
+
+
+async def test_the_set_up_code_ends_with_an_operators_secret(tmp_path: Path) -> None:
+    async with served(tmp_path, operator=False) as gateway:
+        administration = gateway.application.administration
+        body = {"code": gateway.application.set_up_code.reveal(), "name": "eve", "password": PASSWORD}
+        (tmp_path / ".env").write_text(f"KEYRELAY_OPERATOR_SECRET={OPERATOR_SECRET}\n")
+        assert await gateway.application.watch.look_again()
+        assert (await ask(gateway, "POST", "/api/v1/setup", body=body)).error["code"] == "set_up_code"
+        assert (await ask(gateway, "GET", "/api/v1/setup")).json == {"needed": False}
+        await until(lambda: not administration.state.all(TokenEntry), "it is taken away, for all who share the store")
+        (tmp_path / ".env").unlink()
+        assert await gateway.application.watch.look_again()
+        assert (await ask(gateway, "GET", "/api/v1/setup")).json == {"needed": True}
+        assert (await ask(gateway, "POST", "/api/v1/setup", body=body)).status == 403
+
+
+async def test_the_set_up_code_ends_with_anybody_who_is_made_otherwise(tmp_path: Path) -> None:
+    async with served(tmp_path, operator=False) as gateway:
+        body = {"code": gateway.application.set_up_code.reveal(), "name": "eve", "password": PASSWORD}
+        local = gateway_secret(gateway)
+        bob = {"name": "bob", "password": PASSWORD, "role": "viewer"}
+        assert (await ask(gateway, "POST", "/api/v1/people", local, bob)).status == 201
+        assert gateway.application.administration.state.all(TokenEntry) == ()
+        assert (await ask(gateway, "DELETE", "/api/v1/people/bob", local)).status == 200
+        assert (await ask(gateway, "GET", "/api/v1/setup")).json == {"needed": True}
+        assert (await ask(gateway, "POST", "/api/v1/setup", body=body)).status == 403
+
+
+async def test_a_set_up_code_of_old_is_taken_away_where_somebody_is_there_by_now(tmp_path: Path) -> None:
+    async with served(tmp_path, operator=False) as gateway:
+        administration = gateway.application.administration
+        bob = UserEntry(name="bob", role="viewer", password="-")
+        await administration.change(lambda state: state.put(bob), KEYRELAY, "add as it was done before")
+        await until(lambda: not administration.state.all(TokenEntry), "it is taken away")
+        assert [line.action for line in await administration.store.audit(limit=1)] == ["end set-up"]
+
+
+async def test_what_one_process_has_just_made_the_other_one_knows_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    monkeypatch.setattr(administering, "FOLLOW_EVERY_S", 60.0)  # nothing is known by itself
+    secret = OPERATOR_SECRET
+    shared = {"KEYRELAY_REDIS_URL": redis_server.url, "KEYRELAY_REDIS_PREFIX": redis_prefix}
+    async with served(tmp_path, operator=True, KEYRELAY_PORT="1", **shared) as here:
+        environ = {"CLIENT_API_KEYS_MAP": f"{CLIENT_SECRET}:tests", "KEYRELAY_OPERATOR_SECRET": secret, **shared}
+        async with embedded(environ, tmp_path) as there:
+            for method, path, body, name in MADE_AND_TAKEN:
+                place = f"/api/v1/{path}/{name}"
+                made = await ask(here, method, place if method == "PUT" else f"/api/v1/{path}", secret, body)
+                assert made.status in {200, 201}, (path, made.body)
+                if path in {"clients", "keys"}:
+                    rotated = {"secret": "sk-test-fedcba9876543210", "validate": False} if path == "keys" else {}
+                    reply = await ask(there, "POST", f"{place}/rotate", secret, rotated)
+                    assert reply.status != 404, (path, reply.body)
+                gone = await ask(there, "DELETE", place, secret)
+                assert gone.status == 200, (path, gone.body)
+                assert (await ask(here, "DELETE", place, secret)).status == 404, path
+            made = await ask(here, "POST", "/api/v1/tokens", secret, {"name": "ci"})
+            assert (await ask(there, "GET", "/api/v1/session", made.json["secret"])).json["name"] == "token:ci"
+
+
+async def test_a_client_is_revoked_while_a_file_is_not_valid_and_who_does_it_is_told(tmp_path: Path) -> None:
+    async with served(tmp_path) as gateway:
+        made = await ask(gateway, "POST", "/api/v1/clients", OPERATOR_SECRET, {"label": "app"})
+        assert "x-keyrelay-notice" not in made.headers
+        assert (await look(gateway, "/v1/models", made.json["secret"])).status == 200
+        (tmp_path / ".env").write_text("KEYRELAY_POLICY=wörst\n")
+        revoked = await ask(gateway, "POST", "/api/v1/clients/app/revoke", OPERATOR_SECRET)
+        assert revoked.status == 200, revoked.body
+        assert "left out of account until that is mended" in revoked.headers["x-keyrelay-notice"]
+        assert ".env KEYRELAY_POLICY" in revoked.headers["x-keyrelay-notice"]
+        assert (await look(gateway, "/v1/models", made.json["secret"])).status in {401, 403}
+        assert "x-keyrelay-notice" not in (await look(gateway, "/api/v1/clients", OPERATOR_SECRET)).headers
+        assert "x-keyrelay-notice" not in (await ask(gateway, "POST", "/api/v1/session", body={})).headers
+        checks = (await look(gateway, "/readyz?verbose=true")).json["checks"]
+        (check,) = (each for each in checks if each["name"] == "configuration")
+        assert (check["ok"], check["degraded"]) == (True, True)

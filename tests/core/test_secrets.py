@@ -3,7 +3,7 @@ import hmac
 
 import pytest
 
-from keyrelay.core.secrets import HiddenSecret, Secret, keyed_digest
+from keyrelay.core.secrets import HiddenSecret, SealedSecret, Secret, keyed_digest
 
 TEXT = "gsk_0123456789abcdef"
 
@@ -47,6 +47,12 @@ def test_of_a_hidden_secret_nothing_is_shown() -> None:
     assert hidden.reveal() == TEXT
     assert repr(hidden) == str(hidden) == "Secret(…)"
     assert hidden == Secret(TEXT)
+
+
+def test_of_a_sealed_secret_is_shown_what_is_known_of_it() -> None:
+    sealed = SealedSecret("of no use anywhere: cdef", Secret(TEXT).fingerprint)
+    assert (sealed.masked, sealed.fingerprint) == (Secret(TEXT).masked, Secret(TEXT).fingerprint)
+    assert sealed != Secret(TEXT)
 
 
 def test_a_keyed_digest_depends_on_secret_and_pepper() -> None:

@@ -15,6 +15,7 @@ from keyrelay.core.secrets import Secret
 
 FILE_NAME = "local.secret"
 NONE = Secret("")
+DEMO_PREFIX = "demo-"
 
 _SECRET_BYTES = 32
 _MAX_BYTES = 256
@@ -37,6 +38,11 @@ def ensure_local_secret(data_dir: Path) -> Secret:
         finally:
             Path(draft).unlink()
     return read_local_secret(data_dir)
+
+
+def demo_directory(data_dir: Path, port: int) -> Path:
+    """Where the demonstration that listens on this port keeps what it has, for as long as it runs."""
+    return data_dir / f"{DEMO_PREFIX}{port}"
 
 
 def read_local_secret(data_dir: Path) -> Secret:

@@ -57,6 +57,24 @@ class HiddenSecret(Secret):
         return "…"
 
 
+class SealedSecret(Secret):
+    """What stands for a secret that stays sealed: only what is known of it can be shown.
+
+    Its text is of use nowhere, and no other's; it ends as the secret does.
+    """
+
+    __slots__ = ("_fingerprint",)
+
+    def __init__(self, text: str, fingerprint: str) -> None:
+        super().__init__(text)
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """The secret's."""
+        return self._fingerprint
+
+
 def keyed_digest(pepper: Secret, digest: bytes) -> bytes:
     """What is kept of a secret of which `digest` is the SHA-256: whoever has no pepper cannot test guesses."""
     return hmac.digest(pepper.reveal().encode(), digest, "sha256")

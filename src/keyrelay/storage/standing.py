@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from keyrelay.storage.database import Database
-from keyrelay.storage.schema import REQUESTS, USAGE_DAYS, VERSIONS
+from keyrelay.storage.schema import AUDIT, REQUESTS, STATES, USAGE_DAYS, VERSIONS
 from keyrelay.storage.versions import SchemaState, state_of, version_of
 
 
@@ -34,6 +34,23 @@ async def standing_of(database: Database) -> Standing:
         return Standing(place=database.place, state=SchemaState.EMPTY, version="", wanted=VERSIONS[-1], bytes=0)
     size = None if file is None else _size(file)
     return await database.read(lambda connection: _look(connection, database.place, size))
+
+
+async def last_written_s(database: Database) -> float:
+    """When something was last put down in it (epoch): a request, a change, or what was found out; 0: never.
+
+    Raise StoreError.
+    """
+    return await database.read(_last_written_s)
+
+
+def _last_written_s(connection: sa.Connection) -> float:
+    newest_ms = (
+        sa.select(REQUESTS.c.ended_ms).order_by(sa.desc(REQUESTS.c.id)).limit(1),
+        sa.select(AUDIT.c.at_ms).order_by(sa.desc(AUDIT.c.id)).limit(1),
+    )
+    found_s = [(connection.execute(statement).scalar() or 0) / 1000 for statement in newest_ms]
+    return max(*found_s, connection.execute(sa.select(sa.func.max(STATES.c.updated_s))).scalar() or 0)
 
 
 def _size(file: Path) -> int:

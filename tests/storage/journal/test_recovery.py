@@ -10,7 +10,7 @@ import pytest
 from keyrelay.core.errors import StoreError
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.usage import Usage
-from keyrelay.storage.journal.recovery import recover, unknown_record
+from keyrelay.storage.journal.recovery import look_at, recover, unknown_record
 from keyrelay.storage.journal.segments import DrainedNote, segments_in
 from tests.house.sources import ROOT
 from tests.storage.journal.entries import (
@@ -61,6 +61,34 @@ async def test_rows_come_first_and_then_what_nobody_ended(tmp_path: Path) -> Non
     assert (leftover.rows_waiting, leftover.bytes_waiting, leftover.exhausted) == (0, 0, True)
     assert await leftover.read(1, 1) == []
     assert recover(tmp_path) == ()
+
+
+async def test_who_looks_finds_the_rows_of_the_dead_and_the_living_and_takes_nothing(tmp_path: Path) -> None:
+    assert look_at(tmp_path) == ()
+    dead, living = opened(tmp_path), opened(tmp_path)
+    for number, journal in ((1, dead), (2, living)):
+        journal.reserved(reserved(number))
+        journal.ended(line(number))
+    kill(dead)
+    before = _changed_ns(tmp_path)
+    journals = look_at(tmp_path)
+    assert [[record.id for record in each.records()] for each in journals] == [[request_id(1)], [request_id(2)]]
+    assert [each.rows_waiting for each in journals] == [1, 1]
+    for each in journals:
+        each.close()
+    assert _changed_ns(tmp_path) == before
+    living.close()
+    assert len(recover(tmp_path)) == 2
+
+
+def _changed_ns(directory: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+
+
+def test_a_directory_of_journals_that_cannot_be_looked_at_says_so(tmp_path: Path) -> None:
+    (tmp_path / "journal" / "0000-1" / "00000001.seg").mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot be read"):
+        look_at(tmp_path)
 
 
 def test_an_attempt_that_nobody_ended_counts_what_it_reserved() -> None:

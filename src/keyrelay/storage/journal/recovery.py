@@ -34,6 +34,7 @@ from keyrelay.storage.journal.segments import (
 UNKNOWN = "unknown"
 """The category of a request whose end nobody has written down."""
 
+_NO_LOCK = -1
 _PIECE_BYTES = 1024 * 1024
 _PIECE_RECORDS = 10_000
 _MILLION = 1_000_000
@@ -59,6 +60,23 @@ def recover(data_dir: Path) -> tuple["Leftover", ...]:
             )
     except OSError as error:
         raise StoreError(f"the journals in {root} cannot be read: {error.strerror}") from error
+
+
+def look_at(data_dir: Path) -> tuple["Leftover", ...]:
+    """The journals of all processes, dead or alive, as they are now, taken over by nobody: for `records` alone.
+
+    Raise StoreError when the directory cannot be read.
+    """
+    root = data_dir / JOURNAL_DIRECTORY
+    found = list[Leftover]()
+    try:
+        for directory in sorted(root.iterdir()) if root.is_dir() else ():
+            if directory.is_dir():
+                with contextlib.suppress(FileNotFoundError):  # its rows have come to the store just now
+                    found.append(Leftover(directory, _NO_LOCK))
+    except OSError as error:
+        raise StoreError(f"the journals in {root} cannot be read: {error.strerror}") from error
+    return tuple(found)
 
 
 class Leftover:
@@ -155,7 +173,7 @@ class Leftover:
         self._note.close()
         if self._lock >= 0:
             os.close(self._lock)
-        self._lock = -1
+        self._lock = _NO_LOCK
 
     def _remove_before(self, segment: int) -> None:
         """Each segment begins with the reservations that were open then, so earlier ones are needed for rows alone."""
