@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from keyrelay.administration import service
 from keyrelay.administration.service import Administration, Author
 from keyrelay.configuration import Configuration, load_configuration
 from keyrelay.configuration.watching import Changes, Watch
-from keyrelay.core.administered import NOTHING, Administered, KeyEntry, ProviderEntry, TokenEntry
+from keyrelay.core.administered import NOTHING, Administered, KeyEntry, ProviderEntry, RouteEntry, TokenEntry
 from keyrelay.core.errors import CallerError, SealedValueError, StoreError
 from keyrelay.core.secrets import Secret
 from keyrelay.ports import EntryChanges, StoredEntry, Vault
@@ -242,4 +243,119 @@ async def test_a_change_that_was_being_taken_over_when_that_was_cancelled_is_tak
         await following
     assert there.keys == []
     await there.administration.follow()
+    assert there.keys == ["groq/work"]
+
+
+WRONG = "GROQ_API_KEYS=other=gsk_test_1111111111\nGROQ_TIER=gold\n"
+
+
+async def test_what_is_taken_away_while_a_file_is_not_valid_is_gone_everywhere(start: Start, tmp_path: Path) -> None:
+    here, there = start(), start()
+    await here.administration.change(adding("work"), ALICE, "add key")
+    await there.administration.follow()
+    (tmp_path / ".env").write_text(WRONG)
+    assert not await there.watch.look_again()
+    await here.administration.change(lambda state: state.without("key", "groq/work"), ALICE, "delete key")
+    assert here.keys == []
+    await there.administration.follow()
+    assert there.keys == []
+    assert "GROQ_TIER" in here.watch.ignored
+    assert [len(each.refused) for each in (here, there)] == [1, 1], "said once by each"
+    noted, _ = sorted(await here.administration.store.audit(limit=2), key=lambda line: line.kind == "key")
+    assert (noted.actor, noted.action) == ("keyrelay", "left invalid files out of account")
+    assert b"GROQ_TIER" in noted.after
+    (tmp_path / ".env").write_text(WRONG.replace("gold", "free"))
+    assert await here.watch.look_again()
+    assert (here.keys, here.watch.ignored) == (["groq/other"], "")
+
+
+async def test_everything_can_be_changed_while_a_file_is_not_valid_but_not_against_it(
+    start: Start, tmp_path: Path
+) -> None:
+    process = start()
+    (tmp_path / ".env").write_text(WRONG)
+    await process.administration.change(adding("work"), ALICE, "add key")
+    assert process.keys == ["groq/work"]
+    with pytest.raises(CallerError, match="fast policy"):
+        await process.administration.change(
+            lambda state: state.put(RouteEntry(name="fast", targets=("groq/m",), policy="no-such-policy")), ALICE, "add"
+        )
+    (tmp_path / ".env").write_text("GROQ_MODELS=a\n")  # valid, though nobody has looked at it yet
+    wrong = ProviderEntry(id="groq", tier="gold")
+    with pytest.raises(CallerError, match="GROQ_TIER"):
+        await process.administration.change(lambda state: state.put(wrong), ALICE, "edit provider")
+
+
+async def test_a_mended_file_that_does_not_go_with_what_was_changed_meanwhile_is_refused(
+    start: Start, tmp_path: Path
+) -> None:
+    process = start()
+    (tmp_path / ".env").write_text(WRONG)
+    await process.administration.change(adding("work"), ALICE, "add key")
+    await process.administration.change(
+        lambda state: state.put(RouteEntry(name="fast", targets=("groq/m",))), ALICE, "add"
+    )
+    (tmp_path / ".env").write_text("GROQ_TIER=free\nKEYRELAY_FALLBACK=nowhere/at-all\n")
+    assert not await process.watch.look_again()
+    assert (process.keys, list(process.watch.configuration.snapshot.routes)) == (["groq/work"], ["auto", "fast"])
+    assert "KEYRELAY_FALLBACK" in process.refused[-1]
+
+
+async def test_who_is_shut_out_is_so_where_nothing_else_of_the_store_can_be_taken(start: Start, tmp_path: Path) -> None:
+    here, there = start(), start()
+    other = Secret("gsk_test_9876543210")
+    await here.administration.change(lambda state: adding("b", other)(adding("a")(state)), ALICE, "add keys")
+    await there.administration.follow()
+    # What another host has made of it, with other files, is not valid with those of this one.
+    strange = StoredEntry("provider", "groq", b'{"id":"groq","tier":"gold"}')
+    await here.administration.store.commit(1, EntryChanges(put=(strange,), delete=(("key", "groq/a"),)))
+    await here.administration.follow()
+    assert (here.keys, here.watch.behind) == (["groq/b"], True)
+    disabled = KeyEntry(provider="groq", label="b", enabled=False)
+    await here.administration.change(lambda state: state.put(disabled), ALICE, "disable key")
+    assert here.keys == []
+    await there.administration.follow()
+    assert (there.keys, there.watch.behind) == ([], True)
+    with pytest.raises(CallerError, match="GROQ_TIER"):
+        await here.administration.change(adding("c", Secret("gsk_test_5555555555")), ALICE, "add key")
+    await here.administration.change(lambda state: state.without("provider", "groq"), ALICE, "mend it")
+    assert (here.keys, here.watch.behind, here.watch.ignored) == ([], False, "")
+
+
+async def test_what_another_process_has_just_made_can_be_changed_here(start: Start) -> None:
+    here, there = start(), start()
+    await there.administration.follow()
+    await here.administration.change(adding("work"), ALICE, "add key")
+
+    def removing(state: Administered) -> Administered:
+        if state.get(KeyEntry, "groq/work") is None:
+            raise CallerError(404, "There is no such key.")
+        return state.without("key", "groq/work")
+
+    await there.administration.change(removing, ALICE, "delete key")
+    with pytest.raises(CallerError, match="no such key"):
+        await here.administration.change(removing, ALICE, "delete key")
+    assert here.keys == []
+    assert await here.administration.store.revision() == 2
+
+
+@pytest.mark.parametrize("away_s", [0.0, 60.0])
+async def test_whoever_asks_for_an_entry_gets_what_others_have_made_but_waits_for_no_store(
+    start: Start, monkeypatch: pytest.MonkeyPatch, away_s: float
+) -> None:
+    here, there = start(), start()
+    await there.administration.follow()
+    await here.administration.change(adding("work"), ALICE, "add key")
+    await there.administration.catch_up()
+    assert there.keys == ["groq/work"]
+
+    class Away(SqlEntryStore):
+        async def revision(self) -> int:
+            await asyncio.sleep(away_s)
+            raise StoreError("it does not answer")
+
+    monkeypatch.setattr(service, "CATCH_UP_S", 0.02)
+    late = Administration(Away(there._database), there.watch, vault=there._vault, clock=Clock())
+    late.unread = False
+    await late.catch_up()
     assert there.keys == ["groq/work"]

@@ -3,12 +3,18 @@
 import asyncio
 from pathlib import Path
 
-from keyrelay.configuration import load_configuration
+from keyrelay.configuration import Configuration, load_configuration
+from keyrelay.configuration.watching import Reading
 from keyrelay.core.administered import NOTHING
 from tests.api.served import CLIENTS, MODEL, OPERATOR_SECRET, OTHER_SECRET, look
 from tests.e2e.harness import CLIENT_SECRET, Embedded, chat, embedded, environment, simulated, until
 
 REQUESTS = "/api/v1/requests"
+
+
+def take(gateway: Embedded, configuration: Configuration) -> None:
+    """Have a gateway go on with another configuration."""
+    gateway.application.watch.take(NOTHING, Reading(configuration=configuration, administered=NOTHING))
 
 
 async def test_settings_keys_and_secrets_are_those_of_the_new_one(tmp_path: Path) -> None:
@@ -18,7 +24,7 @@ async def test_settings_keys_and_secrets_are_those_of_the_new_one(tmp_path: Path
 
         def apply(gateway: Embedded, environ: dict[str, str]) -> None:
             environ = {"HOME": str(tmp_path), **environ}
-            gateway.application.watch.take(NOTHING, load_configuration(environ, directory=tmp_path, overrides={}))
+            take(gateway, load_configuration(environ, directory=tmp_path, overrides={}))
 
         async with embedded(one, tmp_path) as gateway:
             assert (await gateway.ask(chat(MODEL))).headers["x-keyrelay-key"] == "work"
@@ -56,6 +62,6 @@ async def test_a_stream_under_way_ends_as_it_began(tmp_path: Path) -> None:
         async with embedded(environ, tmp_path) as gateway:
             streaming = asyncio.ensure_future(gateway.ask(chat(MODEL, stream=True)))
             await until(lambda: simulator.judge.total == 1, "it has been sent")
-            gateway.application.watch.take(NOTHING, configuration)
+            take(gateway, configuration)
             assert (await streaming).is_good()
             assert (await gateway.ask(chat(MODEL))).status == 404

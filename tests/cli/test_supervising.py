@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from keyrelay.api.worker_channel import Orders
+from keyrelay.api.worker_channel import Orders, Ready
 from keyrelay.cli import supervising
 from keyrelay.cli.loads import LOADS_BYTES, Loads
 from keyrelay.cli.supervising import Supervisor, refuse_alone
 from keyrelay.configuration import Configuration, load_configuration
 from keyrelay.core.errors import ConfigurationError
+from keyrelay.core.secrets import Secret
 from tests.e2e.harness import until
 
 PRETENDER = """
@@ -30,10 +31,12 @@ how = Path(sys.argv[1]).read_text().split()
 Path(sys.argv[2]).open("a").write(f"{orders.slot}\\n")
 if how[0] == "fail":
     sys.exit(int(how[1]))
-end.sendall(encode(Ready()))
+end.sendall(encode(Ready(lacks_client=how[0] == "lonely")))
 frames = Frames()
 while data := end.recv(65536):
     for message in frames.feed(data):
+        if isinstance(message, Reload):
+            end.sendall(encode(Ready(clients=1)))
         if isinstance(message, Drain) and how[0] != "deaf":
             sys.exit(0)
 """
@@ -47,6 +50,8 @@ class Rig:
         self.said: list[str] = []
         self.workers = 2
         self.broken = False
+        self.clients_made = 0
+        self.greeted: list[tuple[int, str]] = []
         self.ready = asyncio.Event()
         self._shared = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._shared.truncate(LOADS_BYTES)
@@ -59,12 +64,17 @@ class Rig:
         self.supervisor = Supervisor(
             self.configuration(),
             self.configuration,
-            orders=lambda slot: Orders({}, (), self._listener.fileno(), self._shared.fileno(), "here", slot),
+            orders=lambda slot: Orders({}, self._listener.fileno(), self._shared.fileno(), "here", slot),
             close=self._listener.close,
             loads=loads,
             report=lambda level, text: self.said.append(f"{level} {text}"),
             command=command,
+            make_client=self.make_client,
         )
+
+    def make_client(self) -> Secret:
+        self.clients_made += 1
+        return Secret("kr-test-first")
 
     def configuration(self) -> Configuration:
         if self.broken:
@@ -88,7 +98,11 @@ class Rig:
         return [worker._process.pid for worker in self.supervisor._serving()]
 
     async def run(self) -> int:
-        return await self.supervisor.run(self.ready.set)
+        return await self.supervisor.run(self.greet)
+
+    def greet(self, ready: Ready, secret: Secret) -> None:
+        self.greeted.append((ready.clients, secret.reveal()))
+        self.ready.set()
 
     def close(self) -> None:
         self._listener.close()
@@ -175,6 +189,16 @@ async def test_no_two_live_workers_have_the_same_slot(rig: Rig) -> None:
         assert rig.slots == [0, 1, 2, 0], "the new one takes the free slot, and then the old one's is free"
 
 
+async def test_after_each_restart_somebody_has_the_first_slot(rig: Rig) -> None:
+    """Who has it does what one of them has to do: alerts, probes, deleting what is old."""
+    async with running(rig):
+        for workers in (2, 2, 1, 1):
+            rig.workers = workers
+            rig.said.clear()
+            await renewed(rig, "info all workers have been replaced")
+            assert 0 in [worker.slot for worker in rig.supervisor._serving()], rig.slots
+
+
 async def test_more_or_fewer_workers_after_a_change(rig: Rig) -> None:
     async with running(rig):
         rig.workers = 4
@@ -224,6 +248,21 @@ async def test_the_second_signal_does_not_wait(rig: Rig) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert await task == 0
         assert asyncio.get_running_loop().time() - began_at < 1.0
+
+
+async def test_the_first_client_is_made_once_all_workers_serve_and_known_to_all_before_it_is_shown(rig: Rig) -> None:
+    rig.how("lonely")
+    async with running(rig):
+        assert rig.greeted == [(1, "kr-test-first")]
+        assert not any(worker.serves_with.lacks_client for worker in rig.supervisor._serving())
+    assert rig.clients_made == 1
+
+
+async def test_workers_that_fail_to_start_leave_no_client_behind(rig: Rig) -> None:
+    rig.how("fail 1")
+    async with running(rig) as task:
+        assert await task == 1
+    assert (rig.clients_made, rig.greeted) == (0, [])
 
 
 def exists(pid: int) -> bool:

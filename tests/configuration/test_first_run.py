@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from keyrelay.configuration import InvalidConfiguration, ensure_client, with_clients
+from keyrelay.configuration import InvalidConfiguration, make_first_client, with_clients
 from keyrelay.configuration.client_file import StoredClient, path_in, read_stored, write_stored
 from keyrelay.configuration.clients import MAX_CLIENTS, digest_of
 from keyrelay.configuration.first_run import add_client, new_secret, remove_client
@@ -12,38 +12,22 @@ from keyrelay.core.errors import ConfigurationError
 from tests.configuration.helpers import Load
 
 
-def test_the_first_start_makes_a_client_and_tells_its_secret_once(tmp_path: Path) -> None:
-    first = ensure_client(tmp_path / "data")
-    assert first.secret is not None
-    secret = first.secret.reveal()
+def test_the_first_client_is_kept_by_a_digest_alone(tmp_path: Path) -> None:
+    secret = make_first_client(tmp_path / "data").reveal()
     assert secret.startswith("kr-")
     assert len(secret) == 46
-    assert first.clients == (Client("first-run", digest_of(secret)),)
-    assert first.notice == ""
+    assert [each.client for each in read_stored(tmp_path / "data")] == [Client("first-run", digest_of(secret))]
     assert secret not in path_in(tmp_path / "data").read_text()
-
-    second = ensure_client(tmp_path / "data")
-    assert second.secret is None
-    assert second.clients == first.clients
 
 
 def test_secrets_differ() -> None:
     assert new_secret() != new_secret()
 
 
-def test_a_directory_that_cannot_be_written_gives_a_secret_for_this_run(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    first = ensure_client(tmp_path / "file")
-    assert first.secret is not None
-    assert first.clients[0].digest == digest_of(first.secret.reveal())
-    assert "cannot be written" in first.notice
-    assert "this run only" in first.notice
-
-
 def test_a_damaged_file_locks_nobody_out_silently(tmp_path: Path) -> None:
     path_in(tmp_path).write_text("{")
     with pytest.raises(ConfigurationError):
-        ensure_client(tmp_path)
+        make_first_client(tmp_path)
 
 
 class TestAddAndRemove:

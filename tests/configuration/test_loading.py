@@ -75,9 +75,9 @@ class TestFiles:
         with pytest.raises(InvalidConfiguration, match="cannot say where the file itself is"):
             load()
 
-    def test_a_directory_called_env_is_no_file(self, load: Load, tmp_path: Path) -> None:
+    def test_a_directory_called_env_is_no_file_and_said_to_be_ignored(self, load: Load, tmp_path: Path) -> None:
         (tmp_path / ".env").mkdir()
-        assert load().warnings == ()
+        assert load().warnings == (f".env: {tmp_path}/.env is a directory, not a file; it is ignored.",)
 
     def test_data_directory(self, load: Load, tmp_path: Path) -> None:
         assert load().settings.data_dir == tmp_path / "home/.local/share/keyrelay"
@@ -181,12 +181,35 @@ def test_the_shipped_catalogue_takes_every_provider(tmp_path: Path) -> None:
     assert auto[:6] == ["cohere", "ai21", "groq", "huggingface", "openai", "gemini"]
 
 
-@pytest.mark.parametrize(("variable", "setting"), [("DATABASE_URL", "database_url"), ("REDIS_URL", "redis_url")])
-def test_the_usual_names_of_secrets_may_name_files_too(tmp_path: Path, variable: str, setting: str) -> None:
-    (tmp_path / "secret").write_text("postgresql://keyrelay:sk-test@127.0.0.1/kr\n")
+@pytest.mark.parametrize(
+    ("variable", "setting", "url"),
+    [
+        ("DATABASE_URL", "database_url", "postgresql://keyrelay:sk-test@127.0.0.1/kr"),
+        ("REDIS_URL", "redis_url", "rediss://keyrelay:sk-test@127.0.0.1/0"),
+    ],
+)
+def test_the_usual_names_of_secrets_may_name_files_too(tmp_path: Path, variable: str, setting: str, url: str) -> None:
+    (tmp_path / "secret").write_text(f"{url}\n")
     environ = {f"{variable}_FILE": "secret", "HOME": str(tmp_path)}
     settings = load_configuration(environ, directory=tmp_path, overrides={}).settings
-    assert getattr(settings, setting).reveal() == "postgresql://keyrelay:sk-test@127.0.0.1/kr"
+    assert getattr(settings, setting).reveal() == url
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "wanted"),
+    [
+        ("DATABASE_URL", "mysql://root:sk-test@x/y", "postgresql://"),
+        ("REDIS_URL", "http://:sk-test@x:6379", "redis://"),
+    ],
+)
+def test_an_address_of_another_kind_of_store_is_a_problem_of_the_configuration(
+    load: Load, variable: str, url: str, wanted: str
+) -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        load({}, **{variable: url})
+    assert f"environment {variable}: is of a kind that Keyrelay cannot use" in str(caught.value)
+    assert f"Begin it with {wanted}, or leave it out (KEYRELAY_{variable})." in str(caught.value)
+    assert "sk-test" not in str(caught.value)
 
 
 def test_the_file_of_the_master_key_is_named_and_not_read(load: Load, tmp_path: Path) -> None:

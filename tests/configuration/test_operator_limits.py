@@ -20,19 +20,19 @@ def limit_row(unit: Unit, window: str) -> LimitRow:
 @pytest.mark.parametrize(
     ("provider_id", "suffix", "text"),
     [
-        ("groq", "LIMIT", "7 requests per 86400s for (account)"),
+        ("groq", "LIMIT", "7 requests per 24h for (account)"),
         ("cohere", "LIMIT", "7 requests per month@UTC for (account)"),
         ("ai21", "LIMIT", "7 requests per month@UTC for (account)"),
         ("huggingface", "LIMIT", "7 requests per month@UTC for (account)"),
         ("openai", "LIMIT", "7 requests per day@UTC for (account)"),
         ("gemini", "LIMIT", "7 requests per day@America/Los_Angeles for (account)"),
         ("mistral", "LIMIT", "7 tokens per month@UTC for (account)"),
-        ("cerebras", "LIMIT", "7 tokens per 86400s for (account)"),
+        ("cerebras", "LIMIT", "7 tokens per 24h for (account)"),
         ("groq", "RPM", "7 requests per 60s for (account, model)"),
-        ("groq", "RPH", "7 requests per 3600s for (account, model)"),
-        ("groq", "RPD", "7 requests per 86400s for (account, model)"),
+        ("groq", "RPH", "7 requests per 1h for (account, model)"),
+        ("groq", "RPD", "7 requests per 24h for (account, model)"),
         ("groq", "TPM", "7 tokens per 60s for (account, model)"),
-        ("groq", "TPD", "7 tokens per 86400s for (account, model)"),
+        ("groq", "TPD", "7 tokens per 24h for (account, model)"),
         ("gemini", "RPD", "7 requests per day@America/Los_Angeles for (account, model)"),
         ("gemini", "TPM", "7 input_tokens per 60s for (account, model)"),
         ("gemini", "TPD", "7 tokens per day@America/Los_Angeles for (account, model)"),
@@ -56,7 +56,7 @@ def test_what_each_variable_means_at_the_providers_of_the_catalogue(provider_id:
             "1 tokens per month@UTC for (account)",
         ),
         ((limit_row(Unit.REQUESTS, "month@UTC"), limit_row(Unit.TOKENS, "once")), "1 tokens per once for (account)"),
-        ((limit_row(Unit.INPUT_TOKENS, "30d"),), "1 input_tokens per 2592000s for (account)"),
+        ((limit_row(Unit.INPUT_TOKENS, "30d"),), "1 input_tokens per 30d for (account)"),
         (
             (limit_row(Unit.REQUESTS, "day@UTC"), limit_row(Unit.UNITS, "week@UTC")),
             "1 requests per day@UTC for (account)",
@@ -113,13 +113,20 @@ def test_every_amount_in_bounds_is_one_firm_limit(amounts: dict[str, int]) -> No
         ("20 usd per month:15@UTC", "20000000 usd_micros per month:15@UTC for (account)"),
         ("0.5 usd per day@UTC for key", "500000 usd_micros per day@UTC for (key)"),
         ("2.000001 usd once:2027-03-01@UTC", "2000001 usd_micros per once:2027-03-01@UTC for (account)"),
-        ("7 usd_micros per 1h", "7 usd_micros per 3600s for (account)"),
+        ("7 usd_micros per 1h", "7 usd_micros per 1h for (account)"),
+        ("60 requests per hour for key", "60 requests per 1h for (key)"),
+        ("5 usd month", "5000000 usd_micros per month@UTC for (account)"),
     ],
 )
 def test_a_limit_is_read_as_it_is_written_out(text: str, expected: str) -> None:
     limit = parse_limit(text)
     assert str(limit) == expected
     assert (limit.source, limit.firm, limit.models) == (LimitSource.CONFIGURED, True, ())
+
+
+def test_a_client_is_offered_the_units_that_it_can_be_counted_in() -> None:
+    with pytest.raises(ValueError, match=r"one of requests, input_tokens, output_tokens, tokens, usd$"):
+        parse_limit("5 hunter per day", scope=ScopePart.CLIENT)
 
 
 def test_a_limit_may_be_for_some_models() -> None:
@@ -157,8 +164,11 @@ def test_what_a_limit_says_of_itself_can_be_read_again(
         ("-5 requests per 60s", "limit 1: it is not written like a limit"),
         ("5 requests per 60s smoothly", "limit 1: it is not written like a limit"),
         ("1.5 requests per 60s", "limit 1: only usd has decimals"),
-        ("5 hunter per 60s", "limit 1: its unit is not one of requests, input_tokens"),
-        ("5 requests per hunter2", "limit 1: its window is not one of 1s, 60s"),
+        (
+            "5 hunter per 60s",
+            "limit 1: its unit is not one of requests, input_tokens, output_tokens, tokens, units, usd.",
+        ),
+        ("5 requests per hunter2", "limit 1: its window is not one of minute, hour, day, week, month, 1s, 60s"),
         ("5 requests per 60s for hunter", "limit 1: its scope is not one of key, account, provider, model"),
         ("5 requests per 60s; 6 requests", "limit 2: it is not written like a limit"),
         ("0 requests per 60s", "the amount is not from 1 to"),
@@ -184,7 +194,7 @@ def test_several_limits_are_read_and_empty_places_are_skipped(environment: MakeE
     variables = environment(GROQ_LIMITS=" 5 requests per 60s;; 5 requests concurrent for key ; ", GROQ_RPD="7")
     found = read_limits(provider_row(), "GROQ", environment=variables, findings=findings)
     assert [(str(each.limit), each.source) for each in found] == [
-        ("7 requests per 86400s for (account, model)", "environment GROQ_RPD"),
+        ("7 requests per 24h for (account, model)", "environment GROQ_RPD"),
         ("5 requests per 60s for (account)", "environment GROQ_LIMITS"),
         ("5 requests concurrent for (key)", "environment GROQ_LIMITS"),
     ]

@@ -76,12 +76,12 @@ class TestVariables:
         configuration = load(GROQ_API_KEY=KEY, GROQ_LIMIT="14400", GROQ_RPM="10")
         firm = [limit for limit in configuration.snapshot.providers["groq"].limits if limit.firm]
         assert [str(limit) for limit in firm] == [
-            "14400 requests per 86400s for (account)",
+            "14400 requests per 24h for (account)",
             "10 requests per 60s for (account, model)",
         ]
         sources = {value.value: value.source for value in configuration.values if ".limits." in value.name}
         assert sources["10 requests per 60s for (account, model)"] == "environment GROQ_RPM"
-        assert sources["14400 requests per 86400s for (account, model) (belief)"] == "catalogue"
+        assert sources["14400 requests per 24h for (account, model) (belief)"] == "catalogue"
 
     def test_enabled_false_switches_off(self, load: Load) -> None:
         assert load(GROQ_API_KEY=KEY, GROQ_ENABLED="false").snapshot.providers == {}

@@ -30,8 +30,8 @@ def blocks() -> list[str]:
 
 
 def drill(script: str, directory: Path, *paths: Path, **environ: str) -> str:
-    """Run a block as a shell would, with `/backup` in this directory and without the service manager."""
-    script = re.sub(r"^systemctl .*\n", "", script, flags=re.MULTILINE)
+    """Run a block as a shell would, with `/backup` in this directory and without the service manager and the doctor."""
+    script = re.sub(r"^(systemctl|keyrelay doctor).*\n", "", script, flags=re.MULTILINE)
     script = script.replace("/backup", str(directory / "backup")).replace(
         "keyrelay db ", f"{sys.executable} -m keyrelay db "
     )
@@ -86,6 +86,8 @@ def test_an_sqlite_file_is_saved_and_restored(tmp_path: Path) -> None:
     assert asyncio.run(_standing(open_database("", data))).counted == 350
     assert (data / "clients.json").exists()
     assert (data / "files.key").exists()
+    kept = [path for part in (data, tmp_path / "backup") for path in part.iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}, "the doctor fails files that others may read"
 
 
 def test_a_postgres_database_is_saved_and_restored(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from keyrelay.bootstrap import application
 from keyrelay.simulator import Latency, ProviderPlan, Scenario
 from tests.e2e.harness import (
     Caller,
@@ -23,6 +25,7 @@ from tests.e2e.harness import (
     environment,
     process,
     simulated,
+    until,
 )
 from tests.servers.redis_server import RedisServer
 
@@ -94,7 +97,7 @@ async def test_refusals_speak_the_callers_dialect(tmp_path: Path) -> None:
             assert first.headers["x-ratelimit-remaining-requests"] == "0"
             kind, message = about(dialect, second)
             assert (second.status, kind) == (429, kinds[dialect][0]), (dialect, second.body)
-            assert "a limit of 1 requests per 3600s" in message
+            assert "a limit of 1 requests per 1h" in message
             assert 3_500 < int(second.headers["retry-after"]) <= 3_600
             assert second.headers["x-should-retry"] == "false"
             assert second.headers["x-ratelimit-limit-requests"] == "1"
@@ -188,7 +191,7 @@ async def test_a_killed_gateway_remembers_what_clients_have_used(tmp_path: Path)
             more = await ask_at_once(gateway, secret, 8)
     assert [reply.status for reply in replies] == [200] * 4
     used = {name: line["used"] for name, line in before.items()}
-    assert used["7 requests per 3600s"] == used["10 requests per day@Europe/Berlin"] == 4
+    assert used["7 requests per 1h"] == used["10 requests per day@Europe/Berlin"] == 4
     assert used["100000 tokens once"] > 40
     assert used["1 usd per month@UTC"] > 0
     kept = {name: line["used"] for name, line in after.items()}
@@ -202,8 +205,15 @@ async def test_a_killed_gateway_remembers_what_clients_have_used(tmp_path: Path)
 async def test_two_workers_share_a_budget_and_let_go_of_a_revoked_client_within_a_second(tmp_path: Path) -> None:
     async with RedisServer() as redis, simulated(Scenario(providers={"mistral": QUICK})) as simulator:
         more = {"KEYRELAY_WORKERS": "2", "KEYRELAY_REDIS_URL": redis.url}
+        async with embedded(whole(tmp_path, simulator.base_url("mistral")), tmp_path) as gateway:
+            free = await make(gateway, "free")
+            async with Caller(gateway.port, OPERATOR) as operator:
+                key = {"provider": "groq", "label": "kept", "secret": "sk-test-0123456789abcdef", "validate": False}
+                assert (await operator.post("/api/v1/keys", key)).status == 201
         async with process(whole(tmp_path, simulator.base_url("mistral"), **more), tmp_path) as gateway:
-            secret, free = await make(gateway, "app", "10 requests per day"), await make(gateway, "free")
+            assert "(2 providers, 2 keys: groq, mistral)" in gateway.log(), "the store's are counted too"
+            assert "2 clients may call" in gateway.log()
+            secret = await make(gateway, "app", "10 requests per day")
             await known_everywhere(gateway, secret, free)
             statuses = [reply.status for reply in await ask_at_once(gateway, secret, 200)]
             assert 5 <= statuses.count(200) <= 10
@@ -214,7 +224,8 @@ async def test_two_workers_share_a_budget_and_let_go_of_a_revoked_client_within_
             assert statuses.count(200) + rest.count(200) >= 9
             lines = await standing(gateway, "app")
             assert lines["10 requests per day@UTC"]["used"] <= 10
-            await revoked_within_a_second(gateway, free)
+            (tmp_path / ".env").write_text("KEYRELAY_POLICY=worst\n")
+            await revoked_within_a_second(gateway, free)  # also while a file is not valid
 
 
 async def known_everywhere(gateway: Process, *secrets: str) -> None:
@@ -240,3 +251,33 @@ async def revoked_within_a_second(gateway: Process, secret: str) -> None:
             await asyncio.sleep(0.02)
         reply = await callers[0].post(CHAT, TURN)
     assert reply.error["code"] == "client_revoked"
+
+
+async def test_nobody_spends_a_budget_whose_use_the_store_has_not_told_of_since_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "_COUNT_EVERY_S", 0.05)
+    async with simulated(Scenario(providers={"mistral": QUICK})) as simulator:
+        usual = {"MISTRAL_TIER": "paid", "KEYRELAY_OPERATOR_SECRET": OPERATOR}
+        environ = environment(simulator, {"mistral": ["a=sim-mistral-a"]}, **usual)
+        async with embedded(environ, tmp_path) as gateway:
+            limited = await make(gateway, "app", "2 requests per month")
+            busy, free = await make(gateway, "busy", "9 requests concurrent"), await make(gateway, "free")
+            assert [reply.status for reply in await ask_at_once(gateway, limited, 2)] == [200, 200]
+            store = gateway.application.watch.configuration.settings.data_dir / "keyrelay.db"
+        rename(store, "used_totals", "mislaid")
+        async with embedded(environ, tmp_path) as gateway:
+            for secret in (free, busy):
+                assert [reply.status for reply in await ask_at_once(gateway, secret, 1)] == [200]
+            (refused,) = await ask_at_once(gateway, limited, 1)
+            assert (refused.status, refused.error["code"]) == (503, "usage_unknown")
+            assert refused.headers["retry-after"] == "5"
+            rename(store, "mislaid", "used_totals")
+            await until(lambda: gateway.application.data._gateway.client_limits.known, "it is known again")
+            (refused,) = await ask_at_once(gateway, limited, 1)
+            assert (refused.status, refused.error["code"]) == (429, "budget_exhausted")
+
+
+def rename(store: Path, old: str, new: str) -> None:
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        connection.execute(f"ALTER TABLE {old} RENAME TO {new}")

@@ -65,7 +65,7 @@ async def test_what_was_administered_serves_after_the_next_start(tmp_path: Path)
             keyed = await run("keys", "add", "sim", "--label", "first", stdin=KEY)
             assert keyed.code == 0, keyed.err
             changed = await run("settings", "set", "circuit_failures=7", "max_wait_s=2")
-            assert "circuit_failures = 7 (store KEYRELAY_CIRCUIT_FAILURES), from the next start on" in changed.err
+            assert "circuit_failures = 7 (store KEYRELAY_CIRCUIT_FAILURES), from the next start on" in changed.out
             secret = gateway.log().partition("shown only now: ")[2].split()[0]
         async with process(ENVIRON, tmp_path, ("-m", "keyrelay", "up")) as gateway:
             assert "(1 provider, 1 key: sim)" in gateway.log()

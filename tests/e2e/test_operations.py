@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from keyrelay.configuration.client_file import read_stored
+from keyrelay.configuration.first_run import remove_client
 from keyrelay.simulator import KeyPlan, Latency, ProviderPlan, Scenario
 from keyrelay.upstream.transport import HttpTransport
 from tests.e2e.harness import (
@@ -60,7 +62,7 @@ class TestHealth:
                 reply = await caller.get(path, authorization="")
                 assert (reply.status, reply.json) == (200, {"status": "ready"})
             checks = (await caller.get("/readyz?verbose=true")).json["checks"]
-            names = ("accepting", "routable_key", "journal", "store")
+            names = ("accepting", "routable_key", "journal", "store", "configuration")
             assert {check["name"]: (check["ok"], check["degraded"]) for check in checks} == dict.fromkeys(
                 names, (True, False)
             )
@@ -289,6 +291,47 @@ class TestStarting:
             assert kept
             assert not [path for path in kept if secret.encode() in path.read_bytes()]
             assert {path.stat().st_mode & 0o077 for path in kept} == {0}
+
+    async def test_a_start_that_fails_leaves_no_client_whose_secret_nobody_has_seen(self, tmp_path: Path) -> None:
+        environ = {"GROQ_API_KEY": "sk-test-groq", "KEYRELAY_DATA_DIR": str(tmp_path / "data")}
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            taken_port = {"KEYRELAY_PORT": str(taken.getsockname()[1])}
+            async with process(environ | taken_port, tmp_path, ready=False) as gateway:
+                assert await gateway.ended() == 1
+        assert not (tmp_path / "data").exists()
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "journal").write_text("")
+        async with process(environ | {"KEYRELAY_PORT": "0"}, tmp_path, ready=False) as gateway:
+            assert await gateway.ended() == 2
+            assert "/journal: File exists. Name a directory that can be written." in gateway.log()
+        assert not (tmp_path / "data" / "clients.json").exists()
+
+    async def test_who_has_removed_the_first_client_does_not_get_another_one(self, tmp_path: Path) -> None:
+        """Nor does a second gateway start meanwhile, and one that is killed is in nobody's way."""
+        data = tmp_path / "data"
+        operator = "an-operators-secret-0123"
+        environ = {
+            "GROQ_API_KEY": "sk-test-groq",
+            "KEYRELAY_DATA_DIR": str(data),
+            "KEYRELAY_PORT": "0",
+            "KEYRELAY_OPERATOR_SECRET": operator,
+        }
+        async with process(environ, tmp_path) as gateway:
+            assert "client secret, shown only now: kr-" in gateway.log()
+            assert "configuration changed" not in gateway.log()
+            async with Caller(gateway.port, operator) as caller:
+                made = await caller.post("/api/v1/clients", {"label": "mine"})
+                assert made.status == 201
+            remove_client(data, "first-run")
+            async with process(environ, tmp_path, ready=False) as second:
+                assert await second.ended() == 1
+                assert f"another gateway (process {gateway.process.pid} on " in second.log()
+                assert "each of the two would spend the whole quota" in second.log()
+            assert await gateway.stop(signal.SIGKILL) == -signal.SIGKILL
+        async with process(environ, tmp_path) as gateway:
+            assert "shown only now" not in gateway.log()
+            assert "1 client may call, with secrets known before" in gateway.log()
+            assert not read_stored(data)
 
     async def test_a_port_in_use_is_said_clearly(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

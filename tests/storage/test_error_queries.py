@@ -107,6 +107,27 @@ async def test_failures_are_counted_as_they_were_written(queries: ErrorQueries, 
     assert (counts.since_ms, counts.left_out) == (None, 0)
 
 
+async def test_failed_calls_are_counted_by_key_whoever_answered_in_the_end(queries: ErrorQueries) -> None:
+    from_s = float(DAY + 86_400)
+    expected_calls = Counter(
+        (call.provider, call.key)
+        for record in some_records()
+        for call in record.attempts
+        if call.failure is not None and came_ms(record.id) >= from_s * 1000
+    )
+    assert await queries.failed_calls(from_s) == expected_calls
+    assert await queries.failed_calls(float(DAY + 2 * SPREAD_S)) == {}
+
+
+async def test_no_more_calls_are_read_for_that_than_may_be(database: Database) -> None:
+    await keep(database, some_records())
+    calls = [
+        each for record in some_records() if len(record.attempts) > 1 or record.category for each in record.attempts
+    ]
+    found = await ErrorQueries(PromptReader(database), Bounds(calls=50)).failed_calls(0.0)
+    assert 0 < sum(found.values()) <= 50 < sum(call.failure is not None for call in calls)
+
+
 async def test_first_and_last_are_those_of_the_calls(queries: ErrorQueries) -> None:
     counts = await queries.failures(ALL)
     sent = {

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +20,7 @@ from keyrelay.storage.database import Database, open_database
 from keyrelay.storage.migrating import ensure_file
 from keyrelay.storage.postgres_database import PostgresDatabase
 from keyrelay.storage.schema import REQUESTS, USAGE_DAYS, USED_TOTALS
-from keyrelay.storage.sqlite_database import SqliteDatabase
+from keyrelay.storage.sqlite_database import SqliteDatabase, connect
 from keyrelay.storage.versions import make_tables
 from tests.servers.postgres_server import PostgresServer
 from tests.storage.usage_rows import CALLS
@@ -233,6 +234,45 @@ async def test_a_file_that_is_something_else_or_nowhere_is_said_to_be_so(tmp_pat
                 await work
             assert caught.value.lasting
         await database.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_was_removed_or_replaced_is_neither_read_nor_changed_nor_made_anew(
+    tmp_path: Path, replaced: bool
+) -> None:
+    await _prepared(tmp_path)
+    path = tmp_path / "keyrelay.db"
+    database = SqliteDatabase(path)
+    await database.write(some_lines(1))
+    path.rename(tmp_path / "moved.db")
+    if replaced:
+        path.write_bytes(b"")
+    for work in (database.write(some_lines(1)), counts(database), database.change(lambda _: None)):
+        with pytest.raises(StoreError, match="was removed or replaced meanwhile: put it back") as caught:
+            await work
+        assert caught.value.lasting
+    assert "put it back" in database.lost
+    assert path.exists() is replaced
+    (tmp_path / "moved.db").rename(path)
+    assert database.lost == ""
+    assert await counts(database) == (1, 1)
+    await database.close()
+
+
+def test_whoever_makes_the_file_makes_it_for_its_owner_alone(tmp_path: Path) -> None:
+    with contextlib.closing(connect(tmp_path / "keyrelay.db", 1.0)):
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_another_connection_does_not_take_the_locks_of_the_first_one_away(tmp_path: Path) -> None:
+    """Else the next process to close the file believes that it is the last one, and removes the log."""
+    path = tmp_path / "keyrelay.db"
+    with contextlib.closing(connect(path, 1.0)) as first:
+        first.execute("CREATE TABLE t (a)")
+        connect(path, 1.0).close()
+        look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM t'); c.close()"
+        subprocess.run([sys.executable, "-c", look, str(path)], check=True)
+        assert path.with_name("keyrelay.db-wal").exists()
 
 
 async def test_a_reading_that_takes_too_long_is_broken_off(sqlite_database: Database) -> None:

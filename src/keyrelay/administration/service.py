@@ -5,17 +5,26 @@ written: one that would not be valid is refused as a whole. What is written rais
 process looks at that a few times a second, so that what one has changed the others know within a second.
 """
 
+import asyncio
+import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
 from keyrelay.administration.entries import Difference, differences, read_all, shown, to_stored
 from keyrelay.configuration.stored import bound
 from keyrelay.configuration.values import Configuration
-from keyrelay.configuration.watching import Watch
+from keyrelay.configuration.watching import Reading, Watch
 from keyrelay.core.administered import Administered, Entry, Place
-from keyrelay.core.errors import CallerError, ConfigurationError, RevisionError, SealedValueError, StoreError
+from keyrelay.core.errors import (
+    CallerError,
+    ConfigurationError,
+    RevisionError,
+    SealedValueError,
+    StoreError,
+    VaultError,
+)
 from keyrelay.core.ids import request_id
 from keyrelay.core.secrets import Secret
 from keyrelay.ports import AuditEntry, Clock, EntryChanges, EntryStore, StoredEntry, Vault
@@ -23,11 +32,14 @@ from keyrelay.ports import AuditEntry, Clock, EntryChanges, EntryStore, StoredEn
 FOLLOW_EVERY_S = 0.3
 """How often a process looks whether another one has changed something."""
 
+CATCH_UP_S = 1.0
+"""How long somebody who asks for an entry waits for what others have changed."""
+
 MAX_TRIES = 5
 """How often a change is made anew when somebody else was first."""
 
 _APART = frozenset({"user", "token"})
-"""What the configuration knows nothing of: somebody can be shut out also while its files are not valid."""
+"""What the configuration knows nothing of, and need not be read for."""
 
 _ID_BYTES = 10
 _ID_BITS = 74
@@ -83,14 +95,26 @@ class Administration:
 
     async def follow(self) -> None:
         """Take what another process has changed. Raise StoreError when the store cannot say."""
-        if self.unread or await self._store.revision() != self.state.revision:
+        if await self._stale():
             async with self._watch.lock:
                 await self._read()
+
+    async def catch_up(self) -> None:
+        """The same before somebody asks for an entry, by which they may have come from another process just now.
+
+        A store that does not answer soon is done without: what is known then is what there is.
+        """
+        with contextlib.suppress(StoreError, VaultError, TimeoutError):
+            await asyncio.wait_for(self.follow(), CATCH_UP_S)
+
+    async def _stale(self) -> bool:
+        return self.unread or await self._store.revision() != self.state.revision
 
     async def change(self, edit: Edit, author: Author, action: str) -> Administered:
         """Change what is administered by a pure function, and return how it is then.
 
-        Raise what `edit` raises, CallerError (409, 422) when it does not fit, StoreError when it cannot be kept.
+        Raise what `edit` raises, CallerError (409, 422) when it does not fit, StoreError when it cannot be kept. What
+        does not fit here may fit what another process has made of it meanwhile.
         """
         async with self._watch.lock:
             for _ in range(MAX_TRIES):
@@ -99,6 +123,10 @@ class Administration:
                 try:
                     return await self._change(edit, author, action)
                 except RevisionError:
+                    self.unread = True
+                except CallerError:
+                    if not await self._stale():
+                        raise
                     self.unread = True
         raise CallerError(409, "Others change the same all the time. Try again.", code="conflict")
 
@@ -114,7 +142,7 @@ class Administration:
                 await self._read()
             before = self.state
         try:
-            return await self._watch.read_with(self._edited(before, edit))
+            return (await self._watch.read_with(self._edited(before, edit))).configuration
         except ConfigurationError as error:
             raise _invalid(error) from None
 
@@ -139,12 +167,7 @@ class Administration:
         found = differences(before, after)
         if not found:
             return before
-        configuration = None
-        if any(each.place[0] not in _APART for each in found):
-            try:
-                configuration = await self._watch.read_with(after)
-            except ConfigurationError as error:
-                raise _invalid(error) from None
+        reading = await self._read_with(after) if any(each.place[0] not in _APART for each in found) else None
         vault = await self._vault() if any(each.secret is not None for each in found) else None
         put = tuple(
             to_stored(each, self._sealed.get(each.place, b""), vault) for each in found if each.after is not None
@@ -152,13 +175,25 @@ class Administration:
         changes = EntryChanges(
             put=put,
             delete=tuple(each.place for each in found if each.after is None),
-            audit=tuple(self._audit_of(each, author, action) for each in found),
+            audit=(*(self._audit_of(each, author, action) for each in found), *self._ignored_in(reading)),
         )
         revision = await self._store.commit(before.revision, changes)
         self._note_sealed(put, gone=[each.place for each in found if each.after is None])
         state = msgspec.structs.replace(after, revision=revision)
-        self._watch.take(state, configuration)
+        self._watch.take(state, reading)
         return state
+
+    async def _read_with(self, after: Administered) -> Reading:
+        try:
+            return await self._watch.read_with(after)
+        except ConfigurationError as error:
+            raise _invalid(error) from None
+
+    def _ignored_in(self, reading: Reading | None) -> Iterator[AuditEntry]:
+        """A line that says that a change was made while files were not valid."""
+        if reading is not None and reading.ignored:
+            document = msgspec.json.encode({"problem": reading.ignored})
+            yield self._audit(KEYRELAY, "left invalid files out of account", kind="setting", after=document)
 
     async def _read(self) -> None:
         """Read everything anew and go on with it; an invalid state is refused and the one in force stays."""

@@ -5,14 +5,23 @@ from collections.abc import Callable
 import msgspec
 
 from keyrelay.administration.passwords import Passwords
-from keyrelay.administration.people import SET_UP, SET_UP_LASTS_S, new_token, offering_set_up
+from keyrelay.administration.people import (
+    SET_UP,
+    SET_UP_LASTS_S,
+    is_set_up_void,
+    new_token,
+    offering_set_up,
+    voiding_set_up,
+)
 from keyrelay.administration.service import FOLLOW_EVERY_S, KEYRELAY, Administration
 from keyrelay.administration.sessions import Sessions
 from keyrelay.api.access import Access
 from keyrelay.api.administration.audit import AuditView
+from keyrelay.api.administration.local_proof import LocalProofView
 from keyrelay.api.administration.people import PeopleView
 from keyrelay.api.administration.session import SessionView
 from keyrelay.api.callers import Callers
+from keyrelay.api.health import Check
 from keyrelay.api.views import View
 from keyrelay.bootstrap.parts import trusted_proxies
 from keyrelay.bootstrap.vault import VaultOpener
@@ -26,12 +35,16 @@ from keyrelay.core.secrets import Secret
 from keyrelay.engine.events import Events, Topic
 from keyrelay.engine.housekeeping import Chore
 from keyrelay.ports import Clock
+from keyrelay.settings import Settings
 from keyrelay.storage.database import Database
 from keyrelay.storage.entry_store import SqlEntryStore
 from keyrelay.storage.session_store import SqlSessionStore
 
 _OF_THE_CONFIGURATION = frozenset({"key", "provider", "route", "client", "setting"})
 _SOURCE = "keyrelay.configuration"
+
+IGNORED = "what the files hold now is not valid, and is left out of account until that is mended"
+"""Said of `.env`, `keyrelay.toml` and files of secrets."""
 
 
 class Administering:
@@ -57,7 +70,9 @@ class Administering:
         self._report = report
         self._quiet = quiet
         self.events: Events | None = None
-        self.watch = Watch(configuration, load or _unchangeable(configuration), take=self._take, refuse=self._refuse)
+        if load is None:
+            configuration, load = msgspec.structs.replace(configuration, again=None), _unchangeable(configuration)
+        self.watch = Watch(configuration, load, take=self._take, refuse=self._refuse)
         self.administration = Administration(
             SqlEntryStore(database), self.watch, vault=vault, clock=clock, refresh=vault.refresh
         )
@@ -70,7 +85,7 @@ class Administering:
             Sessions(SqlSessionStore(database), self.administration, self._passwords, clock),
             clock,
             operator_secret=configuration.settings.operator_secret,
-            local=ensure_local_secret(configuration.settings.data_dir),
+            local=self._open_local_secret(configuration.settings),
             proxies=trusted_proxies(configuration.settings),
         )
 
@@ -79,13 +94,20 @@ class Administering:
         access, administration, now = self.access, self.administration, self._clock.epoch_s
         return (
             AuditView(administration, access),
+            LocalProofView(access),
             SessionView(access, administration, self._passwords, now),
             PeopleView(access, administration, self._passwords, now),
         )
 
     def chore(self) -> Chore:
         """Following what other processes change."""
-        return Chore("following what is administered", FOLLOW_EVERY_S, self.administration.follow)
+        return Chore("following what is administered", FOLLOW_EVERY_S, self._follow)
+
+    async def _follow(self) -> None:
+        """Follow, and take the set-up code away as soon as it is of no use."""
+        await self.administration.follow()
+        if is_set_up_void(self.administration.state, operated=self.access.operated):
+            await self.administration.change(voiding_set_up, KEYRELAY, "end set-up")
 
     async def open(self) -> None:
         """Take what is administered before the first request is served.
@@ -93,6 +115,7 @@ class Administering:
         A store that does not answer is done without until it does. Raise ConfigurationError for what a person has to
         mend first: secrets that the master key at hand does not open.
         """
+        self.watch.hushed = True
         try:
             await self.administration.follow()
         except VaultError as error:
@@ -101,6 +124,8 @@ class Administering:
             if error.lasting:
                 raise ConfigurationError("KEYRELAY_DATABASE_URL", str(error)) from None
             self._report("warning", f"what is administered is not known yet: {error}", _SOURCE)
+        finally:
+            self.watch.hushed = False
 
     async def offer_set_up(self) -> Secret:
         """A code with which the first administrator can be made; empty when there is somebody with a role already."""
@@ -114,14 +139,28 @@ class Administering:
             return Secret("")
         return code if state.get(TokenEntry, SET_UP) == token else Secret("")
 
+    def check(self) -> Check:
+        """Whether the files are in force as they are, for readiness; what is wrong with them stands in the log."""
+        if not self.watch.ignored:
+            return Check("configuration", ok=True, detail="in force as it is")
+        return Check("configuration", ok=True, detail=IGNORED, degraded=True)
+
+    def notice(self) -> str:
+        """What who changes something has to be told; empty for nothing."""
+        return f"{IGNORED}: {self.watch.ignored}" if self.watch.ignored else ""
+
     def close(self) -> None:
         """Let go of threads."""
         self._passwords.close()
 
+    def _open_local_secret(self, settings: Settings) -> Secret:
+        """By which commands of this machine are known."""
+        return ensure_local_secret(settings.data_dir)
+
     def _take(self, configuration: Configuration, changes: Changes) -> None:
         self.callers.configure(configuration.snapshot)
         self._apply(configuration)
-        if not self._quiet:
+        if not (self._quiet or self.watch.hushed):
             self._report("info", str(changes), _SOURCE)
         if self.events is not None and self.events.wants(Topic.CONFIGURATION):
             document = {"time": rfc3339(self._clock.epoch_s()), "message": str(changes)}

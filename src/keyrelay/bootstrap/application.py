@@ -26,6 +26,7 @@ from keyrelay.api.observer import Watchers
 from keyrelay.api.quota import QuotaRoutes
 from keyrelay.api.quota_watch import QuotaWatch
 from keyrelay.api.request_list import RequestListView
+from keyrelay.api.request_log import RequestLog
 from keyrelay.api.request_texts import RequestTextsView
 from keyrelay.api.requests import RequestsView
 from keyrelay.api.siblings import Siblings
@@ -52,6 +53,7 @@ from keyrelay.bootstrap.texts import Texts
 from keyrelay.bootstrap.vault import VaultOpener
 from keyrelay.configuration.values import Configuration
 from keyrelay.configuration.watching import Load
+from keyrelay.core.administered import ClientEntry
 from keyrelay.core.alerts import AlertMessage
 from keyrelay.core.configuration import Snapshot
 from keyrelay.core.errors import ConfigurationError, StoreError
@@ -62,13 +64,16 @@ from keyrelay.core.secrets import Secret
 from keyrelay.engine.cache import AnswerCache
 from keyrelay.engine.events import Topic
 from keyrelay.engine.explanations import Explainer
+from keyrelay.engine.files import Files
 from keyrelay.engine.gateway import Gateway
+from keyrelay.engine.housekeeping import Chore
 from keyrelay.engine.quota_events import QuotaEvents
 from keyrelay.engine.quota_view import QuotaView
 from keyrelay.engine.rebuilding import Rebuilding, Spent
 from keyrelay.engine.snapshots import Snapshots
 from keyrelay.outbox import Outbox
 from keyrelay.ports import Ledger, Ports
+from keyrelay.storage.error_queries import ErrorQueries
 from keyrelay.storage.memory_cache import MemoryCache
 from keyrelay.storage.memory_ledger import MemoryLedger
 from keyrelay.storage.request_queries import RequestQueries
@@ -78,6 +83,7 @@ from keyrelay.upstream.transport import HttpTransport
 if TYPE_CHECKING:
     from keyrelay.bootstrap.shared import Shared
 
+_COUNT_EVERY_S = 2.0
 _FLUSH_S = 2.0
 """Longest wait for rows to reach the store before all of them are counted anew."""
 
@@ -97,13 +103,16 @@ def compose(
     """
     settings = configuration.settings
     identity = identity or WorkerIdentity(instance_name(socket.gethostname(), settings.port))
-    composition = _Composition(configuration, identity, siblings or Siblings(), load)
+    composition = Composition(configuration, identity, siblings or Siblings(), load)
     composition.keeping.journal.gathers = gathers
     return composition.application()
 
 
-class _Composition:
-    """Everything of one gateway, made in the order in which one part needs another."""
+class Composition:
+    """Everything of one gateway, made in the order in which one part needs another.
+
+    What leaves traces when it is opened has a method of its own, for one that only looks (`bootstrap/stored.py`).
+    """
 
     def __init__(
         self, configuration: Configuration, identity: WorkerIdentity, siblings: Siblings, load: Load | None
@@ -112,23 +121,15 @@ class _Composition:
         self.configuration = configuration
         self.siblings = siblings
         self._chief = identity.slot == 0
+        self._started = False
         self.clock = SystemClock()
-        self.log = open_log(configuration)
+        self.log = self._open_log()
         self.pool = compose_pool(configuration, self._note)
         self.shared = self._open_shared(identity)
-        self.keeping = Keeping(configuration, self.clock, self._report, snapshot=self._snapshot, chief=self._chief)
+        self.keeping = self._open_keeping()
         vault = VaultOpener(settings, self.keeping.database, self.clock)
         self.texts = Texts(settings, self.keeping.database, self.keeping.reader, vault=vault, clock=self.clock)
-        self.administering = Administering(
-            configuration,
-            load,
-            self.keeping.database,
-            vault=vault,
-            clock=self.clock,
-            apply=self.apply,
-            report=self._say,
-            quiet=not siblings.alone,
-        )
+        self.administering = self._open_administering(load, vault)
         self.keeping.elsewhere = self._used_elsewhere
         self.metrics = Metrics(self.pool, self.clock.epoch_s)
         self.watchers = Watchers(self.metrics, self.log, self.clock.epoch_s, self.keeping.journal)
@@ -138,9 +139,10 @@ class _Composition:
         self.ports = ports = self._open_ports()
         self.answers = self._open_answers()
         self.gateway = self._open_gateway()
+        self.gateway.client_limits.known = self.shared is not None  # which knows by itself, and refuses until then
         self.snapshots = self._open_snapshots()
         shared_check = () if self.shared is None else (self.shared.check,)
-        checks = (self.keeping.journal_check, self.keeping.store_check, *shared_check)
+        checks = (self.keeping.journal_check, self.keeping.store_check, self.administering.check, *shared_check)
         self.health = HealthView(self.pool, self.clock.epoch_s, checks)
         self.usage = UsageQueries(self.keeping.reader)
         self.planner = UsagePlanner(self.usage, settings, self.clock.epoch_s)
@@ -169,7 +171,13 @@ class _Composition:
         """The application."""
         return Application(
             self.data,
-            create_control_plane(self.health, self.exposition, self._views(), redact=self.log.redactor.redact),
+            create_control_plane(
+                self.health,
+                self.exposition,
+                self._views(),
+                redact=self.log.redactor.redact,
+                notice=self.administering.notice,
+            ),
             self.health,
             watch=self.administering.watch,
             administration=self.administering.administration,
@@ -180,21 +188,24 @@ class _Composition:
 
     async def start(self) -> Secret:
         """Know what was known before, and begin to keep what is to come; the set-up code if one is to be shown."""
-        alerting = self.alerting.chores(chief=self._chief)
-        chores = (self.administering.chore(), self.keys.chore(), *self.texts.chores(), *alerting, *self.watch.chores())
+        looking = (*self.alerting.chores(chief=self._chief), *self.watch.chores())
+        counting = Chore("counting what clients have used", _COUNT_EVERY_S, self._count_clients, first_s=_COUNT_EVERY_S)
+        chores = (self.administering.chore(), counting, *self.keys.chores(), *self.texts.chores(), *looking)
         await self.keeping.open(self.snapshots, self._known_late, chores)
         await self.texts.open()
         await self.administering.open()
         if self.shared is None:
             await self.keeping.tell(self._rebuilding(self.ledger))
+            self.gateway.client_limits.known = self.keeping.told and self._knows_clients
         else:
             await self.shared.start(self.gateway, self.clock)
+        self._started = True
         self.snapshots.follow()
         return await self.administering.offer_set_up() if self._chief else Secret("")
 
     async def stop(self) -> None:
         """Let go of everything, in the order in which it is used."""
-        await self.keys.tasks.close()
+        await self.keys.stop()
         await self.watch.stop()
         await self.alerting.stop()
         await self.answers.flights.stop()
@@ -215,6 +226,8 @@ class _Composition:
         self.access.configure(changed.settings.operator_secret, trusted_proxies(changed.settings))
         self.data.configure(data_plane_settings(changed.settings))
         reconfigure(self.gateway, changed)
+        if self.shared is not None:
+            self.shared.configured()
         self.watch.configure(changed.settings)
 
     def _collectors(self) -> tuple[Collector, ...]:
@@ -229,8 +242,8 @@ class _Composition:
         usage, planner, requests = self.usage, self.planner, RequestQueries(self.keeping.reader)
         return (
             QuotaRoutes(QuotaView(self.pool, self.ledger, self.gateway.learner), self.pool.calibrations, access, now),
-            UsageView(usage, planner, access),
-            ExportsView(usage, requests, planner, access, now),
+            UsageView(usage, planner, access, self._tagged),
+            ExportsView(usage, requests, planner, access, epoch_s=now, tagged=self._tagged),
             RequestListView(requests, access, now),
             RequestsView(self.gateway.decisions, explainer, access, now, stored=requests, siblings=self.siblings),
             RequestTextsView(self.texts.keeper, access),
@@ -264,14 +277,36 @@ class _Composition:
         view = ClientsView(clients, self.gateway.client_limits, access, now)
         return view, OwnView(view, self.usage, self.planner, access, now)
 
+    def _open_log(self) -> RequestLog:
+        return open_log(self.configuration)
+
+    def _open_keeping(self) -> Keeping:
+        return Keeping(self.configuration, self.clock, self._report, snapshot=self._snapshot, chief=self._chief)
+
+    def _open_administering(self, load: Load | None, vault: VaultOpener) -> Administering:
+        return Administering(
+            self.configuration,
+            load,
+            self.keeping.database,
+            vault=vault,
+            clock=self.clock,
+            apply=self.apply,
+            report=self._say,
+            quiet=not self.siblings.alone,
+        )
+
+    def _open_files(self) -> Files | None:
+        return compose_files(self.configuration.settings, self.pool, lambda text: self._report(text, "keyrelay.files"))
+
     def _open_keys(self, ports: Ports, vault: VaultOpener) -> KeyAdministration:
         return KeyAdministration(
             self.administering.administration,
             self.administering.access,
             gateway=self.gateway,
             ports=ports,
-            usage=UsageOfKeys(self.usage, self.planner, self.clock.epoch_s),
+            usage=UsageOfKeys(self.usage, self.planner, ErrorQueries(self.keeping.reader), self.clock.epoch_s),
             vault=vault,
+            database=self.keeping.database,
             siblings=self.siblings,
         )
 
@@ -323,14 +358,13 @@ class _Composition:
         )
 
     def _open_gateway(self) -> Gateway:
-        files = compose_files(self.configuration.settings, self.pool, lambda text: self._report(text, "keyrelay.files"))
         return compose_gateway(
             self.configuration,
             self.pool,
             self.ports,
             answers=self.answers,
             state=None if self.shared is None else self.shared.state,
-            files=files,
+            files=self._open_files(),
             report=lambda text: self._report(text, "keyrelay.learner"),
         )
 
@@ -359,6 +393,7 @@ class _Composition:
             )
         except StoreError as error:
             raise ConfigurationError("KEYRELAY_REDIS_URL", str(error)) from None
+        self.siblings.reach(made.hosts)
         return made
 
     async def _used_of(self, provider_id: str) -> Iterable[Spent]:
@@ -383,7 +418,21 @@ class _Composition:
         await self.administering.administration.follow()
         if self.shared is None:
             await self._count_anew()
+            self.gateway.client_limits.known = self._knows_clients
         self.snapshots.follow()
+
+    @property
+    def _knows_clients(self) -> bool:
+        """Whether all clients of the store are in force, so that what they have used could be counted."""
+        return not (self.administering.administration.unread or self.administering.watch.behind)
+
+    async def _count_clients(self) -> None:
+        """Where the start could not do so: the store that answered has not said all. Raise StoreError."""
+        if self._started and self.keeping.reached and not self.gateway.client_limits.known:
+            await self.administering.administration.follow()
+            if self._knows_clients:
+                await self._count_anew()
+                self.gateway.client_limits.known = True
 
     async def _count_anew(self) -> None:
         """Let the ledger count at least what is known to have been used, here or elsewhere. Raise StoreError."""
@@ -391,6 +440,10 @@ class _Composition:
         rebuilding = self._rebuilding(MemoryLedger())
         await self.keeping.tell(rebuilding, late=True)
         rebuilding.raise_counts_of(self.ledger)
+
+    def _tagged(self, tag: str) -> tuple[str, ...]:
+        state = self.administering.administration.state
+        return tuple(entry.label for entry in state.all(ClientEntry) if tag in entry.tags)
 
     def _used_elsewhere(self) -> list[Used]:
         return used_elsewhere(self.administering.administration.state, self.pool.snapshot)

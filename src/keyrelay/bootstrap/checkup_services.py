@@ -28,11 +28,13 @@ from keyrelay.configuration.values import Configuration
 from keyrelay.core.configuration import Provider
 from keyrelay.core.errors import AddressDeniedError, StoreError, VaultError
 from keyrelay.core.probes import ProbeOutcome
+from keyrelay.core.words import counted
 from keyrelay.engine.probing import Prober
 from keyrelay.settings import Settings
 from keyrelay.storage.database import open_database
 from keyrelay.storage.standing import standing_of
 from keyrelay.storage.versions import SchemaState
+from keyrelay.upstream.proxies import is_loopback
 from keyrelay.upstream.resolving import resolve_allowed, system_resolve
 from keyrelay.upstream.transport import HttpTransport
 
@@ -47,6 +49,21 @@ _MIGRATE = {
     SchemaState.EMPTY: "has no tables yet",
     SchemaState.OLDER: "has tables of an older Keyrelay",
 }
+
+
+class _Condition(msgspec.Struct):
+    """One check of a gateway that runs."""
+
+    name: str
+    detail: str = ""
+    degraded: bool = False
+
+
+class _Readiness(msgspec.Struct):
+    """What a gateway that runs says of itself."""
+
+    status: str
+    checks: list[_Condition] = []
 
 
 async def look_at_store(settings: Settings) -> AsyncIterator[Finding]:
@@ -81,11 +98,11 @@ def _store(place: str, state: SchemaState, *, own_file: bool) -> Finding:
 
 async def _vault(keeping: SecretKeeping) -> Finding:
     standing = await keeping.standing()
-    if not standing.ring:
-        return fine("master key", "nothing has been sealed yet")
     if standing.problem:
-        return wrong("master key", standing.problem, "Put the right key there, from a backup.")
-    detail = f"{standing.place} opens the key ring, {len(standing.terms)} terms"
+        return wrong("master key", standing.problem, "See docs/operations.md, The master key.")
+    if not standing.ring:
+        return fine("master key", f"nothing has been sealed yet; the key will be in {standing.place}")
+    detail = f"{standing.place} opens the key ring, {counted(len(standing.terms), 'term')}"
     if len(standing.known) > 1:
         return odd("master key", f"{detail}; a change was begun", "End it by `keyrelay secrets rotate-master-key`.")
     if any(term.values for term in standing.terms if not term.current):
@@ -142,7 +159,7 @@ async def _reach(settings: Settings, provider: Provider, *, probe: bool) -> Asyn
     proxy = urlsplit(settings.upstream_proxy.reveal()) if settings.upstream_proxy else None
     host, port = (proxy.hostname or "", proxy.port or 80) if proxy else (origin.host, origin.port)
     what = f"{origin.scheme}://{origin.authority}" if proxy is None else f"the proxy at {host}"
-    fix = "See whether a firewall, DNS or a proxy is in the way; KEYRELAY_UPSTREAM_PROXY names a proxy."
+    fix = _advice(host, at_proxy=proxy is not None)
     try:
         async with asyncio.timeout(REACH_TIMEOUT_S):
             if origin.guarded and proxy is None:
@@ -167,6 +184,13 @@ async def _reach(settings: Settings, provider: Provider, *, probe: bool) -> Asyn
         yield wrong(name, f"{what}: {error.reason or 'TLS fails'}", fix)
     except (OSError, ValueError) as error:
         yield wrong(name, f"{what}: {getattr(error, 'strerror', None) or type(error).__name__}", fix)
+
+
+def _advice(host: str, *, at_proxy: bool) -> str:
+    """What to do about a provider (or the proxy) that cannot be reached."""
+    if is_loopback(host):
+        return f"Start it: {'the proxy' if at_proxy else 'a server'} on this machine has to run, and to listen there."
+    return "See whether a firewall, DNS or a proxy is in the way; KEYRELAY_UPSTREAM_PROXY names a proxy."
 
 
 async def _date(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str) -> float:
@@ -228,10 +252,15 @@ def look_at_gateway(url: str) -> Iterator[Finding]:
     else:
         yield odd("gateway", f"{url}: version {version}, this is {__version__}", "Restart it after an upgrade.")
     try:
-        _asked(f"{url}/readyz")
-        yield fine("readiness", "ready")
-    except (OSError, HTTPException):
+        state = msgspec.json.decode(_asked(f"{url}/readyz"), type=_Readiness)
+    except (OSError, HTTPException, msgspec.MsgspecError):
         yield wrong("readiness", "not ready", f"`curl '{url}/readyz?verbose=true'` says why.")
+        return
+    if state.status == "ready":
+        yield fine("readiness", "ready")
+    for check in state.checks:
+        if check.degraded:
+            yield odd("readiness", f"degraded, {check.name}: {check.detail}", "See docs/operations.md, Readiness.")
 
 
 def _asked(url: str) -> bytes:

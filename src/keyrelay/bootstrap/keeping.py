@@ -20,14 +20,17 @@ from keyrelay.engine.recorder import Recorder
 from keyrelay.engine.snapshots import SAVE_EVERY_S, Snapshots
 from keyrelay.ports import Clock
 from keyrelay.quota.values import Amounts
+from keyrelay.settings import Settings
 from keyrelay.storage.apart import WriterApart
-from keyrelay.storage.database import open_database
-from keyrelay.storage.journal.recovery import recover
+from keyrelay.storage.database import Database, open_database
+from keyrelay.storage.journal.absent import NoJournal
+from keyrelay.storage.journal.recovery import Leftover, recover
 from keyrelay.storage.journal.rejects import RejectedRows
 from keyrelay.storage.journal.writer import FileJournal
 from keyrelay.storage.migrating import ensure_schema
 from keyrelay.storage.reading import PromptReader
 from keyrelay.storage.retention import Retention
+from keyrelay.storage.serving_lock import ServingLock
 from keyrelay.storage.usage_store import SeenKey, SqlUsageStore
 
 _STORE_AT_START_S = 10.0
@@ -48,7 +51,7 @@ class Keeping:
     """Journal, store and recorder of one process. Raise ConfigurationError when the data directory is of no use.
 
     `snapshot` is the configuration in force. The `chief` is the one worker of an instance that sees to what has to be
-    done once.
+    done once. `told`: a ledger was told what the store knows.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Keeping:
         self._report = report
         self._chief = chief
         self._reached = False
+        self.told = False
         self._left: list[Used] = []
         self._housekeeping: Housekeeping | None = None
         self._retention = Retention(
@@ -74,10 +78,11 @@ class Keeping:
             minutes_days=settings.keep_minutes_days,
             hours_days=settings.keep_hours_days,
             texts_days=settings.keep_texts_days,
+            audit_days=settings.keep_audit_days,
         )
         url, directory, durable = settings.database_url.reveal(), settings.data_dir, settings.journal_fsync
         try:
-            self.database = open_database(url, directory, durable=durable)
+            self.database = self._open_database(settings)
         except StoreError as error:
             raise ConfigurationError("KEYRELAY_DATABASE_URL", str(error)) from None
         self._apart = WriterApart(url, directory, durable=durable, report=lambda text: report(text, _STORE))
@@ -85,15 +90,12 @@ class Keeping:
         self.reader = PromptReader(self.database)
         self.elsewhere: Callable[[], list[Used]] = list
         try:
-            self._leftovers = recover(settings.data_dir)
-            self.journal = FileJournal.open(
-                settings.data_dir,
-                max_bytes=settings.journal_max_bytes // settings.workers,
-                fsync=settings.journal_fsync,
-                leftovers=self._leftovers,
-            )
+            self._leftovers = self._open_leftovers(settings)
+            self.journal = self._open_journal(settings)
         except StoreError as error:
-            raise ConfigurationError("KEYRELAY_DATA_DIR", str(error), "Name a directory that can be written.") from None
+            fix = "Name a directory that can be written."
+            raise ConfigurationError("KEYRELAY_DATA_DIR", f"{error}.", fix) from None
+        self._serving = ServingLock(settings.data_dir, shared=bool(settings.redis_url))
         self.recorder = Recorder(
             self.store,
             (*self._leftovers, self.journal),
@@ -103,6 +105,22 @@ class Keeping:
             report=lambda text: report(text, "keyrelay.recorder"),
         )
 
+    def _open_database(self, settings: Settings) -> Database:
+        return open_database(settings.database_url.reveal(), settings.data_dir, durable=settings.journal_fsync)
+
+    def _open_leftovers(self, settings: Settings) -> tuple[Leftover, ...]:
+        """The journals of processes before this one."""
+        return recover(settings.data_dir)
+
+    def _open_journal(self, settings: Settings) -> FileJournal | NoJournal:
+        """The one that is written here."""
+        return FileJournal.open(
+            settings.data_dir,
+            max_bytes=settings.journal_max_bytes // settings.workers,
+            fsync=settings.journal_fsync,
+            leftovers=self._leftovers,
+        )
+
     async def open(
         self, snapshots: Snapshots, known_late: Callable[[], Awaitable[None]], more: tuple[Chore, ...] = ()
     ) -> None:
@@ -110,8 +128,9 @@ class Keeping:
 
         What a process before this one left in its journal goes to the store first. A store that cannot be reached is
         waited for a moment, and then done without; `known_late` is called when it answers after all. Raise
-        ConfigurationError when a person has to mend it first.
+        ConfigurationError when a person has to mend it first, or to stop another gateway.
         """
+        await self._serve_alone()
         try:
             await self._reach()
         except StoreError as error:
@@ -128,14 +147,27 @@ class Keeping:
         self._housekeeping = Housekeeping(chores, lambda text: self._report(text, _STORE))
         self._housekeeping.start()
 
+    async def _serve_alone(self) -> None:
+        """See to it that no other gateway spends the same quotas by counts of its own."""
+        try:
+            await self._serving.take()
+        except StoreError as error:
+            raise ConfigurationError("KEYRELAY_DATA_DIR", f"{error}.") from None
+
     async def tell(self, rebuilding: Rebuilding, *, late: bool = False) -> None:
-        """Tell a fresh ledger what has been used; rather too much than too little. `late`: the store answers by now."""
+        """Tell a fresh ledger what has been used; rather too much than too little.
+
+        `late`: the store answers by now; then, and only then, raise StoreError when it does not.
+        """
         used: list[Used] = []
         ever: list[Used] = []
         try:
             if self._reached or late:
                 used, ever = await self.used()
+                self.told = True
         except StoreError as error:
+            if late:
+                raise
             self._report(f"what was used before this start is not known: {error}", _STORE)
         rebuilding.count(used + self._left)
         rebuilding.count(ever + self._left, once=True)
@@ -149,6 +181,11 @@ class Keeping:
         used, ever = await self.store.used_since(since_s), await self.store.used_ever()
         elsewhere = self.elsewhere()
         return used + [each for each in elsewhere if each.at_s >= since_s], ever + elsewhere
+
+    @property
+    def reached(self) -> bool:
+        """Whether the store has answered since the start."""
+        return self._reached
 
     async def charged(self, client: str) -> Amounts:
         """What a client has ever been charged with. Raise StoreError."""
@@ -170,6 +207,7 @@ class Keeping:
         await self.reader.close()
         await self._apart.aclose()
         await self.database.close()
+        self._serving.release()
 
     def journal_check(self) -> Check:
         """Whether requests can be written down, for readiness."""
@@ -180,6 +218,8 @@ class Keeping:
 
     def store_check(self) -> Check:
         """Whether the store takes what is written down: requests are served without it."""
+        if lost := self.database.lost:
+            return Check("store", ok=True, detail=lost, degraded=True)
         trouble = self.recorder.degraded
         if trouble is None:
             return Check("store", ok=True, detail=f"{self.recorder.counts().rows_written} rows written")

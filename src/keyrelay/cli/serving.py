@@ -11,7 +11,7 @@ import gc
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 
 import uvicorn
@@ -19,16 +19,18 @@ import uvicorn
 from keyrelay.api.app import Application
 from keyrelay.api.request_log import LibraryMessages
 from keyrelay.api.server import GatewayProtocol
+from keyrelay.api.worker_channel import Ready
 from keyrelay.bootstrap import compose
 from keyrelay.bootstrap.first_look import with_kept_settings
 from keyrelay.cli.exits import Exit
-from keyrelay.cli.opening import FIRST_START, base_url, bind, greet, invite, let_in_first, unkept_clients
+from keyrelay.cli.opening import base_url, bind, first_client, greet, invite
 from keyrelay.cli.options import Overrides, configuration_of
 from keyrelay.cli.output import print_warnings
-from keyrelay.configuration import Configuration, with_clients
+from keyrelay.configuration import Configuration
 from keyrelay.configuration.watching import Load
-from keyrelay.core.administered import Administered
+from keyrelay.core.administered import Administered, ClientEntry
 from keyrelay.core.identity import WorkerIdentity, instance_name
+from keyrelay.core.secrets import Secret
 from keyrelay.settings import Settings
 
 _COLLECT_EVERY_S = 10.0
@@ -40,7 +42,7 @@ _SOURCE = "keyrelay.configuration"
 class GatewayServer(uvicorn.Server):
     """uvicorn that says when it listens, and tells the application when it is about to stop."""
 
-    def __init__(self, settings: Settings, application: Application, on_ready: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, application: Application, on_ready: Callable[[], Awaitable[None]]) -> None:
         super().__init__(_uvicorn_config(settings, application))
         self.application = application
         self._on_ready = on_ready
@@ -49,7 +51,7 @@ class GatewayServer(uvicorn.Server):
         """Start as uvicorn does, then say so."""
         await self._listen(sockets)
         if self.started:
-            self._on_ready()
+            await self._on_ready()
 
     async def _listen(self, sockets: list[socket.socket] | None) -> None:
         await super().startup(sockets)
@@ -102,14 +104,44 @@ class GatewayServer(uvicorn.Server):
 def run(configuration: Configuration, overrides: Overrides) -> int:
     """Serve until stopped, with one process; the exit code."""
     print_warnings(configuration.warnings)
-    configuration, first_run = let_in_first(configuration)
-    unkept = unkept_clients(first_run)
 
     def load(administered: Administered) -> Configuration:
-        return with_clients(configuration_of(overrides, administered), unkept, source=FIRST_START)
+        return configuration_of(overrides, administered)
+
+    async def welcome(application: Application, address: str) -> None:
+        secret = await let_in_first(application)
+        greet(readiness_of(application), secret, address)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(serve(configuration, lambda now, address: greet(now, first_run, address), load))
+        return runner.run(serve(configuration, welcome, load))
+
+
+async def let_in_first(application: Application) -> Secret:
+    """Make a client if there is none, and let it in at once; its secret, empty when nobody had to be let in."""
+    if not readiness_of(application).lacks_client:
+        return Secret("")
+    watch = application.watch
+    watch.hushed = True
+    try:
+        secret = first_client(watch.configuration.settings.data_dir)
+        if secret:
+            await watch.look_again()
+    finally:
+        watch.hushed = False
+    return secret
+
+
+def readiness_of(application: Application) -> Ready:
+    """What it serves with, and whether anybody may call; clients that are switched off count as well."""
+    snapshot, administration = application.watch.configuration.snapshot, application.administration
+    somebody = snapshot.clients or administration.state.all(ClientEntry)
+    return Ready(
+        tuple(sorted(snapshot.providers)),
+        len(snapshot.keys),
+        len(snapshot.clients),
+        knows_clients=not administration.unread,
+        lacks_client=not (administration.unread or somebody),
+    )
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -121,12 +153,14 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-OnReady = Callable[[Configuration, str], None]
-"""Gets the configuration in force and the base URL once requests are taken."""
+OnReady = Callable[[Application, str], Awaitable[None]]
+"""Gets what serves and the base URL once requests are taken."""
 
 
-async def serve(configuration: Configuration, on_ready: OnReady, load: Load | None = None) -> int:
-    """Bind, serve, drain; the exit code.
+async def serve(
+    configuration: Configuration, on_ready: OnReady, load: Load | None = None, bound: socket.socket | None = None
+) -> int:
+    """Bind, unless that is done, serve, drain; the exit code.
 
     With `load`, which reads it anew, the configuration is
     watched and can be administered.
@@ -134,7 +168,7 @@ async def serve(configuration: Configuration, on_ready: OnReady, load: Load | No
     if load is not None:
         configuration = await with_kept_settings(configuration, load)
     settings = configuration.settings
-    bound = bind(settings.host, settings.port)
+    bound = bound or bind(settings.host, settings.port)
     if bound is None:
         return Exit.FAILED
     address = base_url(settings.host, bound)
@@ -142,8 +176,8 @@ async def serve(configuration: Configuration, on_ready: OnReady, load: Load | No
     application = compose(configuration, identity=identity, load=load, gathers=True)
     listen_to_libraries(application)
 
-    def ready() -> None:
-        on_ready(application.watch.configuration, address)
+    async def ready() -> None:
+        await on_ready(application, address)
         invite(application.set_up_code, address)
 
     server = GatewayServer(settings, application, ready)

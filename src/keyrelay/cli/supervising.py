@@ -21,20 +21,21 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 from keyrelay.api.request_log import RequestLog, logs_json
-from keyrelay.api.worker_channel import Orders
+from keyrelay.api.worker_channel import Orders, Ready
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.loads import LOADS_BYTES, NOBODY, Loads
-from keyrelay.cli.opening import FIRST_START, base_url, bind, greet, let_in_first, unkept_clients
+from keyrelay.cli.opening import base_url, bind, first_client, greet
 from keyrelay.cli.options import Overrides, configuration_of
 from keyrelay.cli.output import print_warnings
 from keyrelay.cli.switchboard import Switchboard
 from keyrelay.cli.whole_lines import WholeLines
 from keyrelay.cli.worker_process import WorkerProcess, worker_command
-from keyrelay.configuration import Configuration, with_clients
+from keyrelay.configuration import Configuration
 from keyrelay.configuration.watching import Changes, Watch
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.identity import instance_name
 from keyrelay.core.redaction import Redactor
+from keyrelay.core.secrets import Secret
 
 START_TIMEOUT_S = 60.0
 """Longest time for a worker from its start until it takes requests."""
@@ -48,9 +49,15 @@ HURRY_S = 2.0
 FAILED_STARTS = 5
 """After so many starts in a row without a worker that gets ready, and with none left, the supervisor gives up."""
 
+LONGEST_LETTING_IN_S = 5.0
+"""So long the greeting waits until every worker knows the client that was made just now."""
+
+_LOOK_S = 0.02
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _SOURCE = "keyrelay.supervisor"
+
+NO_SECRET = Secret("")
 
 
 class Supervisor:
@@ -58,7 +65,7 @@ class Supervisor:
 
     `load` reads the configuration anew; `orders` makes a worker's orders of its slot; `close` stops listening; `loads`
     is where workers say how many connections they have; `report` takes a level and a sentence that a person should
-    know; `command` starts a worker.
+    know; `command` starts a worker. `make_client` makes the first client when there is none, and gives its secret.
     """
 
     def __init__(
@@ -71,12 +78,14 @@ class Supervisor:
         loads: Loads,
         report: Callable[[str, str], None],
         command: Sequence[str],
+        make_client: Callable[[], Secret] = lambda: NO_SECRET,
     ) -> None:
         self._orders = orders
         self._close = close
         self._loads = loads
         self._report = report
         self._command = command
+        self._make_client = make_client
         self._watch = Watch(
             configuration,
             lambda _: load(),  # the workers know what is administered
@@ -93,8 +102,11 @@ class Supervisor:
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
         self._code = Exit.FINE
 
-    async def run(self, on_ready: Callable[[], None]) -> int:
-        """Serve until stopped, and say when requests are taken; the exit code."""
+    async def run(self, on_ready: Callable[[Ready, Secret], None]) -> int:
+        """Serve until stopped; the exit code.
+
+        When requests are taken, say with what, and with which secret of a client that was made for that.
+        """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         loop.add_signal_handler(signal.SIGHUP, self._told_to_renew)
@@ -102,7 +114,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._told_to_stop)
         try:
             if await self._start_all():
-                on_ready()
+                secret = await self._let_in_first()
+                on_ready(next((worker.serves_with for worker in self._workers), Ready()), secret)
                 self._begin(self._watch.run())
                 await self._stopping.wait()
         finally:
@@ -152,6 +165,20 @@ class Supervisor:
             worker.kill()
         await worker.ended()
         return False
+
+    async def _let_in_first(self) -> Secret:
+        """Make a client if nobody may call yet, and have all workers let it in."""
+        if not any(worker.serves_with.lacks_client for worker in self._serving()):
+            return NO_SECRET
+        if secret := self._make_client():
+            for worker in self._workers:
+                worker.reload()
+            until_at = asyncio.get_running_loop().time() + LONGEST_LETTING_IN_S
+            while any(worker.serves_with.lacks_client for worker in self._serving()):
+                await self._unless_stopped(asyncio.sleep(_LOOK_S))
+                if self._stopping.is_set() or asyncio.get_running_loop().time() > until_at:
+                    break
+        return secret
 
     # Keeping.
 
@@ -215,19 +242,29 @@ class Supervisor:
             self._renewing = False
 
     async def _replace_all(self) -> bool:
-        """One by one: first the new worker, then the old one's end. False when that had to be left off."""
+        """One by one: first the new worker, then the old one's end. False when that had to be left off.
+
+        The first slot goes first, so that another worker gets it: who has it sees to what one of them has to do.
+        """
         wanted = self._watch.configuration.settings.workers
-        for old in self._serving():
-            if len(self._serving()) <= wanted and not await self._start_one_more():
-                self._report("error", "no new worker gets ready: those that are left stay as they are")
+        for old in sorted(self._serving(), key=lambda worker: worker.slot):
+            if not await self._replace_one(old, wanted):
                 return False
-            await self._let_go(old)
-            if self._stopping.is_set():
-                return False
+        left = self._serving()
+        if len(left) == wanted == 1 and left[0].slot and not await self._replace_one(left[0], wanted):
+            return False
         while len(self._serving()) < wanted:
             if not await self._start_one_more():
                 return False
         return True
+
+    async def _replace_one(self, old: WorkerProcess, wanted: int) -> bool:
+        """Start another one, unless more are there than enough, and end this one; False if that had to be left off."""
+        if len(self._serving()) <= wanted and not await self._start_one_more():
+            self._report("error", "no new worker gets ready: those that are left stay as they are")
+            return False
+        await self._let_go(old)
+        return not self._stopping.is_set()
 
     async def _let_go(self, worker: WorkerProcess) -> None:
         """Let a worker end what it has begun; nobody notices, since the others serve on the same port."""
@@ -318,17 +355,15 @@ def supervise(configuration: Configuration, overrides: Overrides) -> int:
     """Serve with several workers until stopped; the exit code. Raise ConfigurationError when they could not share."""
     refuse_alone(configuration)
     print_warnings(configuration.warnings)
-    configuration, first_run = let_in_first(configuration)
     settings = configuration.settings
     bound = bind(settings.host, settings.port)
     if bound is None:
         return Exit.FAILED
     address = base_url(settings.host, bound)
     instance = instance_name(socket.gethostname(), bound.getsockname()[1])
-    unkept = unkept_clients(first_run)
 
     def load() -> Configuration:
-        new = with_clients(configuration_of(overrides), unkept, source=FIRST_START)
+        new = configuration_of(overrides)
         refuse_alone(new)
         return new
 
@@ -344,7 +379,6 @@ def supervise(configuration: Configuration, overrides: Overrides) -> int:
             load,
             orders=lambda slot: Orders(
                 overrides=dict(overrides),
-                clients=tuple((client.label, client.digest) for client in unkept),
                 listener=bound.fileno(),
                 shared=shared.fileno(),
                 instance=instance,
@@ -354,8 +388,9 @@ def supervise(configuration: Configuration, overrides: Overrides) -> int:
             loads=loads,
             report=lambda level, text: log.write_message(time.time(), level, text, _SOURCE),
             command=worker_command(),
+            make_client=lambda: first_client(settings.data_dir),
         )
-        return asyncio.run(supervisor.run(lambda: greet(configuration, first_run, address)))
+        return asyncio.run(supervisor.run(lambda ready, secret: greet(ready, secret, address)))
 
 
 def refuse_alone(configuration: Configuration) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import FrameType
 
 from keyrelay.api.app import Application
@@ -22,7 +22,6 @@ from keyrelay.api.worker_channel import (
     Drain,
     Farewell,
     Orders,
-    Ready,
     Reload,
     Stop,
     receive_first,
@@ -30,16 +29,15 @@ from keyrelay.api.worker_channel import (
 from keyrelay.bootstrap import compose
 from keyrelay.bootstrap.first_look import with_kept_settings
 from keyrelay.cli.accepting import Acceptor
-from keyrelay.cli.exits import Exit
+from keyrelay.cli.exits import Exit, exit_for
 from keyrelay.cli.loads import Loads
-from keyrelay.cli.opening import FIRST_START, base_url, invite
+from keyrelay.cli.opening import base_url, invite
 from keyrelay.cli.options import configuration_of
 from keyrelay.cli.output import note
-from keyrelay.cli.serving import GatewayServer, listen_to_libraries, new_loop
+from keyrelay.cli.serving import GatewayServer, listen_to_libraries, new_loop, readiness_of
 from keyrelay.cli.whole_lines import WholeLines
-from keyrelay.configuration import Configuration, with_clients
+from keyrelay.configuration import Configuration
 from keyrelay.core.administered import NOTHING, Administered
-from keyrelay.core.configuration import Client
 from keyrelay.core.errors import KeyrelayError
 from keyrelay.core.identity import WorkerIdentity
 from keyrelay.settings import Settings
@@ -59,7 +57,13 @@ class WorkerServer(GatewayServer):
     """
 
     def __init__(
-        self, settings: Settings, application: Application, on_ready: Callable[[], None], *, slot: int, loads: Loads
+        self,
+        settings: Settings,
+        application: Application,
+        on_ready: Callable[[], Awaitable[None]],
+        *,
+        slot: int,
+        loads: Loads,
     ) -> None:
         super().__init__(settings, application, on_ready)
         self._drain_timeout_s = settings.drain_timeout_s
@@ -172,9 +176,9 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._orphaned.wait(), _LAST_WORDS_S)
 
-    def _ready(self) -> None:
+    async def _ready(self) -> None:
         invite(self._application.set_up_code, self._address)
-        self._send(Ready())
+        self._send(readiness_of(self._application))
 
     def _send(self, message: AnyMessage) -> None:
         if self._channel is not None:
@@ -201,6 +205,7 @@ class Worker:
             await self._reload.wait()
             self._reload.clear()
             await self._application.watch.look_again()
+            self._send(readiness_of(self._application))
 
     def __repr__(self) -> str:
         return f"<Worker {self._orders.instance} slot {self._orders.slot}>"
@@ -213,8 +218,7 @@ async def _serve(configuration: Configuration, orders: Orders, end: socket.socke
 
 def load(orders: Orders, administered: Administered = NOTHING) -> Configuration:
     """The configuration as it is now."""
-    unkept = tuple(Client(label, digest) for label, digest in orders.clients)
-    return with_clients(configuration_of(orders.overrides, administered), unkept, source=FIRST_START)
+    return configuration_of(orders.overrides, administered)
 
 
 def main() -> int:
@@ -236,7 +240,7 @@ def main() -> int:
             return runner.run(_serve(configuration, orders, end))
     except KeyrelayError as error:
         note(f"keyrelay: {error}")
-        return Exit.USAGE
+        return exit_for(error)
 
 
 if __name__ == "__main__":

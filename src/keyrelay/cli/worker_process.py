@@ -29,7 +29,10 @@ def worker_command() -> list[str]:
 
 
 class WorkerProcess:
-    """A process that has been started, and what became of it. `number` is never used again, `slot` is."""
+    """A process that has been started, and what became of it. `number` is never used again, `slot` is.
+
+    `serves_with` is what it has said last that it has: when it was ready, and whenever it was told to look again.
+    """
 
     def __init__(self, number: int, slot: int, process: "subprocess.Popen[bytes]") -> None:
         self.number = number
@@ -42,6 +45,7 @@ class WorkerProcess:
         self._ended: asyncio.Future[int] = loop.create_future()
         self._gone = asyncio.Event()
         self._ready_at = 0.0
+        self.serves_with = Ready()
 
     @classmethod
     async def start(
@@ -66,9 +70,11 @@ class WorkerProcess:
         return worker
 
     def _take(self, message: AnyMessage, on_message: Callable[[Self, AnyMessage], None]) -> None:
-        if isinstance(message, Ready) and not self._ready.done():
-            self._ready_at = asyncio.get_running_loop().time()
-            self._ready.set_result(True)
+        if isinstance(message, Ready):
+            self.serves_with = message
+            if not self._ready.done():
+                self._ready_at = asyncio.get_running_loop().time()
+                self._ready.set_result(True)
         on_message(self, message)
 
     @property

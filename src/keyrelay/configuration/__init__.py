@@ -5,17 +5,16 @@ problems of a configuration are collected and reported together, and no message 
 """
 
 from keyrelay.configuration.findings import InvalidConfiguration
-from keyrelay.configuration.first_run import FirstRun, ensure_client, with_clients
+from keyrelay.configuration.first_run import make_first_client, with_clients
 from keyrelay.configuration.loading import load_configuration, load_settings
 from keyrelay.configuration.values import Configuration, EffectiveValue
 
 __all__ = [
     "Configuration",
     "EffectiveValue",
-    "FirstRun",
     "InvalidConfiguration",
-    "ensure_client",
     "load_configuration",
     "load_settings",
+    "make_first_client",
     "with_clients",
 ]

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import dotenv
 import msgspec
 from dotenv.parser import parse_stream
 
 from keyrelay.configuration.findings import Findings
+from keyrelay.configuration.remembered import Files
 from keyrelay.configuration.values import ENVIRONMENT
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -50,10 +50,13 @@ class Layer(msgspec.Struct, frozen=True):
 class Environment:
     """Looks variables up in layers, the first layer wins. Files of secrets are relative to `directory`."""
 
-    def __init__(self, layers: tuple[Layer, ...], *, directory: Path, findings: Findings) -> None:
+    def __init__(
+        self, layers: tuple[Layer, ...], *, directory: Path, findings: Findings, files: Files | None = None
+    ) -> None:
         self._layers = layers
         self._directory = directory
         self._findings = findings
+        self._files = files or Files()
         self._contents: dict[Path, str] = {}
 
     @property
@@ -105,7 +108,7 @@ class Environment:
     def _from_file(self, pointer: Found) -> Found | None:
         path = self._directory / pointer.text
         if path not in self._contents:
-            content = read_text(path, where=pointer.source, findings=self._findings)
+            content = read_text(path, where=pointer.source, findings=self._findings, files=self._files)
             if content is not None and not content.strip():
                 self._findings.warn(pointer.source, "the file holds nothing; it is ignored.")
             self._contents[path] = content or ""
@@ -116,16 +119,20 @@ class Environment:
         return f"Environment({', '.join(map(repr, self._layers))})"
 
 
-def read_text(path: Path, *, where: str, findings: Findings, optional: bool = False) -> str | None:
+def read_text(
+    path: Path, *, where: str, findings: Findings, optional: bool = False, files: Files | None = None
+) -> str | None:
     """Return a small UTF-8 file's text; None, with the problem noted, when it cannot be had.
 
-    An optional file may be missing without anything being noted.
+    An optional file may be missing without anything being noted. `files` reads it, and may know it already.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data = (files or Files()).read(path, MAX_FILE_BYTES + 1)
     except OSError as error:
-        if optional and isinstance(error, FileNotFoundError | IsADirectoryError):
+        if optional and isinstance(error, FileNotFoundError):
+            return None
+        if optional and isinstance(error, IsADirectoryError):
+            findings.warn(where, f"{path} is a directory, not a file; it is ignored.")
             return None
         findings.problem(where, f"cannot read {path}: {error.strerror}.", "Name a file that can be read.")
         return None
@@ -139,9 +146,9 @@ def read_text(path: Path, *, where: str, findings: Findings, optional: bool = Fa
         return None
 
 
-def read_env_file(path: Path, *, findings: Findings, optional: bool = False) -> Layer:
+def read_env_file(path: Path, *, findings: Findings, optional: bool = False, files: Files | None = None) -> Layer:
     """Read a file of `NAME=value` lines as they stand: `${…}` is not replaced, nothing is exported."""
-    text = read_text(path, where=path.name, findings=findings, optional=optional)
+    text = read_text(path, where=path.name, findings=findings, optional=optional, files=files)
     if text is None:
         return Layer(path.name, {})
     values, broken = parse_env(text)
@@ -154,9 +161,9 @@ def read_env_file(path: Path, *, findings: Findings, optional: bool = False) -> 
 
 def parse_env(text: str) -> tuple[dict[str, str], list[int]]:
     """The variables of such a text, and the numbers of the lines that cannot be read."""
-    broken = [binding.original.line for binding in parse_stream(io.StringIO(text)) if binding.error]
-    values = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {name: value or "" for name, value in values.items()}, broken
+    bindings = list(parse_stream(io.StringIO(text)))
+    broken = [binding.original.line for binding in bindings if binding.error]
+    return {binding.key: binding.value or "" for binding in bindings if binding.key is not None}, broken
 
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:

@@ -1,6 +1,6 @@
 """Clients that Keyrelay makes itself, so that the data plane is never open.
 
-When no client is configured, the first start makes one; its secret is shown once and only its digest is kept.
+When there is no client, a start makes one as soon as it serves; its secret is shown once and only its digest is kept.
 """
 
 import datetime as dt
@@ -12,6 +12,7 @@ import msgspec
 from keyrelay.configuration.client_file import StoredClient, path_in, read_stored, write_stored
 from keyrelay.configuration.clients import LABEL, LABEL_RULE, MAX_CLIENTS, SourcedClient, digest_of
 from keyrelay.configuration.values import Configuration
+from keyrelay.core.administered import Administered
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.secrets import Secret
@@ -20,38 +21,14 @@ FIRST_LABEL = "first-run"
 _SECRET_BYTES = 32
 
 
-class FirstRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The clients to let in. `secret` is set when one was made just now: show it once.
-
-    `notice` is a sentence for the operator when the secret could not be kept and lasts for this run only.
-    """
-
-    clients: tuple[Client, ...]
-    secret: Secret | None = None
-    notice: str = ""
-
-
 def new_secret() -> Secret:
     """A client secret of 256 random bits."""
     return Secret(f"kr-{secrets.token_urlsafe(_SECRET_BYTES)}")
 
 
-def ensure_client(data_dir: Path) -> FirstRun:
-    """Return the clients kept in the data directory, or make the first one there.
-
-    Raise ConfigurationError when the file of clients is damaged: making a new secret would lock out those who
-    have the old one.
-    """
-    stored = read_stored(data_dir)
-    if stored:
-        return FirstRun(clients=tuple(each.client for each in stored))
-    secret, made = _make(FIRST_LABEL)
-    try:
-        write_stored(data_dir, (made,))
-    except OSError as error:
-        notice = f"{data_dir} cannot be written ({error.strerror}): this secret lasts for this run only."
-        return FirstRun(clients=(made.client,), secret=secret, notice=notice)
-    return FirstRun(clients=(made.client,), secret=secret)
+def make_first_client(data_dir: Path) -> Secret:
+    """Make the first client and return its secret, to be shown once. Raise ConfigurationError as `add_client` does."""
+    return add_client(data_dir, FIRST_LABEL)
 
 
 def _make(label: str) -> tuple[Secret, StoredClient]:
@@ -103,8 +80,20 @@ def kept_clients(data_dir: Path) -> tuple[SourcedClient, ...]:
 
 
 def with_clients(configuration: Configuration, clients: tuple[Client, ...], *, source: str) -> Configuration:
-    """The configuration with more clients let in, for example those of `ensure_client`."""
+    """The configuration with more clients let in, for example those of a demonstration."""
+    again = configuration.again
+
+    def with_them(administered: Administered) -> Configuration:
+        if again is None:
+            raise ConfigurationError(source, "cannot be read again.")
+        return with_clients(again(administered), clients, source=source)
+
     added = {client.digest: client for client in clients if client.digest not in configuration.snapshot.clients}
     snapshot = msgspec.structs.replace(configuration.snapshot, clients=configuration.snapshot.clients | added)
     shown = tuple(SourcedClient(client, source, source).shown for client in added.values())
-    return msgspec.structs.replace(configuration, snapshot=snapshot, values=(*configuration.values, *shown))
+    return msgspec.structs.replace(
+        configuration,
+        snapshot=snapshot,
+        values=(*configuration.values, *shown),
+        again=None if again is None else with_them,
+    )

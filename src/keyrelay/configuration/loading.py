@@ -15,10 +15,11 @@ from keyrelay.configuration import client_file, clients, first_run, routes, sett
 from keyrelay.configuration.environment import Environment, environment_layer, read_env_file
 from keyrelay.configuration.findings import Findings
 from keyrelay.configuration.providers import Assembled, prefix_of, read_providers
+from keyrelay.configuration.remembered import Files
 from keyrelay.configuration.setting_values import Choice
 from keyrelay.configuration.toml_file import FileText, RouteText, read_toml
 from keyrelay.configuration.values import DEFAULT, Configuration, EffectiveValue
-from keyrelay.core.administered import NOTHING, Administered, RouteEntry
+from keyrelay.core.administered import NOTHING, Administered, ProviderEntry, RouteEntry
 from keyrelay.core.configuration import Route, Snapshot
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.providers import ProviderRow
@@ -73,8 +74,12 @@ class _Loader:
         overrides: Mapping[str, str],
         catalogue: Mapping[str, ProviderRow],
         administered: Administered = NOTHING,
+        files: Files | None = None,
+        kept: tuple[clients.SourcedClient, ...] | None = None,
     ) -> None:
         self._administered = administered
+        self._files = files or Files()
+        self._kept = kept
         self._environ = setting_values.without_orchestrator_names(environ)
         self._directory = directory
         self._overrides = overrides
@@ -100,6 +105,7 @@ class _Loader:
         callers = self._clients(environment, settings, host=choices["host"])
         clients.check_operator(settings.operator_secret, callers, choices["operator_secret"].where, findings)
         self._refuse_loops(assembled, settings)
+        setting_values.refuse_wrong_schemes(choices, findings)
         snapshot, route_values = self._snapshot(
             settings, route_texts, assembled=assembled, callers=callers, choices=choices
         )
@@ -117,7 +123,20 @@ class _Loader:
             warnings=tuple(dict.fromkeys(findings.warnings)),
             files=(paths.config, paths.env, client_file.path_in(settings.data_dir), *environment.files),
             variables=environment.outside(stored.STORE),
+            again=self._again,
         )
+
+    def _again(self, administered: Administered) -> Configuration:
+        """The same with something else administered, whatever has become of the files meanwhile."""
+        return _Loader(
+            self._environ,
+            self._directory,
+            overrides=self._overrides,
+            catalogue=self._catalogue,
+            administered=administered,
+            files=self._files.copy(),
+            kept=self._kept,
+        ).load()
 
     def load_settings(self) -> Settings:
         """Read the same layers, look up the settings alone."""
@@ -132,11 +151,13 @@ class _Loader:
         real = environment_layer(self._environ)
         administered = stored.layer_of(self._administered, prefix_of)
         stored.refuse_wrong_settings(self._administered, self._findings)
-        alone = Environment((real,), directory=self._directory, findings=self._findings)
+        files, findings = self._files, self._findings
+        alone = Environment((real,), directory=self._directory, findings=findings, files=files)
         env_choice = setting_values.choose(_setting("env_file"), alone, table={}, overrides=self._overrides)
         env = self._read(env_choice)
-        below = read_env_file(env, findings=self._findings, optional=_is_default(env_choice))
-        environment = Environment((real, below, administered), directory=self._directory, findings=self._findings)
+        below = read_env_file(env, findings=findings, optional=_is_default(env_choice), files=files)
+        layers = (real, below, administered)
+        environment = Environment(layers, directory=self._directory, findings=findings, files=files)
         for name in _setting("env_file").environment_names:
             if below.variables.get(name):
                 fix = "Set it in the environment, or use --env-file."
@@ -144,7 +165,7 @@ class _Loader:
         config_choice = setting_values.choose(_setting("config_file"), environment, table={}, overrides=self._overrides)
         setting_values.refuse_unknown_names(environment, self._findings)
         paths = _Paths(self._read(config_choice), config_choice, env, env_choice)
-        file = read_toml(paths.config, findings=self._findings, optional=_is_default(config_choice))
+        file = read_toml(paths.config, findings=findings, optional=_is_default(config_choice), files=files)
         return paths, environment, file
 
     def _read(self, choice: Choice) -> Any:
@@ -167,16 +188,20 @@ class _Loader:
     ) -> tuple[clients.SourcedClient, ...]:
         """Clients of the environment, then those kept in the data directory, then those of the store."""
         named = clients.read_clients(environment, self._findings)
-        try:
-            kept = first_run.kept_clients(settings.data_dir)
-        except ConfigurationError as error:
-            self._findings.problems.append(error)
-            kept = ()
         callers = stored_clients.join_clients(
-            self._administered, (*named, *kept), now_s=time.time(), findings=self._findings
+            self._administered, (*named, *self._kept_clients(settings)), now_s=time.time(), findings=self._findings
         )
         clients.check_exposure(callers, host=settings.host, where=host.where, findings=self._findings)
         return callers
+
+    def _kept_clients(self, settings: Settings) -> tuple[clients.SourcedClient, ...]:
+        """Clients of the data directory as they are now, also where other files are remembered: one may be gone."""
+        try:
+            self._kept = first_run.kept_clients(settings.data_dir)
+        except ConfigurationError as error:
+            if self._kept is None:
+                self._findings.problems.append(error)
+        return self._kept or ()
 
     def _refuse_loops(self, assembled: tuple[Assembled, ...], settings: Settings) -> None:
         """A base URL that was meant for Keyrelay's clients would have Keyrelay call itself."""
@@ -197,7 +222,8 @@ class _Loader:
         choices: Mapping[str, Choice],
     ) -> tuple[Snapshot, tuple[EffectiveValue, ...]]:
         providers = {each.provider.id: each.provider for each in assembled}
-        reader = routes.TargetReader(providers, self._catalogue, findings=self._findings)
+        own = {entry.id for entry in self._administered.all(ProviderEntry)}
+        reader = routes.TargetReader(providers, self._catalogue, own, findings=self._findings)
         fallback = reader.read(settings.fallback, choices["fallback"].where)
         auto: dict[str, Route] = {routes.AUTO: routes.auto_route(providers.values(), policy=settings.policy)}
         named = auto | routes.read_routes(route_texts, reader, policy=settings.policy)

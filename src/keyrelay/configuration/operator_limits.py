@@ -7,7 +7,6 @@ All of them are firm: they are never exceeded, whatever the tier. Where the prov
 import math
 import re
 from collections.abc import Mapping
-from typing import TypeVar
 
 import msgspec
 
@@ -16,8 +15,6 @@ from keyrelay.configuration.findings import Findings
 from keyrelay.core.limits import Limit, LimitSource, Pacing, ScopePart, Unit, Window, WindowKind, parse_window
 from keyrelay.core.providers import ProviderRow
 from keyrelay.quota.limits import HIGHEST_AMOUNT, limit_problems
-
-Word = TypeVar("Word", Unit, ScopePart)
 
 _MINUTE = Window(WindowKind.ROLLING, 60.0)
 _HOUR = Window(WindowKind.ROLLING, 3600.0)
@@ -42,6 +39,13 @@ _WRITTEN = re.compile(
     r"(?:\s+of\s+(?P<models>\S+))?"
     r"(?:\s+(?P<pacing>burst|smooth))?"
 )
+_WINDOW_WORDS: Mapping[str, str] = {
+    "minute": "60s",
+    "hour": "1h",
+    "day": "day@UTC",
+    "week": "week@UTC",
+    "month": "month@UTC",
+}
 _AS_WRITTEN = "AMOUNT UNIT per WINDOW, with `for SCOPE`, `of MODELS`, `smooth` behind it if need be"
 
 MONTHLY_PROVIDERS = frozenset({"ai21", "cohere", "huggingface"})
@@ -129,8 +133,9 @@ def _written_out(prefix: str, *, environment: Environment, findings: Findings) -
 def parse_limit(text: str, *, scope: ScopePart = ScopePart.ACCOUNT) -> Limit:
     """Read a firm limit of the operator's, such as `5 requests concurrent for key of gpt-*,o3 smooth`.
 
-    An amount of `usd` may have up to six decimals. Without a scope it is for `scope`. Raise ValueError that says
-    what is wrong, without the text; whether the limit makes sense is not looked at.
+    An amount of `usd` may have up to six decimals. Besides windows as they are kept, minute, hour, and UTC's day, week
+    and month have their words. Without a scope it is for `scope`. Raise ValueError that says what is wrong, without the
+    text; whether the limit makes sense is not looked at.
     """
     found = _WRITTEN.fullmatch(text)
     if found is None:
@@ -141,13 +146,13 @@ def parse_limit(text: str, *, scope: ScopePart = ScopePart.ACCOUNT) -> Limit:
     amount = int(found["amount"].replace("_", ""))
     if found["unit"] == _USD:
         amount = amount * _MICROS + int(decimals.ljust(6, "0"))
-    unit = Unit.USD_MICROS if found["unit"] == _USD else _member(Unit, found["unit"], "unit")
+    unit = _unit(found["unit"], scope)
     parts = re.split(r"\s*[+,]\s*", found["scope"] or scope)
     return Limit(
         unit=unit,
         amount=amount,
         window=_window(found["window"]),
-        scope=tuple(_member(ScopePart, part, "scope") for part in parts),
+        scope=tuple(map(_scope_part, parts)),
         models=tuple(found["models"].split(",")) if found["models"] else (),
         source=LimitSource.CONFIGURED,
         firm=True,
@@ -155,18 +160,31 @@ def parse_limit(text: str, *, scope: ScopePart = ScopePart.ACCOUNT) -> Limit:
     )
 
 
-def _member(kind: type[Word], name: str, what: str) -> Word:
+def _unit(name: str, scope: ScopePart) -> Unit:
+    if name == _USD:
+        return Unit.USD_MICROS
     try:
-        return kind(name)
+        return Unit(name)
     except ValueError:
-        raise ValueError(f"its {what} is not one of {', '.join(kind)}") from None
+        # A provider's own units are nothing that a client is counted in; millionths are how money is kept.
+        kept = {Unit.USD_MICROS, Unit.UNITS} if scope is ScopePart.CLIENT else {Unit.USD_MICROS}
+        known = (*(unit for unit in Unit if unit not in kept), _USD)
+        raise ValueError(f"its unit is not one of {', '.join(known)}") from None
+
+
+def _scope_part(name: str) -> ScopePart:
+    try:
+        return ScopePart(name)
+    except ValueError:
+        raise ValueError(f"its scope is not one of {', '.join(ScopePart)}") from None
 
 
 def _window(text: str) -> Window:
     try:
-        return parse_window(text)
+        return parse_window(_WINDOW_WORDS.get(text, text))
     except ValueError as error:
-        raise ValueError(f"its window is not one of {str(error).partition(' is not one of ')[2]}") from None
+        kept = str(error).partition(" is not one of ")[2]
+        raise ValueError(f"its window is not one of {', '.join(_WINDOW_WORDS)}, {kept}") from None
 
 
 def _amount(text: str) -> int | None:

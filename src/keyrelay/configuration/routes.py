@@ -13,13 +13,22 @@ AUTO = "auto"
 
 
 class TargetReader:
-    """Looks targets up among what is configured and what the catalogue knows."""
+    """Looks targets up among what is configured, what the catalogue knows, and providers of the operator's `own`.
+
+    Those are administered; without a key they are not configured yet.
+    """
 
     def __init__(
-        self, providers: Mapping[str, Provider], catalogue: Mapping[str, ProviderRow], *, findings: Findings
+        self,
+        providers: Mapping[str, Provider],
+        catalogue: Mapping[str, ProviderRow],
+        own: Iterable[str] = (),
+        *,
+        findings: Findings,
     ) -> None:
         self._providers = providers
-        self._known = providers.keys() | catalogue.keys()
+        self._catalogue = catalogue.keys()
+        self._known = providers.keys() | self._catalogue | set(own)
         self._findings = findings
 
     def read(self, texts: Iterable[str], where: str) -> tuple[Target, ...]:
@@ -36,6 +45,8 @@ class TargetReader:
         provider = self._providers.get(provider_id)
         if provider is None:
             why = f"without {prefix_of(provider_id)}_API_KEY, or switched off"
+            if provider_id not in self._catalogue:
+                why = f"it has no key yet: `keyrelay keys add {provider_id}`; or it is switched off"
             self._findings.warn(where, f"{provider_id} is not in use ({why}); {text} is passed over.")
         elif model and not _accepts(provider, model):
             suggestion = nearest(model, provider.models)

@@ -15,7 +15,7 @@ from keyrelay.configuration.values import COMMAND_LINE, DEFAULT, EffectiveValue
 from keyrelay.core.addresses import parse_networks
 from keyrelay.core.configuration import PolicyName
 from keyrelay.core.secrets import HiddenSecret, Secret
-from keyrelay.settings import PREFIX, SETTINGS, Kind, Setting, Settings
+from keyrelay.settings import DATABASE_SCHEMES, PREFIX, REDIS_SCHEMES, SETTINGS, Kind, Setting, Settings
 
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
@@ -113,6 +113,15 @@ def read_choice(choice: Choice, *, directory: Path, home: Path | None, findings:
         suggestion = nearest(choice.text, setting.choices)
         findings.problem(choice.where, f"{shown}{error}.", suggestion)
         return directory if setting.kind is Kind.PATH else _READERS[setting.kind](setting, setting.default)
+
+
+def refuse_wrong_schemes(choices: Mapping[str, Choice], findings: Findings) -> None:
+    """Note a problem for each address of a store that is of another kind; only what opens stores needs to know."""
+    for name, schemes in (("database_url", DATABASE_SCHEMES), ("redis_url", REDIS_SCHEMES)):
+        choice = choices[name]
+        if choice.text and not choice.text.startswith(schemes):
+            fix = f"Begin it with {schemes[0]}, or leave it out ({choice.setting.environment_names[0]})."
+            findings.problem(choice.where, f"is of a kind that Keyrelay cannot use for {name}.", fix)
 
 
 def _path(text: str, *, directory: Path, home: Path | None) -> Path:

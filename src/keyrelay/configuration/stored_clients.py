@@ -1,7 +1,6 @@
 """The clients that are administered, beside those of the environment and of the data directory, which win."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -24,14 +23,6 @@ PEPPER = "clients"
 MAX_LIMITS = 32
 MAX_MODELS = 200
 
-_PER_TIME = re.compile(r"\b(?:per\s+)?(minute|hour|day|week|month)(?=\s|$)")
-_WINDOWS: Mapping[str, str] = {
-    "minute": "60s",
-    "hour": "1h",
-    "day": "day@UTC",
-    "week": "week@UTC",
-    "month": "month@UTC",
-}
 _FOR_CLIENT = (ScopePart.CLIENT,)
 _AS_WRITTEN = "Write, for example, 60 requests per minute, 5 usd per month@Europe/Berlin or 4 requests concurrent."
 
@@ -46,11 +37,8 @@ def pepper_of(administered: Administered) -> Secret | None:
 
 
 def parse_client_limit(text: str) -> Limit:
-    """Read a limit or budget of a client; besides windows as everywhere there are minute, hour, and UTC's calendar.
-
-    Raise ValueError that says what is wrong, without the text.
-    """
-    limit = parse_limit(_PER_TIME.sub(lambda found: f"per {_WINDOWS[found[1]]}", text), scope=ScopePart.CLIENT)
+    """Read a limit or budget of a client. Raise ValueError that says what is wrong, without the text."""
+    limit = parse_limit(text, scope=ScopePart.CLIENT)
     if limit.scope != _FOR_CLIENT:
         raise ValueError("it is for the client and for nothing else: leave its scope out")
     if limit.models:

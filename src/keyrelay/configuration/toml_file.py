@@ -14,6 +14,7 @@ import msgspec
 from keyrelay.configuration.environment import read_text
 from keyrelay.configuration.findings import Findings, nearest
 from keyrelay.configuration.prices import PriceOverride, read_overrides
+from keyrelay.configuration.remembered import Files
 from keyrelay.configuration.setting_values import BY_NAME, LOCATORS, Choice
 from keyrelay.core.configuration import CacheMode, PolicyName
 
@@ -43,9 +44,9 @@ class FileText(msgspec.Struct, frozen=True):
     prices: tuple[PriceOverride, ...] = ()
 
 
-def read_toml(path: Path, *, findings: Findings, optional: bool = False) -> FileText:
+def read_toml(path: Path, *, findings: Findings, optional: bool = False, files: Files | None = None) -> FileText:
     """Read the file; what is wrong in it is noted and left out."""
-    text = read_text(path, where=path.name, findings=findings, optional=optional)
+    text = read_text(path, where=path.name, findings=findings, optional=optional, files=files)
     if text is None:
         return FileText()
     try:

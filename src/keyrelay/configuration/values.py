@@ -1,11 +1,12 @@
 """What reading the configuration gives: the values in force and where each one comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
 
+from keyrelay.core.administered import Administered
 from keyrelay.core.configuration import Snapshot
 from keyrelay.settings import Settings
 
@@ -34,7 +35,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     `warnings` are sentences about what was put up with. `files` are all that was read or looked for, so that a
     change of any of them calls for another look. `variables` are the names of those that win over what is administered,
-    each with the place that holds it (`environment`, `.env`).
+    each with the place that holds it (`environment`, `.env`). `again` reads it with something else administered and
+    with what the files held then, and raises ConfigurationError; None where that cannot be done.
     """
 
     settings: Settings
@@ -43,3 +45,4 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     variables: Mapping[str, str] = MappingProxyType({})
+    again: Callable[[Administered], "Configuration"] | None = None

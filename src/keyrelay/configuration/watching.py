@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from keyrelay.configuration.shutting_out import curtailed, only_shuts_out
 from keyrelay.configuration.values import Configuration
 from keyrelay.core.administered import NOTHING, Administered
 from keyrelay.core.errors import ConfigurationError
@@ -44,6 +45,7 @@ AFTER_RESTART = frozenset(
         "keep_requests_days",
         "keep_minutes_days",
         "keep_hours_days",
+        "keep_audit_days",
         "keep_alerts_days",
         "alert_interval_s",
         "keep_texts",
@@ -51,6 +53,7 @@ AFTER_RESTART = frozenset(
         "keep_texts_max_bytes",
         "master_key",
         "master_key_file",
+        "master_key_source",
         "journal_max_bytes",
         "journal_fsync",
         "workers",
@@ -133,12 +136,25 @@ Load = Callable[[Administered], Configuration]
 """Reads the configuration anew, with what is administered in it. Raise ConfigurationError when it is not valid."""
 
 
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration that can be taken, and what is administered in it.
+
+    `ignored` says why the files as they are now are left out of account; empty when they are not. The configuration
+    then has what they held when they were valid last.
+    """
+
+    configuration: Configuration
+    administered: Administered
+    ignored: str = ""
+
+
 class Watch:
     """Holds the configuration in force, and looks at its files.
 
     `load` is called in a thread; `take` gets each configuration that is valid and differs, with what differs; `refuse`
-    gets a text, once, when one is not valid: the one in force stays. Neither may raise. Who puts what is `administered`
-    into it holds the `lock` meanwhile.
+    gets a text, once, when one is not valid: then it goes on with what the files held before, and `ignored` says why.
+    Neither may raise. Who puts what is `administered` into it holds the `lock` meanwhile. While it is `hushed`, what
+    changes belongs to a start, and is nothing to tell anybody of.
     """
 
     def __init__(
@@ -150,14 +166,20 @@ class Watch:
         refuse: Callable[[str], None],
     ) -> None:
         self.configuration = configuration
-        self.administered = NOTHING
+        self.administered = self._in_force = NOTHING
         self.lock = asyncio.Lock()
         self._load = load
         self._take = take
         self._refuse = refuse
         self._prints = self._look()
-        self._refused = ""
+        self.ignored = ""
+        self.hushed = False
         self._retry_at = 0.0
+
+    @property
+    def behind(self) -> bool:
+        """Whether the configuration in force has not all of what is administered: with the files it is not valid."""
+        return self._in_force is not self.administered
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -168,7 +190,7 @@ class Watch:
             if prints != self._prints:
                 await self._settled(prints)
                 await self.look_again()
-            elif self._refused and loop.time() >= self._retry_at:
+            elif self.ignored and loop.time() >= self._retry_at:
                 await self.look_again()
 
     async def look_again(self) -> bool:
@@ -176,17 +198,47 @@ class Watch:
         async with self.lock:
             return await self._read_anew()
 
-    async def read_with(self, administered: Administered) -> Configuration:
-        """What the configuration would be with this administered. Raise ConfigurationError when it is not valid."""
-        return await asyncio.to_thread(self._load, administered)
+    async def read_with(self, administered: Administered) -> Reading:
+        """What the configuration would be with this administered. Raise ConfigurationError when that is not valid.
 
-    def take(self, administered: Administered, configuration: Configuration | None) -> None:
+        It is read with what the files held before when they are not valid now, with or without this. And who is only
+        shut out by it, is so even when nothing else of what is administered can be taken.
+        """
+        try:
+            return Reading(configuration=await asyncio.to_thread(self._load, administered), administered=administered)
+        except ConfigurationError as error:
+            fault = error
+        again = self.configuration.again
+        standing = fault if administered is self.administered else await self._fault()
+        if again is None or standing is None:
+            raise fault
+        try:
+            configuration = await asyncio.to_thread(again, administered)
+        except ConfigurationError:
+            if administered is not self.administered and not only_shuts_out(self.administered, administered):
+                raise
+            administered = curtailed(self._in_force, administered)
+            configuration = await asyncio.to_thread(again, administered)
+        return Reading(configuration=configuration, administered=administered, ignored=str(standing))
+
+    async def _fault(self) -> ConfigurationError | None:
+        """What is wrong with the files as they are now, with what is administered now."""
+        try:
+            await asyncio.to_thread(self._load, self.administered)
+        except ConfigurationError as error:
+            return error
+        return None
+
+    def take(self, administered: Administered, reading: Reading | None) -> None:
         """Go on with what `read_with` has given; None: with the one in force, which has none of what is another now."""
-        self.administered = administered
-        if configuration is None:
+        if reading is None:
+            self._in_force = self._in_force if self.behind else administered
+            self.administered = administered
             return
-        self._refused = ""
-        self._go_on(configuration)
+        whole = reading.administered.entries == administered.entries
+        self.administered = administered
+        self._note(reading.ignored)
+        self._go_on(msgspec.structs.replace(reading, administered=administered) if whole else reading)
 
     async def take_administered(self, administered: Administered) -> bool:
         """Go on with what another process has changed; False when that is refused here."""
@@ -202,17 +254,25 @@ class Watch:
         try:
             new = await self.read_with(self.administered)
         except ConfigurationError as error:
-            self._retry_at = asyncio.get_running_loop().time() + RETRY_S
-            if str(error) != self._refused:
-                self._refused = str(error)
-                self._refuse(self._refused)
+            self._note(str(error))
             return False
-        self._refused = ""
+        self._note(new.ignored)
         self._go_on(new, prints)
-        return True
+        return not new.ignored
 
-    def _go_on(self, new: Configuration, prints: Mapping[Path, Print] = MappingProxyType({})) -> None:
+    def _note(self, ignored: str) -> None:
+        """Remember why the files are left out of account, and say so once."""
+        if ignored:
+            self._retry_at = asyncio.get_running_loop().time() + RETRY_S
+            if ignored != self.ignored:
+                self._refuse(ignored)
+        self.ignored = ignored
+
+    def _go_on(self, reading: Reading, prints: Mapping[Path, Print] = MappingProxyType({})) -> None:
+        self._in_force, new = reading.administered, reading.configuration
         changes = changes_between(self.configuration, new)
+        if reading.ignored and not changes:
+            return
         known = {**self._prints, **prints}
         self.configuration = new
         self._prints = {path: known[path] if path in known else _print_of(path) for path in new.files}
@@ -231,7 +291,7 @@ class Watch:
         return {path: _print_of(path) for path in self.configuration.files}
 
     def __repr__(self) -> str:
-        return f"<Watch of {len(self._prints)} files{', the last change refused' if self._refused else ''}>"
+        return f"<Watch of {len(self._prints)} files{', the last change refused' if self.ignored else ''}>"
 
 
 def _print_of(path: Path) -> Print:

@@ -4,6 +4,7 @@ Broad bases to catch, leaves to recover:
 
     KeyrelayError
     ├── ConfigurationError      the operator has to change something: file, setting, what would be right
+    │   └── OccupiedError       another gateway has what this one needs, and has to be stopped first
     ├── CallerError             the request cannot be served as it stands; answered in the caller's dialect
     ├── StoreError              a store, database or shared memory cannot be reached or does not take what it is given
     │   └── RevisionError       somebody else has changed meanwhile what was to be changed
@@ -37,6 +38,10 @@ class ConfigurationError(KeyrelayError):
         self.problem = problem
         self.fix = fix
         super().__init__(f"{where}: {problem}" + (f" {fix}" if fix else ""))
+
+
+class OccupiedError(ConfigurationError):
+    """Another gateway has what this one needs: it may start once that one has ended."""
 
 
 class CallerError(KeyrelayError):

@@ -25,6 +25,9 @@ MAX_FAILURES = 10_000
 MAX_OF_ALL = 2 * MAX_FAILURES
 """Failed calls of everybody that are looked through for those of a client that has many."""
 
+MAX_CALLS = 50_000
+"""The latest calls with a row of their own that are looked at for how often each key failed."""
+
 MAX_REFUSED = 2_000
 """Requests that are looked at of each category with which they can end."""
 
@@ -51,6 +54,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = MAX_FAILURES
     of_all: int = MAX_OF_ALL
     refused: int = MAX_REFUSED
+    calls: int = MAX_CALLS
 
 
 class ErrorQueries:
@@ -61,6 +65,12 @@ class ErrorQueries:
     def __init__(self, reader: PromptReader, bounds: "Bounds | None" = None) -> None:
         self._reader = reader
         self._bounds = bounds or Bounds()
+
+    async def failed_calls(self, from_s: float) -> dict[tuple[str, str], int]:
+        """How often calls failed in requests since a time (epoch seconds), by provider and key, answered or not."""
+        statement = _failed_calls(id_floor(math.floor(from_s * 1000)), self._bounds.calls)
+        rows = await self._reader.read(lambda connection: connection.execute(statement).all())
+        return {(provider, key): count for provider, key, count in rows}
 
     async def failures(self, wanted: FailureFilter) -> FailureCounts:
         """The failures that are wanted."""
@@ -245,6 +255,20 @@ class _Search:
         """Note that there may be more before this time."""
         if since_ms is not None:
             self._since_ms = max(since_ms, self._since_ms or 0)
+
+
+def _failed_calls(low: str, most: int) -> sa.Select[Any]:
+    """Failed calls by key among the latest, of which no more are read however few of them failed."""
+    calls = ATTEMPTS.c
+    latest = (
+        sa.select(calls.provider, calls.key, calls.kind)
+        .where(calls.request_id >= low)
+        .order_by(calls.request_id.desc())
+        .limit(most)
+        .subquery()
+    )
+    key = latest.c.provider, latest.c.key
+    return sa.select(*key, sa.func.count()).where(latest.c.kind != "").group_by(*key)
 
 
 def _same(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:

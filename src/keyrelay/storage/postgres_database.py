@@ -62,17 +62,26 @@ _Result = TypeVar("_Result")
 
 
 class PostgresDatabase(Database):
-    """The database of this URL, of whose query libpq's parameters (`sslmode`, …) are understood."""
+    """The database of this URL, of whose query libpq's parameters (`sslmode`, …) are understood.
 
-    __slots__ = ("_connection", "_engine", "_lock", "_url", "_write_timeout_s", "place")
+    When it is opened for `reading`, the server itself refuses every change.
+    """
+
+    __slots__ = ("_connection", "_engine", "_lock", "_reading", "_url", "_write_timeout_s", "place")
 
     name = "postgresql"
     file = None
 
     def __init__(
-        self, url: str, *, timeout_s: float = READ_TIMEOUT_S, write_timeout_s: float = WRITE_TIMEOUT_S
+        self,
+        url: str,
+        *,
+        timeout_s: float = READ_TIMEOUT_S,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
+        reading: bool = False,
     ) -> None:
         self._url = url
+        self._reading = reading
         self._write_timeout_s = write_timeout_s
         try:
             parts = sa.make_url(url)
@@ -105,6 +114,7 @@ class PostgresDatabase(Database):
                     "lock_timeout": limit_ms,
                     "idle_in_transaction_session_timeout": limit_ms,
                     "timezone": "UTC",
+                    **({"default_transaction_read_only": "on"} if self._reading else {}),
                 },
             )
         except ValueError:  # which may quote a part of the password

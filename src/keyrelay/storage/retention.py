@@ -16,7 +16,10 @@ import sqlalchemy as sa
 from keyrelay.storage.database import Database
 from keyrelay.storage.schema import (
     ATTEMPTS,
+    AUDIT,
+    GUESSES,
     REQUESTS,
+    SESSIONS,
     TEXTS,
     USAGE_HOURS,
     USAGE_MINUTES,
@@ -42,28 +45,39 @@ USED_MINUTES_KEPT_S = 27 * 3_600
 USED_QUARTERS_KEPT_S = 62 * DAY_S
 """No quota that comes back is about longer than a month."""
 
+GUESSES_KEPT_S = DAY_S
+"""Wrong guesses count for so long, and no pause is longer than a quarter of an hour."""
+
 _LOCK = 0x6B65_7972_7075_7267
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """After how many days rows of requests, and sums per minute and per hour, are deleted.
 
-    Texts of requests are deleted after `texts_days`, and never later than their requests.
+    Texts of requests are deleted after `texts_days`, and never later than their requests; lines of the log of changes
+    after `audit_days`.
     """
 
     requests_days: float
     minutes_days: float
     hours_days: float
     texts_days: float = math.inf
+    audit_days: float = math.inf
 
 
 class Purged(msgspec.Struct, frozen=True, kw_only=True):
-    """How many rows were deleted: requests, sums per minute and hour, texts of requests."""
+    """How many rows were deleted: requests, sums per minute and hour, texts of requests, lines of the log of changes.
+
+    `guesses` at passwords were of no account any more, nor were `sessions`.
+    """
 
     requests: int = 0
     minutes: int = 0
     hours: int = 0
     texts: int = 0
+    audit: int = 0
+    guesses: int = 0
+    sessions: int = 0
 
 
 async def purge(database: Database, retention: Retention, now_s: float) -> Purged:
@@ -82,7 +96,19 @@ async def purge(database: Database, retention: Retention, now_s: float) -> Purge
             (USED_QUARTERS, USED_QUARTERS_KEPT_S),
         )
     ]
-    return Purged(requests=requests, minutes=minutes, hours=hours, texts=texts)
+    audit = 0
+    if math.isfinite(retention.audit_days):
+        audit_before = _id_at(now_s - retention.audit_days * DAY_S)
+        audit = await _repeat(database, partial(_delete_audit, before=audit_before))
+    return Purged(
+        requests=requests,
+        minutes=minutes,
+        hours=hours,
+        texts=texts,
+        audit=audit,
+        guesses=await _sweep(database, GUESSES, GUESSES.c.last_s <= now_s - GUESSES_KEPT_S),
+        sessions=await _sweep(database, SESSIONS, SESSIONS.c.expires_s <= now_s),
+    )
 
 
 async def _repeat(database: Database, delete: Callable[[sa.Connection], int]) -> int:
@@ -92,6 +118,30 @@ async def _repeat(database: Database, delete: Callable[[sa.Connection], int]) ->
         total += deleted
         await asyncio.sleep(PAUSE_S)
     return total
+
+
+async def _sweep(database: Database, table: sa.Table, over: sa.ColumnElement[bool]) -> int:
+    """Go through a table in the order of its key, and delete what is over, some rows in a transaction each time."""
+    (key,) = table.primary_key.columns
+    total, last = 0, None
+    while True:
+        deleted, last = await database.change(partial(_sweep_some, key=key, over=over, after=last))
+        total += deleted
+        if last is None:
+            return total
+        await asyncio.sleep(PAUSE_S)
+
+
+def _sweep_some(
+    connection: sa.Connection, key: sa.Column[Any], over: sa.ColumnElement[bool], after: Any
+) -> tuple[int, Any]:
+    """How many of the rows behind that key were deleted, and the key of the last one looked at; None at the end."""
+    behind = sa.true() if after is None else key > after
+    keys = connection.execute(sa.select(key).where(behind).order_by(key).limit(ROWS_AT_A_TIME)).scalars().all()
+    if not keys or not _alone(connection):
+        return 0, None
+    deleted = connection.execute(sa.delete(key.table).where(behind, key <= keys[-1], over)).rowcount
+    return deleted, keys[-1] if len(keys) == ROWS_AT_A_TIME else None
 
 
 def _alone(connection: sa.Connection) -> bool:
@@ -116,6 +166,11 @@ def _delete_requests(connection: sa.Connection, before: str) -> int:
         return 0
     connection.execute(sa.delete(ATTEMPTS).where(ATTEMPTS.c.request_id <= last))
     return connection.execute(sa.delete(REQUESTS).where(REQUESTS.c.id <= last)).rowcount
+
+
+def _delete_audit(connection: sa.Connection, before: str) -> int:
+    last = _last_of(connection, AUDIT.c.id, before)
+    return 0 if last is None else connection.execute(sa.delete(AUDIT).where(AUDIT.c.id <= last)).rowcount
 
 
 def _delete_sums(connection: sa.Connection, table: sa.Table, before_s: int) -> int:

@@ -274,7 +274,7 @@ AUDIT = _table(
     sa.Column("after", sa.LargeBinary, nullable=False),
     _text("address"),
 )
-"""Every change of an entry, and every attempt to sign in. Rows are only ever added."""
+"""Every change of an entry, and every attempt to sign in. Rows are only ever added, and deleted when they are old."""
 
 SESSIONS = _table(
     "sessions",

@@ -7,6 +7,7 @@ during which the lock is free.
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,12 @@ _ADVICE = {
 """What an error means for a person, and whether it lasts until a person acts, by SQLite's primary code."""
 
 _PRIMARY_CODE = 0xFF
+_PRIVATE = 0o600
+
+_LOST = (
+    "the file that is open was removed or replaced meanwhile: put it back, or restart Keyrelay with the one that is to "
+    "be used. Rows wait in the journal, and nothing can be changed until then"
+)
 
 _Result = TypeVar("_Result")
 
@@ -63,6 +70,7 @@ class SqliteDatabase(Database):
         "_connection",
         "_durable",
         "_engine",
+        "_opened",
         "_path",
         "_readers",
         "_timeout_s",
@@ -88,7 +96,8 @@ class SqliteDatabase(Database):
         self._timeout_s = read_timeout_s
         self._write_timeout_s = write_timeout_s
         self._connection: sqlite3.Connection | None = None
-        self._engine = _engine(path, write_timeout_s)
+        self._opened: tuple[int, int] | None = None
+        self._engine = _engine(path, self._connect_reader)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="keyrelay-store")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="keyrelay-reader")
 
@@ -105,6 +114,13 @@ class SqliteDatabase(Database):
         """Keep rows of ended requests, in the writing thread."""
         await self._run(self._writer, lambda: self._write(lines))
 
+    @property
+    def lost(self) -> str:
+        """Whether another file, or none, stands where the one was that was opened."""
+        if self._opened in {None, _identity(self._path)}:
+            return ""
+        return f"the database {self._path}: {_LOST}"
+
     async def close(self) -> None:
         """Let go of all connections."""
         await asyncio.get_running_loop().run_in_executor(self._writer, self._close)
@@ -112,8 +128,13 @@ class SqliteDatabase(Database):
         self._readers.shutdown()
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
+        def on_the_file() -> _Result:
+            if lost := self.lost:
+                raise StoreError(lost, lasting=True)
+            return work()
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads, work)
+            return await asyncio.get_running_loop().run_in_executor(threads, on_the_file)
         except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
             raise self._explained(error) from error
         except OverflowError as error:  # a number beyond 64 bits
@@ -148,11 +169,23 @@ class SqliteDatabase(Database):
                 connection.execute("ROLLBACK")
 
     def _connect(self) -> sqlite3.Connection:
-        connection = connect(self._path, self._write_timeout_s)
+        connection = self._connected()
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         connection.execute(f"PRAGMA cache_size = -{_WRITER_PAGES_KIB}")
         connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_LOG_BYTES}")
         self._connection = connection
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        """A connection for readers, and for changes."""
+        connection = self._connected()
+        connection.execute(f"PRAGMA cache_size = -{_READER_PAGES_KIB}")
+        return connection
+
+    def _connected(self) -> sqlite3.Connection:
+        """A connection to the file, which is remembered from the first one on."""
+        connection = connect(self._path, self._write_timeout_s)
+        self._opened = self._opened or _identity(self._path)
         return connection
 
     def _close(self) -> None:
@@ -169,11 +202,26 @@ class SqliteDatabase(Database):
 
 
 def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    """A connection of the driver, in WAL mode, on which transactions begin and end where they are told to."""
+    """A connection of the driver, in WAL mode, on which transactions begin and end where they are told to.
+
+    A file that is not there is made for its owner alone.
+    """
+    # Only a new file may be opened and closed beside SQLite: closing it drops all locks that this process has on it.
+    with contextlib.suppress(OSError):  # it is there, or SQLite says what is wrong
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE))
     connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     with _closed_on_error(connection):
         connection.execute("PRAGMA journal_mode = WAL")
     return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one at the same place; None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextlib.contextmanager
@@ -185,11 +233,11 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _engine(path: Path, busy_timeout_s: float) -> sa.Engine:
+def _engine(path: Path, creator: Callable[[], sqlite3.Connection]) -> sa.Engine:
     """SQLAlchemy over the same driver: for readers, and for changes, which say so by an option."""
     engine = sa.create_engine(
         sa.URL.create("sqlite+pysqlite", database=str(path)),
-        creator=lambda: _reader(path, busy_timeout_s),
+        creator=creator,
         poolclass=sa.QueuePool,
         pool_size=_READERS + 1,
         max_overflow=0,
@@ -197,12 +245,6 @@ def _engine(path: Path, busy_timeout_s: float) -> sa.Engine:
     )
     sa.event.listen(engine, "begin", _begin)
     return engine
-
-
-def _reader(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    connection = connect(path, busy_timeout_s)
-    connection.execute(f"PRAGMA cache_size = -{_READER_PAGES_KIB}")
-    return connection
 
 
 def _begin(connection: sa.Connection) -> None:

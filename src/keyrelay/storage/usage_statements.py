@@ -45,6 +45,7 @@ def sums_statement(
     With `ranked`, those with the most requests, and behind the other columns how many there are in all.
     """
     values: dict[str, Any] = {"most": most, **{f"is_{name.value}": value for name, value in query.fields.wanted()}}
+    values |= {f"client_{number}": label for number, label in enumerate(query.fields.clients or ())}
     pieces = " UNION ALL ".join(_of_piece(number, piece, query, values) for number, piece in enumerate(query.pieces))
     text = f"SELECT {_PLACES}, {_OF_PIECES}{', COUNT(*) OVER ()' if ranked else ''} FROM ({pieces}) AS pieces"  # noqa: S608 - see above
     if after is not None:
@@ -59,6 +60,9 @@ def _of_piece(number: int, piece: Piece, query: UsageQuery, values: dict[str, An
     values |= {f"from_{number}": piece.span.from_s, f"to_{number}": piece.span.to_s}
     conditions = [f"start_s >= :from_{number}", f"start_s < :to_{number}"]
     conditions += [f"{name} = :is_{name}" for name, _ in query.fields.wanted()]
+    if query.fields.clients is not None:
+        named = ", ".join(f":client_{number}" for number in range(len(query.fields.clients)))
+        conditions.append(f"client IN ({named})" if named else "1 = 0")
     if query.among is not None:
         conditions.append(_among(query, values))
     grouped = _grouped_by(query)

@@ -58,7 +58,7 @@ class SqlUsageStore:
 
         A line that can never be kept raises `batches.LineError`, which says which one.
         """
-        if self._apart is not None and self._apart.takes(lines):
+        if self._apart is not None and self._apart.takes(lines) and not self._database.lost:
             await self._apart.write(lines)
         elif lines:
             await self._database.write(lines)

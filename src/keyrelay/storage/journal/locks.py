@@ -20,11 +20,14 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def take(path: Path) -> int | None:
-    """Lock a file until the descriptor is closed; None when somebody else holds it. Raise OSError."""
+def take(path: Path, *, shared: bool = False) -> int | None:
+    """Lock a file until the descriptor is closed; None when somebody else holds it. Raise OSError.
+
+    Who takes it `shared` keeps out those alone who do not.
+    """
     fd = _open(path)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         return None

@@ -113,7 +113,9 @@ class FileJournal:
         """
         root = data_dir / JOURNAL_DIRECTORY
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                data_dir.mkdir(mode=0o700, parents=True)  # made as a parent it would get any mode
+            root.mkdir(mode=0o700, exist_ok=True)
             with exclusive(root / LOCK):
                 return cls._make(root, max_bytes, fsync=fsync, others=leftovers)
         except OSError as error:
