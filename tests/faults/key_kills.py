@@ -2,12 +2,13 @@
 
 `scripts/key-kills` runs it at length, the suite a few times. The gateway is the real command, its store SQLite. After
 each kill it is started anew: the keys have to be those of before or those of after, every one has to open, and none may
-have another one's secret.
+have another one's secret. `scripts/key-kills steps` leaves nothing to chance: see `key_steps`.
 """
 
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from keyrelay.core.secrets import Secret
 from keyrelay.simulator import Scenario
 from tests.api.served import OPERATOR_SECRET
 from tests.e2e.harness import Caller, Process, environment, process, simulated
+from tests.faults.key_steps import DATABASES, every_step
 
 PATH = "/api/v1/keys"
 MANY = 40
@@ -159,13 +161,26 @@ async def finish(gateway: Process, step: Step, before: Known, after: Known) -> N
 
 
 def main() -> None:
-    """The long form."""
+    """The long forms."""
     parser = argparse.ArgumentParser(prog="scripts/key-kills", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25, help="how often each kind of change is cut off")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "form",
+        nargs="?",
+        choices=("moments", "steps"),
+        default="moments",
+        help="at random, or at each step of each change",
+    )
+    parser.add_argument("--rounds", type=int, default=25, help="moments: how often each kind of change is cut off")
+    parser.add_argument("--seed", type=int, default=1, help="moments: of when that is")
+    parser.add_argument("--database", choices=DATABASES, action="append", help="steps: on this one alone")
+    parser.add_argument("--operation", action="append", default=[], help="steps: those with this in their names alone")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="steps: how many operations at a time")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        outcome = uvloop.run(key_kills(Path(directory), given.rounds, given.seed))
+        place = Path(directory)
+        if given.form == "steps":
+            sys.exit(not uvloop.run(every_step(place, given.database or DATABASES, given.operation, given.jobs)))
+        outcome = uvloop.run(key_kills(place, given.rounds, given.seed))
     sys.stdout.write(f"{outcome}\n")
     sys.exit(bool(outcome.problems))
 

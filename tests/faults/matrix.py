@@ -16,7 +16,7 @@ FAULTY, HEALTHY = "groq", "openai"
 FAULTY_KEY = "f1"
 TIMEOUT_S = 0.5
 DEADLINE_S = 3.0
-CALLERS_FAULT = frozenset({"malformed", "blocked"})
+CALLERS_FAULT = frozenset({"malformed", "blocked", "quotes_code", "quotes_cut", "quotes_value"})
 """What the provider finds wrong with the request is told to the caller, not tried elsewhere."""
 
 NOTHING_LEARNED = frozenset({"context", "too_large"})

@@ -76,9 +76,9 @@ async def keys_of_ring(environ: Mapping[str, str], directory: Path) -> dict[str,
     database = open_database(settings.database_url.reveal(), settings.data_dir)
     try:
         opener = VaultOpener(settings, database, SystemClock())
-        ring, master = await opener.keeper().ring(), opener.source().find()
+        ring = await opener.keeper().ring()
         assert ring is not None
-        assert master is not None
+        (master,) = await opener.source().at_hand(ring.master)
         return {f"data key {number}": key for number, key in unwrapped(ring, master).by_term.items()}
     finally:
         await database.close()

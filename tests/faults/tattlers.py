@@ -33,12 +33,12 @@ class Tattler:
             body = await reader.readexactly(int(length[1])) if length else b""
             self.heard.append(head + body)
             found = _CREDENTIAL.search(head)
-            await self._tell(writer, next(self._ways), head, found[1].decode("latin-1") if found else "")
+            await self._tell(writer, next(self._ways), head + body, found[1].decode("latin-1") if found else "")
         writer.close()
 
-    async def _tell(self, writer: asyncio.StreamWriter, way: str, head: bytes, secret: str) -> None:
+    async def _tell(self, writer: asyncio.StreamWriter, way: str, asked: bytes, secret: str) -> None:
         name, _, rest = way.partition(" ")
-        said = head.decode("latin-1")
+        said = asked.decode("latin-1")
         if name == "status":
             status, _, shape = rest.partition(" ")
             body = _body(shape, said, secret)

@@ -121,7 +121,7 @@ async def test_a_secret_in_the_place_of_a_model_is_not_written_down(tmp_path: Pa
             assert found_in([gateway.log(), metrics]) == set()
 
 
-FEW = ("invalid_key", "error_event_mid")
+FEW = ("invalid_key", "quotes_code", "quotes_event_mid")
 TRICKY = 'Qz7&"canary/0123456789+ab'
 COMMANDS = ("keys list --json", "doctor")
 

@@ -1,7 +1,8 @@
 """Steady traffic through the gateway, and the books afterwards: what was acknowledged has its row in the store, once.
 
 An answer is acknowledged when its last byte has arrived. Requests are sent by the clock, whether or not those before
-have been answered, each on a connection of its own.
+have been answered, each on a connection of its own. One that breaks is asked again where that is wanted, on another
+connection and as OpenAI's SDK does it by default: twice at most, after about half a second and about a whole one.
 """
 
 import asyncio
@@ -23,6 +24,11 @@ from tests.e2e.harness import Caller, Reply, calls_of
 KEYS = {"groq": [f"k{n}=sim-groq-{n}" for n in range(4)], "openai": [f"k{n}=sim-openai-{n}" for n in range(4)]}
 MODELS = ("groq/openai/gpt-oss-20b", "openai/gpt-5.4-mini")
 PAID = {"GROQ_TIER": "paid", "OPENAI_TIER": "paid", "KEYRELAY_LOG_LEVEL": "error", "KEYRELAY_CACHE": "off"}
+SDK_RETRIES = 2
+_FIRST_PAUSE_S = 0.5
+_JITTER = 0.25
+"""Pauses are shorter than they could be by up to this share, so that not all come back at once."""
+
 LATENCY = Latency(first_token_ms=(50.0, 400.0), tokens_per_s=50.0)
 
 
@@ -33,17 +39,22 @@ def scenario(latency: Latency = LATENCY) -> Scenario:
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """A request that got no whole answer: the caller's port, and from when until when it was under way (monotonic)."""
+    """A try that got no whole answer: the caller's port, and from when until when it was under way (monotonic).
+
+    `streaming`: the answer had begun, as a stream. Such a one is asked again by the application, and by no SDK.
+    """
 
     port: int
     began_at: float
     ended_at: float
+    streaming: bool = False
 
 
 class Tally(msgspec.Struct, kw_only=True):
     """What callers saw. `errors` are answers that were whole and no success, less those `refused` as expected.
 
-    `took`: when each good one began (monotonic) and how many seconds it took.
+    `failed` requests were cut off as often as they were asked. `took`: when each good one began (monotonic) and how
+    many seconds it took.
     """
 
     asked: int = 0
@@ -51,6 +62,7 @@ class Tally(msgspec.Struct, kw_only=True):
     errors: Counter[str] = Counter()
     refused: int = 0
     cut: list[Cut] = []
+    failed: int = 0
     took: list[tuple[float, float]] = []
 
     def __str__(self) -> str:
@@ -62,7 +74,8 @@ class Tally(msgspec.Struct, kw_only=True):
 class Traffic:
     """Requests at `rate` per second to whatever port `port` gives; None: nobody is asked now.
 
-    `body` makes the request of a number. Errors with a code of `expected` are counted as refusals.
+    `body` makes the request of a number. Errors with a code of `expected` are counted as refusals. What is cut off is
+    asked again `retries` times.
     """
 
     def __init__(
@@ -72,12 +85,15 @@ class Traffic:
         rate: float = 0.0,
         body: Callable[[int], object] | None = None,
         expected: frozenset[str] = frozenset(),
+        retries: int = 0,
     ) -> None:
         self.tally = Tally()
         self._port = port
         self._rate = rate
         self._body = body or various(random.Random(0))
         self._expected = expected
+        self._retries = retries
+        self._chance = random.Random(0)
         self._numbers = itertools.count()
         self._stopping = asyncio.Event()
 
@@ -112,18 +128,32 @@ class Traffic:
         if port is None:
             return False
         self.tally.asked += 1
-        began_at, own_port = time.monotonic(), 0
+        body = self._body(next(self._numbers))
+        for retry in range(self._retries + 1):
+            if retry:
+                await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (retry - 1) * self._chance.uniform(1 - _JITTER, 1))
+            began_at = time.monotonic()
+            reply = await self._try(port, body, began_at)
+            if reply is not None:
+                return self._note(reply, began_at)
+        self.tally.failed += 1
+        return False
+
+    async def _try(self, port: int, body: object, began_at: float) -> Reply | None:
+        """Ask once; None when it was cut off."""
+        own_port, reply = 0, None
         try:
             async with Caller(port) as caller:
                 _, writer = await caller.streams()
                 own_port = writer.get_extra_info("sockname")[1]
-                reply = await caller.post("/v1/chat/completions", self._body(next(self._numbers)))
+                reply = await caller.post("/v1/chat/completions", body)
         except (OSError, asyncio.IncompleteReadError):
-            reply = None
-        if reply is None or not reply.whole:
-            self.tally.cut.append(Cut(own_port, began_at, time.monotonic()))
-            return False
-        return self._note(reply, began_at)
+            pass
+        if reply is not None and reply.whole:
+            return reply
+        streaming = reply is not None and reply.headers.get("content-type", "").startswith("text/event-stream")
+        self.tally.cut.append(Cut(own_port, began_at, time.monotonic(), streaming))
+        return None
 
     def _note(self, reply: Reply, began_at: float) -> bool:
         if reply.is_good():
