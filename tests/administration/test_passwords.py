@@ -26,7 +26,35 @@ def test_a_password_that_would_be_guessed_is_refused(password: str) -> None:
     assert (refused.value.status, refused.value.param) == (400, "password")
 
 
-@pytest.mark.parametrize("password", [GOOD, "пароль-который-длинный", "alice and a very long sentence"])
+@pytest.mark.parametrize(
+    "password",
+    [
+        "password1234",
+        "P@ssw0rd12345",
+        "5unsh!ne2024",
+        "Password!2026",
+        "qwertyuiop12",
+        "admin-admin-admin",
+        "123456789012",
+        "1q2w3e4r5t6y",
+    ],
+)
+def test_one_of_the_first_that_are_tried_is_refused(password: str) -> None:
+    with pytest.raises(CallerError, match="first that are tried"):
+        check_password(password, "alice")
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        GOOD,
+        "my secret gardener",
+        "a-long-test-password",
+        "8301749265103",
+        "пароль-который-длинный",
+        "alice and a very long sentence",
+    ],
+)
 def test_a_good_one_is_taken(password: str) -> None:
     check_password(password, "alice")
 

@@ -46,6 +46,7 @@ def test_a_message_on_many_names_the_first_and_the_number() -> None:
 
 
 def test_a_trial_names_its_channel() -> None:
-    message = trial_message("ops", START_S)
+    message = trial_message("ops", START_S, "req_1")
+    assert message.id == "req_1"
     assert message.title == "Test of the channel ops"
     assert text_of(message).startswith("Alerts arrive here.")

@@ -117,5 +117,5 @@ class TestForgetting:
     async def test_another_method_is_refused(self, tmp_path: Path) -> None:
         async with served(tmp_path) as gateway:
             reply = await look(gateway, f"{PATH}/learned")
-        assert reply.status == 405
-        assert reply.error["message"]
+        assert (reply.status, reply.headers["allow"], reply.error["code"]) == (405, "DELETE", "method_not_allowed")
+        assert reply.error["message"] == "GET is not possible here; use DELETE."

@@ -97,17 +97,17 @@ async def test_what_was_just_answered_is_listed(tmp_path: Path) -> None:
 
 
 WRONG = (
-    ("limit=0", "limit", "greater than or equal to 1"),
-    ("limit=501", "limit", "less than or equal to 500"),
-    ("limit=x", "limit", "integer"),
+    ("limit=0", "limit", "is not at least 1"),
+    ("limit=501", "limit", "is not at most 500"),
+    ("limit=x", "limit", "whole number"),
     ("cursor=2", "cursor", "must be the `next` of an earlier page"),
     ("status=teapot", "status", "a class such as 4xx, or a range such as 500-504"),
     ("status=99", "status", "must be an HTTP status"),
     ("status=500-400", "status", "must be an HTTP status"),
     ("status=6xx", "status", "must be an HTTP status"),
-    ("failed=maybe", "failed", "boolean"),
-    ("min_ms=-1", "min_ms", "greater than or equal to 0"),
-    ("min_ms=nan", "min_ms", "less than or equal to"),
+    ("failed=maybe", "failed", "is not true or false"),
+    ("min_ms=-1", "min_ms", "is not at least 0"),
+    ("min_ms=nan", "min_ms", "is not at most"),
     ("from=1h&to=1h", "from", "must lie before `to`"),
     ("to=soon", "to", "must be a time such as"),
 )

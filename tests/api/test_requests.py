@@ -50,6 +50,8 @@ class TestWhoSeesWhat:
                 reply = await look(gateway, path, secret, **header)
                 assert (reply.status, reply.error["code"]) == (401, code)
                 assert reply.headers["www-authenticate"] == "Bearer"
+                for way in ("ign in", "krt-", "KEYRELAY_OPERATOR_SECRET", "local.secret", "client's"):
+                    assert way in reply.error["message"], "a client's secret is not the only one that would do"
 
     async def test_the_operators_secret_serves_no_request(self, tmp_path: Path) -> None:
         async with served(tmp_path) as gateway, Caller(gateway.port, OPERATOR_SECRET) as caller:
@@ -116,7 +118,12 @@ async def test_what_has_fallen_out_of_memory_is_in_the_store(tmp_path: Path) -> 
         assert found.json[name] == in_memory.json[name]
 
 
-OPEN_TO_ALL = {("get", "/api/v1/setup"), ("post", "/api/v1/setup"), ("post", "/api/v1/session")}
+OPEN_TO_ALL = {
+    ("get", "/api/v1/setup"),
+    ("post", "/api/v1/setup"),
+    ("post", "/api/v1/session"),
+    ("get", "/api/v1/local-proof"),
+}
 
 
 async def test_the_openapi_document_has_it_all_with_examples(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 import asyncio
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from keyrelay.administration.service import KEYRELAY
+from keyrelay.core.administered import Administered, ClientEntry
 from keyrelay.core.histograms import FIRST_TOKEN_MS, LATENCY_MS
 from keyrelay.core.moments import rfc3339
 from keyrelay.core.stored_requests import came_ms
@@ -115,10 +118,10 @@ WRONG = (
     ("to=%20", "to", "must be a time such as"),
     ("from=1h&to=2h", "from", "must lie before `to`, which is '2h'"),
     ("from=2999-01-01", "from", "must lie before `to`, which is now"),
-    ("group_by=colour", "group_by", "'none', 'provider', 'model', 'key', 'client' or 'category'"),
-    ("interval=week", "interval", "'none', 'auto', 'minute', 'hour' or 'day'"),
-    ("limit=0", "limit", "greater than or equal to 1"),
-    ("limit=1001", "limit", "less than or equal to 1000"),
+    ("group_by=colour", "group_by", "is not one of none, provider, model, key, client, category"),
+    ("interval=week", "interval", "is not one of none, auto, minute, hour, day"),
+    ("limit=0", "limit", "is not at least 1"),
+    ("limit=1001", "limit", "is not at most 1000"),
     ("provider=" + "x" * 257, "provider", "at most 256 characters"),
     ("from=13d&interval=minute", "interval", "ask for longer ones, for a shorter range, or for an export"),
     ("from=12h&interval=minute&group_by=key&limit=1000", "limit", "ask for fewer groups"),
@@ -158,6 +161,21 @@ class TestWhoSeesWhat:
         assert names == {CLIENT_SECRET: {"tests"}, OTHER_SECRET: {"other"}, OPERATOR_SECRET: {*counted("client")}}
         assert same["totals"]["requests"] == counted("client")["tests"]
         assert {(reply.status, reply.error["code"]) for reply in refused} == {(403, "operator_only")}
+
+    async def test_clients_with_a_tag_are_found_by_it(self, tmp_path: Path) -> None:
+        async with kept(tmp_path, RECORDS) as gateway:
+            for label, tags in (("tests", ("team-a", "dev")), ("other", ("team-a",)), ("absent", ("team-b",))):
+                entry = ClientEntry(label=label, digest="00", tags=tags)
+                change = gateway.application.administration.change
+                await change(partial(Administered.put, entry=entry), KEYRELAY, "add client")
+            found = {tag: await usage(gateway, f"tag={tag}") for tag in ("team-a", "dev", "team-b", "none")}
+            own = await usage(gateway, "tag=team-a&group_by=client", CLIENT_SECRET)
+            exported = await look(gateway, f"{PATH}/export?format=json&group_by=client&tag=dev", OPERATOR_SECRET)
+        requests = {tag: document["totals"]["requests"] for tag, document in found.items()}
+        both = counted("client")["tests"] + counted("client")["other"]
+        assert requests == {"team-a": both, "dev": counted("client")["tests"], "team-b": 0, "none": 0}
+        assert [group["name"] for group in own["groups"]] == ["tests"]
+        assert {line["client"] for line in exported.json["usage"]} == {"tests"}
 
     async def test_nobody_else_sees_anything(self, tmp_path: Path) -> None:
         async with kept(tmp_path) as gateway:

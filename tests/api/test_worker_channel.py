@@ -29,7 +29,7 @@ from keyrelay.api.worker_channel import (
 from tests.e2e.harness import until
 
 MESSAGES: list[AnyMessage] = [
-    Orders({"port": "9000"}, (("app", b"\x00" * 32),), 7, 8, "web1-8787", 2),
+    Orders({"port": "9000"}, 7, 8, "web1-8787", 2),
     Reload(),
     Drain(handing_over=True),
     Stop(),

@@ -1,4 +1,8 @@
+from pathlib import Path
+
+from tests.api.served import OPERATOR_SECRET, served
 from tests.cli.helpers import Keyrelay
+from tests.e2e.test_views import command
 
 KEYS = {"GROQ_API_KEYS": "a=gsk_0123456789abcdef,b=gsk_fedcba9876543210"}
 
@@ -24,6 +28,16 @@ def test_models_are_those_of_the_providers_in_use(keyrelay: Keyrelay) -> None:
     ended = keyrelay("models", "list", GROQ_MODELS="my/model", **KEYS)
     assert ended.out.splitlines()[1].split() == ["groq/my/model", "-", "-", "-", "-"]
     assert all(line.startswith(("MODEL", "groq/")) for line in ended.out.splitlines())
+
+
+async def test_models_of_the_running_gateway_are_those_that_it_knows(tmp_path: Path) -> None:
+    async with served(tmp_path, MINE_BASE_URL="http://127.0.0.1:9/v1", MINE_API_KEY="k-1", MINE_MODELS="a") as at:
+        where = {"KEYRELAY_URL": f"http://127.0.0.1:{at.port}", "KEYRELAY_OPERATOR_SECRET": OPERATOR_SECRET}
+        code, out, err = await command(tmp_path, "models", "list", "--running", **where)
+        assert code == 0, err
+        lines = [line.split() for line in out.splitlines()]
+        assert ["mine/a", "-", "-", "-", "-"] in lines
+        assert any(line[0].startswith("groq/") for line in lines)
 
 
 def test_no_models(keyrelay: Keyrelay) -> None:

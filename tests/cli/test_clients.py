@@ -52,7 +52,7 @@ def test_a_client_is_made_listed_and_removed(keyrelay: Keyrelay) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", client["created_at"])
     assert alone(keyrelay, "list").out.splitlines()[1].startswith("my-app")
 
-    removed = alone(keyrelay, "remove", "my-app")
+    removed = alone(keyrelay, "remove", "my-app", "--yes")
     assert (removed.code, removed.out) == (0, "")
     assert alone(keyrelay, "list", "--json").document["clients"] == []
 
@@ -62,11 +62,13 @@ def test_a_label_is_found_when_none_is_given(keyrelay: Keyrelay) -> None:
         assert f"Client {label} is in" in alone(keyrelay, "new").err
 
 
-def test_what_cannot_be_done_is_code_2(keyrelay: Keyrelay) -> None:
+def test_what_cannot_be_done_has_the_code_that_it_has_with_a_gateway(keyrelay: Keyrelay) -> None:
     assert alone(keyrelay, "new", "a/b").code == 2
-    ended = alone(keyrelay, "remove", "nobody")
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("keyrelay: label: no client in ")
+    assert [alone(keyrelay, "new", "twice").code for _ in range(2)] == [0, 1]
+    assert alone(keyrelay, "remove", "twice").code == 2, "nobody is there to answer"
+    ended = alone(keyrelay, "remove", "nobody", "--yes")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("keyrelay: no client in ")
 
 
 def test_the_first_client_can_be_made_where_its_lack_forbids_to_start(keyrelay: Keyrelay) -> None:
@@ -112,6 +114,7 @@ async def test_a_client_of_a_gateway_from_beginning_to_end(tmp_path: Path, keyre
         made = await clients("new", "my app", *limits, "--model", "openai/*", "--tag", "a", "--expires", "30d")
         secret = made.out.strip()
         assert (made.code, secret[:3], secret in made.err) == (0, "kr-", False)
+        assert "warning" not in made.err
         assert await status_of(gateway, secret) == 200
         listed = (await clients("list")).out
         assert re.search(
@@ -120,6 +123,8 @@ async def test_a_client_of_a_gateway_from_beginning_to_end(tmp_path: Path, keyre
         assert re.search(r"^tests +active +environment CLIENT_API_KEYS_MAP +- +all", listed, re.MULTILINE)
         shown = (await clients("show", "my app")).out
         assert re.search(r"^9 requests per 60s +1 request +8 requests +11% +20", shown, re.MULTILINE)
+        mistyped = await clients("edit", "my app", "--model", "groq/no-such*", "--model", "auto")
+        assert mistyped.err == "warning: there is no model or route 'groq/no-such*'.\n"
         edited = await clients(
             "edit", "my app", "--limit", "", "--model", "", "--expires", "", "--notes", "hi", "--json"
         )
@@ -138,9 +143,16 @@ async def test_a_client_of_a_gateway_from_beginning_to_end(tmp_path: Path, keyre
         assert [await status_of(gateway, second) for _ in range(2)] == [200, 429]
         assert (await clients("reset", "my app", "--limit", "1 requests once")).code == 0
         assert await status_of(gateway, second) == 200
-        assert "revoked" in (await clients("revoke", "my app")).out
+        (tmp_path / ".env").write_text("GROQ_TIER=gold\nKEYRELAY_POLICY=worst\n")
+        unread = await clients("revoke", "my app")
+        assert (unread.code, "KEYRELAY_POLICY" in unread.err) == (2, True), "the command reads the file too"
+        revoked = await clients("revoke", "my app", "--env-file", "/dev/null")
+        assert "revoked" in revoked.out
+        assert "not valid, and is left out of account" in revoked.err
+        assert "GROQ_TIER" in revoked.err
+        (tmp_path / ".env").unlink()
         assert await status_of(gateway, second) == 401
-        assert (await clients("remove", "my app")).code == 0
+        assert (await clients("remove", "my app", "--yes")).code == 0
         assert "my app" not in (await clients("list")).out
 
 
@@ -154,5 +166,5 @@ async def test_what_the_gateway_does_not_do_is_said(tmp_path: Path, keyrelay: Ke
         assert (taken.code, "environment CLIENT_API_KEYS_MAP has a client 'tests' already" in taken.err) == (1, True)
         assert (await beside(gateway, keyrelay, "show", "nobody")).code == 1
         assert (await beside(gateway, keyrelay, "list", KEYRELAY_OPERATOR_SECRET="wrong")).code == 4
-        removed = await beside(gateway, keyrelay, "remove", "kept", KEYRELAY_DATA_DIR=data)
+        removed = await beside(gateway, keyrelay, "remove", "kept", "--yes", KEYRELAY_DATA_DIR=data)
         assert (removed.code, "from the data directory" in removed.err) == (0, True)

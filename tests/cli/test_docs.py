@@ -23,6 +23,12 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]
         yield from leaves(each, (*path, name))
 
 
+def branches(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name, each in getattr(command, "commands", {}).items():
+        yield " ".join((*path, name)), each
+        yield from branches(each, (*path, name))
+
+
 ROOT = typer.main.get_command(app)
 COMMANDS = dict(leaves(ROOT))
 
@@ -44,6 +50,19 @@ def test_the_options_of_the_bare_command_are_documented() -> None:
     text = section("keyrelay") + section("Options of the configuration") + section("keyrelay up")
     options = [option for parameter in ROOT.params for option in parameter.opts]
     assert not [option for option in options if option not in HELP and f"`{option}" not in text]
+
+
+def test_every_command_and_every_group_shows_examples() -> None:
+    assert [name for name, each in branches(ROOT) if f"Examples:\n  keyrelay {name}" not in (each.help or "")] == []
+
+
+def test_whatever_removes_for_good_asks_back() -> None:
+    flags = {
+        name: {option for parameter in each.params for option in parameter.opts} for name, each in COMMANDS.items()
+    }
+    removing = [name for name in flags if name.endswith(" remove")]
+    assert len(removing) == 6
+    assert [name for name in removing if "--yes" not in flags[name]] == []
 
 
 def test_no_heading_without_its_command() -> None:

@@ -54,6 +54,13 @@ def test_what_is_wrong_is_said_with_what_to_do(keyrelay: Keyrelay) -> None:
         assert each["fix"] or each["level"] == "ok"
 
 
+def test_a_server_of_this_machine_that_does_not_run_is_to_be_started(keyrelay: Keyrelay) -> None:
+    environ = {"OLLAMA_ENABLED": "true", "OLLAMA_BASE_URL": "http://127.0.0.1:1", **DATA}
+    document = keyrelay("doctor", "--json", KEYRELAY_PORT="0", **environ).document
+    (refused,) = (each for each in document["findings"] if each["name"] == "provider ollama")
+    assert (refused["level"], refused["fix"].startswith("Start it: a server on this machine")) == ("fail", True)
+
+
 def test_a_configuration_that_is_not_valid_is_listed(keyrelay: Keyrelay) -> None:
     ended = keyrelay("doctor", "--json", KEYRELAY_RETRY_ATTEMPTS="1000", **DATA)
     assert (ended.code, levels(ended.document)["configuration"]) == (3, "fail")
@@ -78,3 +85,18 @@ async def test_a_gateway_its_keys_and_its_providers_are_looked_at(tmp_path: Path
     assert code == 3
     assert (found["key groq/work"], found["key groq/old"], found["clock, by provider groq"]) == ("ok", "fail", "ok")
     assert BAD not in out + err
+
+
+async def test_a_store_that_was_taken_away_is_changed_no_more_and_readiness_is_a_warning(tmp_path: Path) -> None:
+    async with simulated() as simulator:
+        environ = environment(simulator, {"groq": ["work=sim-groq-a"]})
+        async with embedded(environ, tmp_path) as gateway:
+            environ |= {"KEYRELAY_PORT": str(gateway.port)}
+            store = gateway.application.watch.configuration.settings.data_dir / "keyrelay.db"
+            store.unlink()
+            code, _, err = await command(tmp_path, "settings", "set", "retry_attempts=4", **environ)
+            assert (code, "neither looked up nor changed just now: the store does not answer" in err) == (1, True), err
+            _, out, _ = await command(tmp_path, "doctor", "--json", **environ)
+            assert levels(msgspec.json.decode(out))["readiness"] == "warn"
+            assert "degraded, store: the database" in out
+            assert not store.exists()

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.api.administration.keyed import GOOD, desk
 from tests.api.served import OPERATOR_SECRET
 from tests.cli.helpers import Keyrelay
@@ -44,6 +46,25 @@ def test_what_would_not_be_valid_is_refused(keyrelay: Keyrelay) -> None:
     assert keyrelay("import", "old", "--format", "toml", KEYRELAY_PORT="0", **DATA).code == 2
     (keyrelay.directory / "old").write_text("x" * 1_000_001)
     assert keyrelay("import", "old", KEYRELAY_PORT="0", **DATA).code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("broken.json", b"{"),
+        ("usage.json", b'{"providers": {"groq": {"usage": "many"}}}'),
+        ("broken.yaml", b"a: [\n"),
+        ("old.env", b"\x7fELF\x00GROQ_API_KEY=x"),
+        ("other.env", b"%PDF-1.7\n<< >>\n"),
+    ],
+)
+def test_with_a_file_that_cannot_be_read_nothing_is_imported(keyrelay: Keyrelay, name: str, data: bytes) -> None:
+    (keyrelay.directory / name).write_bytes(data)
+    (keyrelay.directory / "good.env").write_text(TEXT)
+    ended = keyrelay("import", "good.env", name, "--yes", KEYRELAY_PORT="0", **DATA)
+    assert (ended.code, f"{name} cannot be read: It " in ended.err) == (3, True)
+    looked = keyrelay("import", "good.env", "--dry-run", "--json", KEYRELAY_PORT="0", **DATA).document
+    assert looked["imported"] == 1
 
 
 async def test_a_gateway_that_runs_does_it(tmp_path: Path) -> None:

@@ -52,17 +52,34 @@ async def test_a_key_from_stdin_to_its_end(tmp_path: Path, keyrelay: Keyrelay) -
             ["groq/work", "…", "unknown"],
         ]
         assert (await keys(at, keyrelay, "remove", "groq/mine")).code == 2
+        unnamed = await keys(at, keyrelay, "test", "groq")
+        assert (unnamed.code, "or --provider groq for all" in unnamed.err) == (2, True)
+        nobody = await keys(at, keyrelay, "test", "--provider", "grok")
+        assert (nobody.code, nobody.err) == (0, "warning: there is no provider 'grok'. Did you mean groq?\n")
         assert (await keys(at, keyrelay, "remove", "groq/mine", "--yes")).code == 0
         document = (await keys(at, keyrelay, "list", "--json")).document
         assert [key["id"] for key in document["items"]] == ["groq/home", "groq/work"]
         assert GOOD not in json.dumps(document)
 
 
+async def test_of_a_paste_that_is_refused_every_line_is_shown(tmp_path: Path, keyrelay: Keyrelay) -> None:
+    async with desk(tmp_path) as at:
+        paste = f"GROQ_API_KEYS=one={GOOD},two={BAD}\n"
+        refused = await keys(at, keyrelay, "import", stdin=paste)
+        assert [line.split()[1:4] for line in refused.out.splitlines()[1:]] == [
+            ["new", "groq", "one"],
+            ["problem", "groq", "two"],
+        ]
+        assert (refused.code, "Nothing was added" in refused.err) == (1, True)
+        document = (await keys(at, keyrelay, "import", "--json", stdin=paste)).document
+        assert [line["outcome"] for line in document["lines"]] == ["new", "problem"]
+
+
 async def test_many_keys_from_a_paste(tmp_path: Path, keyrelay: Keyrelay) -> None:
     async with desk(tmp_path) as at:
         paste = f"GROQ_API_KEYS=one={GOOD},two={OTHER}\n"
         shown = await keys(at, keyrelay, "import", "--dry-run", stdin=paste)
-        assert (shown.code, "0 added (nothing was written: --dry-run)" in shown.err) == (0, True)
+        assert (shown.code, "would be added; nothing was written: --dry-run" in shown.err) == (0, True)
         assert [line.split()[:4] for line in shown.out.splitlines()[1:]] == [
             ["1", "new", "groq", "one"],
             ["1", "new", "groq", "two"],

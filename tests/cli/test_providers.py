@@ -35,6 +35,9 @@ async def test_a_provider_from_its_first_look_to_its_end(tmp_path: Path) -> None
             "providers", "add", "sim", url, "--model", "own", "--tier", "paid", "--limit", "9 requests per 60s"
         )
         assert (added.code, added.out.splitlines()[0]) == (0, "sim (sim): in use")
+        keyless = await run("providers", "add", "bare", url, "--json")
+        assert (keyless.document["state"], keyless.document["priority"]) == ("no_key", 50)
+        assert (await run("providers", "remove", "bare", "--yes")).code == 0
         await at.add_key("sim", "sim-groq-c")
         found = await run("providers", "discover", "sim", "--apply", "--model", MODEL)
         states = {line.split()[0]: line.split()[1] for line in found.out.splitlines()[1:]}
@@ -48,9 +51,11 @@ async def test_a_provider_from_its_first_look_to_its_end(tmp_path: Path) -> None
         assert ordered.out.split() == ["groq", "sim"]
         listed = await run("providers", "list", "--running")
         assert [line.split()[0] for line in listed.out.splitlines()] == ["PROVIDER", "groq", "sim"]
-        refused = await run("providers", "remove", "sim")
-        assert (refused.code, "Send with_keys=true" in refused.err) == (1, True)
-        assert (await run("providers", "remove", "sim", "--with-keys")).code == 0
+        assert (await run("providers", "remove", "sim")).err == "keyrelay: this cannot be undone; give --yes.\n"
+        refused = await run("providers", "remove", "sim", "--yes")
+        assert (refused.code, "has 1 key" in refused.err) == (1, True)
+        ended = await run("providers", "remove", "sim", "--with-keys", "--yes", "--json")
+        assert (ended.code, ended.document["removed_provider"]) == (0, "sim")
 
 
 async def test_a_provider_is_changed_and_switched(tmp_path: Path) -> None:
@@ -60,8 +65,8 @@ async def test_a_provider_is_changed_and_switched(tmp_path: Path) -> None:
         assert edited.document["priority"] == 7
         assert (await run("providers", "edit", "groq", "--unset", "priority", "--json")).document["priority"] == 3
         assert (await run("providers", "edit", "groq")).code == 2
-        assert (await run("providers", "disable", "groq")).err == "groq: off\n"
-        assert (await run("providers", "enable", "groq")).err == "groq: in use\n"
+        assert (await run("providers", "disable", "groq")).out == "groq: off\n"
+        assert (await run("providers", "enable", "groq", "--json")).document["state"] == "in_use"
         nowhere = await run("providers", "preview", "http://127.0.0.1:1/v1")
         assert (nowhere.code, "could not be asked" in nowhere.err) == (3, True)
 
@@ -73,12 +78,17 @@ async def test_routes(tmp_path: Path) -> None:
         assert made.code == 0
         assert f"Route fast: groq/{MODEL}, gemini, priority." in made.err
         assert "gemini is not in use" in made.err
+        again = await run("routes", "set", "safe", "groq", "--fallback", "gemini", "--fallback", f"groq/{MODEL}")
+        assert "; then gemini" in again.err
+        assert (await run("routes", "set", "a/b", "groq")).code == 2
+        assert (await run("routes", "remove", "safe")).code == 2
+        assert (await run("routes", "remove", "safe", "--yes")).code == 0
         lines = (await run("routes", "list")).out.splitlines()
         assert [line.split()[0] for line in lines] == ["ROUTE", "auto", "fast"]
         said = await run("routes", "explain", "fast", "--without", "groq/work", "--tokens", "900")
         assert said.out.startswith(f"It would go to groq's key 'home' with {MODEL}")
         assert (await run("routes", "explain", "fast", "--json")).document["free_choice"] is True
-        assert (await run("routes", "remove", "fast")).err == "Route fast is removed.\n"
+        assert (await run("routes", "remove", "fast", "--yes")).err == "Route fast is removed.\n"
 
 
 async def test_settings(tmp_path: Path) -> None:
@@ -86,11 +96,12 @@ async def test_settings(tmp_path: Path) -> None:
         run = Commands(at, tmp_path)
         assert (await run("settings", "set", "max_wait_s")).code == 2
         changed = await run("settings", "set", "max_wait_s=2", "cache_ttl_s=60")
-        assert "max_wait_s = 2 (store KEYRELAY_MAX_WAIT_S)\n" in changed.err
-        assert "cache_ttl_s = 60 (store KEYRELAY_CACHE_TTL_S), from the next start on" in changed.err
+        assert "max_wait_s = 2 (store KEYRELAY_MAX_WAIT_S)\n" in changed.out
+        assert "cache_ttl_s = 60 (store KEYRELAY_CACHE_TTL_S), from the next start on" in changed.out
         listed = (await run("settings", "list", "--changed", "--json")).document["items"]
         assert {"max_wait_s", "cache_ttl_s"} <= {each["name"] for each in listed}
         assert all(each["source"] != "default" for each in listed)
         refused = await run("settings", "set", "max_wait_s=soon")
         assert (refused.code, "'soon' is not a number of seconds" in refused.err) == (1, True)
-        assert "(default)" in (await run("settings", "unset", "max_wait_s")).err
+        unset = (await run("settings", "unset", "max_wait_s", "--json")).document
+        assert [(each["name"], each["source"]) for each in unset["items"]] == [("max_wait_s", "default")]

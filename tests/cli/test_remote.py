@@ -90,6 +90,27 @@ class TestExplain:
         assert gateway.asked[0][0] == "/api/v1/requests/..%2Fquota%3Fkey%3Da%20b"
 
 
+class TestWords:
+    @pytest.mark.parametrize(
+        ("message", "param", "told", "code"),
+        [
+            ("limits: at most 50.", "limits", "--limit: at most 50.", 2),
+            ("role: 'boss' is not one of viewer.", "role", "--role: 'boss' is not one of viewer.", 2),
+            ("Send save_unknown to keep it.", "", "Give --save-unknown to keep it.", 1),
+            ("Send with_keys=true to delete them.", "", "Give --with-keys to delete them.", 1),
+            ("No key; GET /api/v1/keys lists what there is.", "", "No key; `keyrelay keys list` lists", 1),
+            ("GET /api/v1/requests/1 has it, /api/v1/keys not.", "", "GET /api/v1/requests/1 has it, /api/v1/keys", 1),
+        ],
+    )
+    def test_a_refusal_speaks_of_commands_and_options(
+        self, keyrelay: Keyrelay, gateway: Listener, message: str, param: str, told: str, code: int
+    ) -> None:
+        error = {"message": message, "param": param, "code": "invalid_parameter" if code == 2 else "other"}
+        gateway.answers[PATH] = 400, {"error": error}
+        ended = explain(keyrelay, gateway)
+        assert (ended.code, f" answered 400: {told}" in ended.err) == (code, True)
+
+
 class TestWithWhichSecret:
     def asked_with(self, keyrelay: Keyrelay, gateway: Listener, *arguments: str, **environ: str) -> str | None:
         explain(keyrelay, gateway, *arguments, **environ)
@@ -174,7 +195,7 @@ class TestQuota:
         ]  # fmt: skip
         assert unlimited == "ollama: no limit is known for local"
         assert estimates.startswith("estimates of gemini/gemini-2.5-flash after 190 answers: prompts off by 6%")
-        assert ended.err == "learned from answers: 1 limits; --json shows their evidence\n"
+        assert ended.err == "learned from answers: 1 limit; --json shows their evidence\n"
 
     def test_filters_go_with_the_question(self, keyrelay: Keyrelay, gateway: Listener) -> None:
         keyrelay("quota", "--provider", "a", "--account", "b c", "--key", "d", "--model", "e/f", "--url", gateway.url)

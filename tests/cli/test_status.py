@@ -61,3 +61,13 @@ def test_failures_can_be_chosen(keyrelay: Keyrelay, gateway: Listener) -> None: 
     assert ask(keyrelay, gateway, *chosen).out == "Nothing failed.\n"
     document = msgspec.json.decode(ask(keyrelay, gateway, *chosen, "--json").out)
     assert (document["schema_version"], document["groups"]) == (1, [])
+
+
+def test_a_filter_by_what_nobody_knows_is_warned_of(keyrelay: Keyrelay, gateway: Listener) -> None:  # noqa: F811
+    gateway.answers["/api/v1/errors?provider=grok&category=oauth"] = 200, {**FAILURES, "groups": [], "groups_total": 0}
+    gateway.answers["/api/v1/providers?all=true"] = 200, {"items": [{"id": "groq"}]}
+    ended = ask(keyrelay, gateway, "errors", "--provider", "grok", "--kind", "oauth")
+    assert (ended.code, ended.out) == (0, "Nothing failed.\n")
+    warnings = ended.err.splitlines()
+    assert warnings[0] == "warning: there is no provider 'grok'. Did you mean groq?"
+    assert warnings[1].startswith("warning: 'oauth' is not one of auth, ")

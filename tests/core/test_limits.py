@@ -92,3 +92,14 @@ def test_a_limit_says_how_it_is_paced_and_what_it_counts() -> None:
     assert str(smooth) == "5 usd_micros per month:15@UTC for (account, model) smooth"
     in_flight = Limit(unit=Unit.REQUESTS, amount=5, window=parse_window("concurrent"), scope=(ScopePart.KEY,))
     assert str(in_flight) == "5 requests concurrent for (key)"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("60s", "60s"), ("90m", "5400s"), ("1h", "1h"), ("86400s", "24h"), ("36h", "36h"), ("48h", "2d"), ("30d", "30d")]
+    + [(text, text) for text in ("day@UTC", "month:15@UTC", "once", "concurrent")],
+)
+def test_a_window_is_told_in_hours_and_days(text: str, words: str) -> None:
+    window = parse_window(text)
+    assert window.words == words
+    assert parse_window(words) == window

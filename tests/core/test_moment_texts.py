@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.core.moment_texts import moment_of
+from keyrelay.core.moment_texts import moment_ahead, moment_of
 
 NOW_S = 1_795_262_400.0
 """2026-11-21T12:00:00Z"""
@@ -59,3 +59,17 @@ def test_anything_else_is_answered_with_what_would_be_right(text: str) -> None:
 )
 def test_every_moment_is_read_as_it_is_written(moment: dt.datetime) -> None:
     assert moment_of(moment.isoformat(), NOW_S) == pytest.approx(moment.timestamp(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("7d", NOW_S + 7 * 86_400), ("90s", NOW_S + 90), ("2026-11-21", NOW_S - 12 * 3600), ("1795262400", NOW_S)],
+)
+def test_of_what_is_to_come_a_length_of_time_lies_ahead(text: str, expected: float) -> None:
+    assert moment_ahead(text, NOW_S) == expected
+
+
+@pytest.mark.parametrize("text", ["now", "soon", "999999999w", ""])
+def test_what_is_no_time_to_come_is_answered_with_what_would_be_right(text: str) -> None:
+    with pytest.raises(ValueError, match="or one ahead such as 30d"):
+        moment_ahead(text, NOW_S)

@@ -109,3 +109,14 @@ def test_of_those_before_only_the_last_are_still_taken_out() -> None:
     assert redactor.redact("in-use-all-the-time") == MASK
     assert redactor.redact("secret-0000") == "secret-0000"
     assert redactor.redact(f"secret-0001 secret-{MOST_FORMER + 1:04}") == f"{MASK} {MASK}"
+
+
+@given(st.lists(st.lists(st.sampled_from([f"secret-number-{n}" for n in range(MOST_FORMER + 4)]), unique=True)))
+def test_what_is_known_does_not_depend_on_how_often_it_was_said(changes: list[list[str]]) -> None:
+    often, known = Redactor(), list[str]()
+    for secrets in changes:
+        known = [*[secret for secret in known if secret not in secrets][-MOST_FORMER:], *secrets]
+        often.know(secrets)
+        often.know(secrets)
+        for secret in known:
+            assert often.redact(f"<{secret}>") == f"<{MASK}>"

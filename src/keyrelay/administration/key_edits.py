@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from keyrelay.administration.known_keys import KnownKey
 from keyrelay.configuration.keys import is_name, is_placeholder, is_usable
+from keyrelay.configuration.providers import prefix_of
 from keyrelay.core.administered import Administered, KeyEntry
 from keyrelay.core.configuration import Key
 from keyrelay.core.errors import CallerError
@@ -118,6 +119,14 @@ def holders_of(keys: Sequence[Key], state: Administered) -> dict[Secret, str]:
     return held
 
 
+def _held_words(holder: str, provider: str) -> str:
+    message = f"This key is there already, as {holder}."
+    if holder.partition("/")[0] == provider:
+        return message
+    variable = f"{prefix_of(provider)}_API_KEY"
+    return f"{message} If both providers are to get it, say so in the environment: {variable}."
+
+
 def adding(wanted: Sequence[WantedKey], keys: Sequence[Key], author: str, now_s: float) -> Edit:
     """Add keys; `keys` are those of the configuration. The edit raises CallerError (409)."""
 
@@ -126,8 +135,7 @@ def adding(wanted: Sequence[WantedKey], keys: Sequence[Key], author: str, now_s:
         for each in wanted:
             holder = held.get(each.secret)
             if holder:
-                message = f"This key is there already, as {holder}."
-                raise CallerError(409, message, param="secret", code="key_exists")
+                raise CallerError(409, _held_words(holder, each.provider), param="secret", code="key_exists")
             known = state.get(KeyEntry, each.id)
             if each.id in taken or (known is not None and not known.referenced):
                 message = f"There is a key {each.id} already. Choose another label, or rotate that one."

@@ -5,6 +5,7 @@ on a small machine.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -18,6 +19,21 @@ AT_ONCE = 2
 MAX_WAITING = 32
 SHORTEST = 12
 LONGEST_BYTES = 1_024
+
+_OWN_CHARACTERS = 5
+"""So many letters and digits a password needs beside what the commonest ones are made of."""
+
+_DISGUISES = str.maketrans("@0$5!3", "aossie")
+"""What stands for a letter in `P@ssw0rd`."""
+
+_COMMON = re.compile(
+    "administrator|1q2w3e4r5t6y|qwertyuiop|asdfghjkl|1q2w3e4r|1qaz2wsx|password|passwort|baseball|changeme|football"
+    "|iloveyou|keyrelay|princess|starwars|sunshine|superman|trustno1|whatever|letmein|welcome|zxcvbnm|batman|dragon|gateway"
+    "|hello|master|monkey|qazwsx|qwertz|qwerty|secret|shadow|abcdef|azerty|access|admin|login|abc|pass|root|test|user"
+    "|0123456789|9876543210|1234567890|123456789|987654321|12345678|87654321|1234567|123456|654321|12345|1234|4321|123"
+    "|(?:19|20)[0-9]{2}"
+)
+"""Words, runs of keys and years; of those that begin alike the longest first."""
 
 _MEMORY_KIB = 19 * 1024
 _PASSES = 2
@@ -36,8 +52,17 @@ def check_password(password: str, name: str) -> None:
         problem = "is made of the name"
     elif len(set(password)) < SHORTEST // 2:
         problem = "repeats a few characters"
+    elif _is_common(password):
+        problem = "is one of the first that are tried: take some words that nobody would put together"
     if problem:
         raise CallerError(400, f"The password {problem}.", param="password", code="weak_password")
+
+
+def _is_common(password: str) -> bool:
+    """Whether little is left of it without the words and runs that the commonest passwords are made of."""
+    rest, found = _COMMON.subn("", password.casefold())
+    rest, disguised = _COMMON.subn("", rest.translate(_DISGUISES))  # runs of digits are out by now
+    return found + disguised > 0 and sum(map(str.isalnum, rest)) < _OWN_CHARACTERS
 
 
 class Passwords:

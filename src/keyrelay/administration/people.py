@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+from collections.abc import Callable
 
 import msgspec
 
@@ -34,7 +35,7 @@ def check_name(name: str) -> None:
 
 
 def adding_person(user: UserEntry) -> Edit:
-    """Adds a person whose name nobody has."""
+    """Adds a person whose name nobody has. With the first one the set-up code ends, whoever makes them."""
     check_name(user.name)
 
     def edit(state: Administered) -> Administered:
@@ -42,7 +43,7 @@ def adding_person(user: UserEntry) -> Edit:
             raise CallerError(409, f"There is a person {user.name} already.", param="name", code="name_taken")
         if len(state.all(UserEntry)) >= MAX_PEOPLE:
             raise CallerError(409, f"There are {MAX_PEOPLE} people already.", code="too_many")
-        return state.put(user)
+        return voiding_set_up(state).put(user)
 
     return edit
 
@@ -158,25 +159,46 @@ def offering_set_up(token: TokenEntry) -> Edit:
     return edit
 
 
-def check_set_up(state: Administered, secret: str, now_s: float) -> None:
-    """Raise CallerError (403) unless this is the set-up token, in its time, and there is nobody yet."""
+def voiding_set_up(state: Administered) -> Administered:
+    """Takes the set-up token away."""
+    return state.without("token", SET_UP)
+
+
+def is_set_up_void(state: Administered, *, operated: bool) -> bool:
+    """Whether there is a set-up token of no use: somebody has a role already, or there is an operator's secret."""
+    return state.get(TokenEntry, SET_UP) is not None and (operated or bool(state.all(UserEntry)))
+
+
+def check_set_up(state: Administered, secret: str, now_s: float, *, operated: bool) -> None:
+    """Raise CallerError (403) unless this is the set-up token, in its time, and there is nobody yet.
+
+    With an operator's secret there is somebody: then it is of no use, also before it is taken away.
+    """
     token, digest = state.get(TokenEntry, SET_UP), hashlib.sha256(secret.encode()).hexdigest()
     right = token is not None and secrets.compare_digest(token.digest, digest) and now_s < token.expires_s
-    if not right or state.all(UserEntry):
+    if operated or state.all(UserEntry):
+        way = "Call with the operator's secret." if operated else "Sign in, or ask an administrator for an account."
         raise CallerError(
             403,
-            "The set-up code is wrong, used, or out of date. As long as there is nobody, each start shows another one.",
+            f"Keyrelay is set up already, so its set-up code is of no use any more. {way}",
+            kind="permission_error",
+            code="set_up_code",
+        )
+    if not right:
+        raise CallerError(
+            403,
+            "The set-up code is wrong or out of date. Each start shows another one, as long as there is nobody.",
             kind="permission_error",
             code="set_up_code",
         )
 
 
-def setting_up(secret: str, user: UserEntry, now_s: float) -> Edit:
+def setting_up(secret: str, user: UserEntry, now_s: float, operated: Callable[[], bool] = bool) -> Edit:
     """Makes the first administrator for whoever has the set-up token, which is gone then."""
     check_name(user.name)
 
     def edit(state: Administered) -> Administered:
-        check_set_up(state, secret, now_s)
-        return adding_person(user)(state.without("token", SET_UP))
+        check_set_up(state, secret, now_s, operated=operated())
+        return adding_person(user)(state)
 
     return edit

@@ -121,6 +121,11 @@ class Providers:
             message = f"There is no provider {provider_id[:64]!a}. {near}".strip()
             raise CallerError(404, message, param="id", code="provider_not_found")
 
+    def row_of(self, entry: ProviderEntry) -> ProviderRow | None:
+        """What stands for a provider as long as nobody says otherwise; None for one without an address."""
+        row = self.catalogue.get(entry.id)
+        return self._generic(entry.id, entry.base_url) if row is None and entry.base_url else row
+
     def keys_of(self, provider_id: str) -> list[KnownKey]:
         """All keys of a provider, serving or not."""
         known = known_keys(self._administration.configuration, self._administration.state)

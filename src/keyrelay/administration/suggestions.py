@@ -30,7 +30,7 @@ class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a key's use in the last 24 hours.
+    """What is known of a key's use in the last 24 hours: calls made with it, and those of them that failed.
 
     `contradictions` is how often the provider had counted more than what was sent from here.
     """
@@ -57,7 +57,7 @@ def suggestions_of(known: KnownKey, seen: Seen) -> tuple[Suggestion, ...]:
     if seen.state is KeyState.INVALID and seen.error is not None and seen.error.kind is FailureKind.AUTH:
         found.append(Suggestion(why="invalid", message="The provider does not accept it any more: rotate it."))
     elif seen.requests >= _FEW_REQUESTS and seen.failed >= seen.requests * _HIGH_SHARE:
-        share = f"{seen.failed} of {seen.requests} requests of the last 24 hours"
+        share = f"{seen.failed} of {seen.requests} calls of the last 24 hours"
         found.append(Suggestion(why="errors", message=f"{share} failed with it: test it, and rotate it if it fails."))
     entry = known.said
     left_s = entry.expires_s - seen.now_s

@@ -32,9 +32,10 @@ def message_of(rule: Rule, cause: str, told: Told, now_s: float) -> AlertMessage
     )
 
 
-def trial_message(channel: str, now_s: float) -> AlertMessage:
-    """What the test of a channel sends."""
+def trial_message(channel: str, now_s: float, message_id: str) -> AlertMessage:
+    """What the test of a channel sends; its id is one that no other has."""
     return AlertMessage(
+        id=message_id,
         rule="test",
         kind="test",
         severity=Severity.INFO,

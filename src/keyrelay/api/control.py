@@ -16,23 +16,31 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match, Route
 
 from keyrelay import __version__
 from keyrelay.api.answering import without_secrets
 from keyrelay.api.dataplane import unknown_path
 from keyrelay.api.exposition import Exposition
 from keyrelay.api.health import Health
+from keyrelay.api.notices import Notice, Notices
 from keyrelay.api.openapi import components
 from keyrelay.api.openapi_paths import data_plane_paths
 from keyrelay.api.policies import ANYBODY
-from keyrelay.api.views import View
+from keyrelay.api.views import View, described_error
+from keyrelay.api.wrong_parameters import problem_of
 from keyrelay.core.errors import CallerError, VaultError
 from keyrelay.wire.errors import encode_error
 from keyrelay.wire.ollama.models import GREETING
 
+_BAD_REQUEST = 400
 _NOT_FOUND = 404
+_WRONG_METHOD = 405
 _FASTAPIS_OWN = "422"
 """What FastAPI says of wrong parameters in its own shape; here they get 400 in OpenAI's."""
+_STRICT = "/api/v1/"
+"""Where parameters that are not known are refused."""
+
 _FASTAPIS_SCHEMAS = ("HTTPValidationError", "ValidationError")
 _ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -55,9 +63,17 @@ Redact = Callable[[str], str]
 
 
 def create_control_plane(
-    health: Health, exposition: Exposition, views: tuple[View, ...] = (), *, redact: Redact = str
+    health: Health,
+    exposition: Exposition,
+    views: tuple[View, ...] = (),
+    *,
+    redact: Redact = str,
+    notice: Notice = str,
 ) -> FastAPI:
-    """The control plane as an ASGI application, with these metrics and the routes of each view."""
+    """The control plane as an ASGI application, with these metrics and the routes of each view.
+
+    What `notice` gives, if it is not empty, stands in the head of each answer to a change.
+    """
     app = FastAPI(
         title="Keyrelay",
         version=__version__,
@@ -65,6 +81,7 @@ def create_control_plane(
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(Notices, notice=lambda: redact(notice()))
     app.add_exception_handler(StarletteHTTPException, partial(_http_error, redact))
     app.add_exception_handler(CallerError, partial(_caller_error, redact))
     app.add_exception_handler(VaultError, partial(_vault_error, redact))
@@ -161,9 +178,12 @@ def _document(app: FastAPI, views: tuple[View, ...]) -> dict[str, Any]:
         schemas = document["components"]["schemas"]
         for view in views:
             schemas.update(view.schemas())
-        for operation in (operation for path in document["paths"].values() for operation in path.values()):
-            if _FASTAPIS_SCHEMAS[0] in str(operation["responses"].get(_FASTAPIS_OWN)):
-                del operation["responses"][_FASTAPIS_OWN]
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                if _FASTAPIS_SCHEMAS[0] in str(operation["responses"].get(_FASTAPIS_OWN)):
+                    del operation["responses"][_FASTAPIS_OWN]
+                if path.startswith(_STRICT):
+                    operation["responses"].setdefault(str(_BAD_REQUEST), described_error(_BAD_REQUEST))
         for name in _FASTAPIS_SCHEMAS:
             schemas.pop(name, None)
         app.openapi_schema = document
@@ -176,10 +196,21 @@ async def _http_error(redact: Redact, request: Request, error: Exception) -> Res
     headers = dict(getattr(error, "headers", None) or {})
     if status == _NOT_FOUND:
         caller_error = unknown_path(request.scope)
+    elif status == _WRONG_METHOD:
+        headers = {"allow": ", ".join(_methods_of(request))}
+        message = f"{request.method} is not possible here; use {headers['allow']}."
+        caller_error = CallerError(status, message, code="method_not_allowed")
     else:
         detail = getattr(error, "detail", "")
         caller_error = CallerError(status, f"{detail}.", code=str(detail).lower().replace(" ", "_"))
     return _answer(caller_error, headers, redact)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """The methods of all routes of a path: each route knows its own ones only."""
+    routes = (each for each in request.app.routes if isinstance(each, Route))
+    fitting = (each for each in routes if each.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for each in fitting for method in each.methods or ()})
 
 
 async def _caller_error(redact: Redact, request: Request, error: Exception) -> Response:
@@ -204,9 +235,7 @@ async def _vault_error(redact: Redact, request: Request, error: Exception) -> Re
 async def _wrong_parameter(redact: Redact, request: Request, error: Exception) -> Response:
     """The first parameter that is wrong, in OpenAI's shape."""
     problems = error.errors() if isinstance(error, RequestValidationError) else []
-    first: dict[str, Any] = dict(problems[0]) if problems else {}
-    name = str(first.get("loc", ("",))[-1])
-    message = f"{name}: {first.get('msg', 'is wrong')}."
+    name, message = problem_of(problems[0] if problems else {})
     del request
     return _answer(CallerError(400, message, param=name, code="invalid_parameter"), {}, redact)
 

@@ -17,7 +17,7 @@ from keyrelay.api.stored import Range, fields_seen, from_store, unavailable, wan
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.error_groups import Action, Affected, ErrorGroup, FailureCounts, FailureFilter, grouped
 from keyrelay.core.failures import ADVICE, FailureKind
-from keyrelay.core.moments import rfc3339
+from keyrelay.core.moments import rfc3339, utc_time
 from keyrelay.core.usage_views import DAY_S, UsageFilter
 
 MAX_GROUPS = 500
@@ -87,7 +87,7 @@ class ErrorsView:
 
     def install(self, app: FastAPI) -> None:
         """Add the route."""
-        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT)))
+        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT, "usage")))
 
         @app.get(
             "/api/v1/errors",
@@ -140,7 +140,7 @@ def _report(found: FailureCounts, wanted: FailureFilter, limit: int) -> ErrorRep
         recovered=sum(group.recovered for group in groups),
         groups=tuple(map(_line, groups[:limit])),
         groups_total=len(groups),
-        complete_since=None if found.since_ms is None else _moment(found.since_ms),
+        complete_since=None if found.since_ms is None else utc_time(found.since_ms / 1000),
         left_out=found.left_out,
     )
 
@@ -155,8 +155,8 @@ def _line(group: ErrorGroup) -> ErrorLine:
         count=group.count,
         recovered=group.recovered,
         share_recovered=round(group.share_recovered, 4),
-        first_seen=_moment(group.first_ms),
-        last_seen=_moment(group.last_ms),
+        first_seen=utc_time(group.first_ms / 1000),
+        last_seen=utc_time(group.last_ms / 1000),
         providers=group.providers,
         keys=group.keys,
         models=group.models,
@@ -164,10 +164,6 @@ def _line(group: ErrorGroup) -> ErrorLine:
         advice=group.advice,
         action=group.action,
     )
-
-
-def _moment(epoch_ms: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(epoch_ms / 1000, dt.UTC)
 
 
 _EXAMPLE = ErrorReport(

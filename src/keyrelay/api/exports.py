@@ -19,8 +19,10 @@ from keyrelay.api.row_texts import MEDIA_TYPES, Pages, RowFormat, row_texts
 from keyrelay.api.stored import (
     Range,
     RequestReader,
+    Tagged,
     UsageReader,
     fields_seen,
+    fields_seen_by_tag,
     from_store,
     unavailable,
     wanted_range,
@@ -63,7 +65,7 @@ _FORMAT = Query(alias="format", description="`jsonl` is JSON Lines, a row in eac
 class ExportsView:
     """The routes of exports. Installed before those of single requests, whose ids would take `export` for one."""
 
-    __slots__ = ("_access", "_epoch_s", "_planner", "_requests", "_usage")
+    __slots__ = ("_access", "_epoch_s", "_planner", "_requests", "_tagged", "_usage")
 
     def __init__(
         self,
@@ -71,17 +73,21 @@ class ExportsView:
         request_reader: RequestReader,
         planner: UsagePlanner,
         access: Access,
+        *,
         epoch_s: Callable[[], float],
+        tagged: Tagged,
     ) -> None:
         self._usage = usage_reader
         self._requests = request_reader
         self._planner = planner
         self._access = access
         self._epoch_s = epoch_s
+        self._tagged = tagged
 
     def install(self, app: FastAPI) -> None:
         """Add both routes."""
-        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT)))
+        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT, "usage")))
+        tagged_of = Depends(fields_seen_by_tag(self._access.requires(Permission.CLIENT, "usage"), self._tagged))
 
         @app.get(
             "/api/v1/requests/export",
@@ -117,7 +123,7 @@ class ExportsView:
             asked: Annotated[Range, Depends(wanted_range)],
             options: Annotated[UsageOptions, Depends(usage.wanted_options)],
             row_format: Annotated[RowFormat, _FORMAT] = RowFormat.CSV,
-            fields: UsageFilter = fields_of,
+            fields: UsageFilter = tagged_of,
         ) -> StreamingResponse:
             plan = await self._planner.plan(asked, options, bounded=False)
             pages = await _begun(self._usage_pages(plan, fields, options.group_by))

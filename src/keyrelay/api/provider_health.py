@@ -9,7 +9,7 @@ from keyrelay.api.administration.key_lines import QUESTION
 from keyrelay.api.siblings import Siblings
 from keyrelay.core.configuration import Key, Withheld
 from keyrelay.core.failures import ADVICE, FailureKind
-from keyrelay.core.moments import known_moment
+from keyrelay.core.moments import known_moment, past_moment
 from keyrelay.core.probes import ProbeOutcome
 from keyrelay.engine.key_health import KeyHealth
 from keyrelay.engine.key_history import Past, together
@@ -120,7 +120,8 @@ class ProviderHealth:
         pasts = together(self._keys.history.all(), await self._siblings.ask(QUESTION))
         plans = self._monitor.plans(pasts)
         for packed in await self._siblings.ask(_PLANS):
-            plans |= _decoder.decode(packed)
+            for name, plan in _decoder.decode(packed).items():
+                plans[name] = _both(plans[name], plan) if name in plans else plan
         known, snapshot = _Known(pasts, plans, self._keys.candidates()), self._pool.snapshot
         everything = [*((key, None) for key in snapshot.keys), *((each.key, each) for each in snapshot.withheld)]
         lines = dict[str, list[KeyHealthLine]]()
@@ -146,7 +147,7 @@ class ProviderHealth:
             until=known_moment(condition.until_s),
             message=condition.message,
             way_back=condition.way_back,
-            last_success_at=_moment(past.success_s),
+            last_success_at=past_moment(past.success_s),
             last_error=_error(past),
             probe=_probe(past, known.plans.get(key.id)),
             circuit=self._circuit(f"key:{key.id}"),
@@ -192,7 +193,7 @@ class ProviderHealth:
 def _probe(past: Past, plan: ProbePlan | None) -> ProbeLine:
     test = past.test
     return ProbeLine(
-        at=_moment(past.tested_s),
+        at=past_moment(past.tested_s),
         outcome=None if test is None else test.outcome,
         message="" if test is None else test.message,
         ms=0.0 if test is None else test.ms,
@@ -202,12 +203,16 @@ def _probe(past: Past, plan: ProbePlan | None) -> ProbeLine:
     )
 
 
-def _moment(epoch_s: float) -> str | None:
-    return known_moment(epoch_s) if epoch_s else None
+def _both(one: ProbePlan, other: ProbePlan) -> ProbePlan:
+    """The plans of two workers for a key: of several hosts each has one that asks."""
+    nexts = [plan.next_s for plan in (one, other) if plan.next_s is not None]
+    return ProbePlan(
+        today=one.today + other.today, per_day=one.per_day + other.per_day, next_s=min(nexts, default=None)
+    )
 
 
 def _error(past: Past) -> ErrorLine | None:
-    at, failure = _moment(past.error_s), past.error
+    at, failure = past_moment(past.error_s), past.error
     if at is None:
         return None
     if failure is None:

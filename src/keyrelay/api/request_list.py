@@ -89,7 +89,7 @@ class RequestListView:
 
     def install(self, app: FastAPI) -> None:
         """Add the route."""
-        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT)))
+        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT, "usage")))
 
         @app.get(
             "/api/v1/requests",

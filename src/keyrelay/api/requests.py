@@ -59,7 +59,7 @@ class RequestsView:
 
     def install(self, app: FastAPI) -> None:
         """Add the route."""
-        viewer_of = Depends(self._access.requires(Permission.CLIENT))
+        viewer_of = Depends(self._access.requires(Permission.CLIENT, "usage"))
 
         @app.get(
             "/api/v1/requests/{id}",

@@ -84,7 +84,7 @@ class StatusRoutes:
         )
         async def status(who: Annotated[Principal, Depends(caller)]) -> Response:
             found = await self._view.status()
-            return answer(_report(found) if who.operator else StatusReport(status=found.level))
+            return answer(_report(found) if who.may(Permission.VIEWER) else StatusReport(status=found.level))
 
         @app.get(
             "/api/v1/health/providers",

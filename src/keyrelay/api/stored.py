@@ -21,6 +21,9 @@ LONGEST_TEXT = 256
 NOTHING = "none"
 """What stands in a query for requests that have no provider, model, key or category."""
 
+MAX_TAGGED = 1_000
+"""Most clients that may have a tag by which usage is looked up."""
+
 _SOON_S, _LATER_S = 2, 60
 _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
@@ -66,7 +69,8 @@ async def from_store(reading: Awaitable[_Answer]) -> _Answer:
         return await reading
     except StoreError as error:
         message = (
-            "Kept usage cannot be looked up just now: its store does not answer. Requests are served all the same."
+            "This can be neither looked up nor changed just now: the store does not answer. "
+            "Requests are served all the same; `/readyz` says what is wrong."
         )
         headers = (("retry-after", str(_LATER_S if error.lasting else _SOON_S)),)
         raise CallerError(
@@ -135,6 +139,29 @@ def fields_seen(policy: Policy) -> Callable[..., UsageFilter]:
         viewer: Principal = viewer_of,
     ) -> UsageFilter:
         return seen_by(viewer, wanted)
+
+    return fields
+
+
+Tagged = Callable[[str], tuple[str, ...]]
+"""The labels of the clients that have a tag now."""
+
+
+def fields_seen_by_tag(policy: Policy, tagged: Tagged) -> Callable[..., UsageFilter]:
+    """The same with the parameter `tag`: of clients that have it."""
+    viewer_of = Depends(policy)
+
+    def fields(
+        wanted: Annotated[UsageFilter, Depends(wanted_fields)],
+        tag: Annotated[
+            str, Query(max_length=LONGEST_TEXT, description="Of clients that have this tag now.", examples=["team-a"])
+        ] = "",
+        viewer: Principal = viewer_of,
+    ) -> UsageFilter:
+        clients = tagged(tag) if tag else None
+        if clients is not None and len(clients) > MAX_TAGGED:
+            raise wrong("tag", f"{len(clients)} clients have it, which is more than {MAX_TAGGED}")
+        return msgspec.structs.replace(seen_by(viewer, wanted), clients=clients)
 
     return fields
 

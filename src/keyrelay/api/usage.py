@@ -15,8 +15,9 @@ from keyrelay.api.access import Access
 from keyrelay.api.policies import Permission
 from keyrelay.api.stored import (
     Range,
+    Tagged,
     UsageReader,
-    fields_seen,
+    fields_seen_by_tag,
     from_store,
     unavailable,
     wanted_range,
@@ -184,18 +185,19 @@ def _interval(name: IntervalName, span: Span, kept: Kept, *, bounded: bool) -> I
 
 
 class UsageView:
-    """The route of usage in numbers."""
+    """The route of usage in numbers. `tagged` says which clients have a tag."""
 
-    __slots__ = ("_access", "_planner", "_reader")
+    __slots__ = ("_access", "_planner", "_reader", "_tagged")
 
-    def __init__(self, reader: UsageReader, planner: UsagePlanner, access: Access) -> None:
+    def __init__(self, reader: UsageReader, planner: UsagePlanner, access: Access, tagged: Tagged) -> None:
         self._reader = reader
         self._planner = planner
         self._access = access
+        self._tagged = tagged
 
     def install(self, app: FastAPI) -> None:
         """Add the route."""
-        fields_of = Depends(fields_seen(self._access.requires(Permission.CLIENT)))
+        fields_of = Depends(fields_seen_by_tag(self._access.requires(Permission.CLIENT, "usage"), self._tagged))
 
         @app.get(
             "/api/v1/usage",

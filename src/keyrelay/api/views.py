@@ -52,10 +52,17 @@ def described(
     schema = {"$ref": _REF.format(name=kind.__name__)}
     content: dict[str, Any] = {JSON: {"schema": schema, "example": msgspec.to_builtins(example)}}
     content |= {f"text/{name}": {"schema": {"type": "string"}, "example": text} for name, text in more.items()}
-    error = {JSON: {"schema": {"$ref": _REF.format(name="Error")}}}
     return {
         status: {"description": "The answer.", "content": content},
-        **{each: {"description": _ERRORS[each], "content": error} for each in (401, *errors)},
+        **{each: described_error(each) for each in (401, *errors)},
+    }
+
+
+def described_error(status: int) -> dict[str, Any]:
+    """The answer of an operation that is refused with a status, for OpenAPI."""
+    return {
+        "description": _ERRORS[status],
+        "content": {JSON: {"schema": {"$ref": _REF.format(name="Error")}}},
     }
 
 

@@ -24,13 +24,12 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Orders(Message, frozen=True):
     """To a worker, first of all: who it is and what it shares.
 
-    `overrides` are settings of the command line, `clients` labels and digests of clients that no file holds,
-    `listener` and `shared` descriptors that it has inherited: the socket to listen on, and a file without a name that
-    holds the lock of the log and what workers know of each other's load. `instance` and `slot` are its identity.
+    `overrides` are settings of the command line, `listener` and `shared` descriptors that it has inherited: the socket
+    to listen on, and a file without a name that holds the lock of the log and what workers know of each other's load.
+    `instance` and `slot` are its identity.
     """
 
     overrides: dict[str, str]
-    clients: tuple[tuple[str, bytes], ...]
     listener: int
     shared: int
     instance: str
@@ -55,7 +54,17 @@ class Stop(Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
-    """From a worker: requests are taken."""
+    """From a worker: requests are taken, with what the store holds too: ids of providers, how many keys and clients.
+
+    `knows_clients`: the store has said which ones there are. `lacks_client`: it has, and there is none. It is said once
+    more after each `Reload`.
+    """
+
+    providers: tuple[str, ...] = ()
+    keys: int = 0
+    clients: int = 0
+    lacks_client: bool = False
+    knows_clients: bool = True
 
 
 class Farewell(Message, frozen=True):

@@ -9,13 +9,33 @@ from typing import Annotated, Any
 import typer
 
 from keyrelay.cli import options
+from keyrelay.cli.asking import YesOption, confirm
 from keyrelay.cli.exits import Exit
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption, document_of, quoted
 
-app = typer.Typer(short_help="Show alerts, and say where they are told.", no_args_is_help=True)
-rules_app = typer.Typer(short_help="Show and change the rules of alerts.", no_args_is_help=True)
-channels_app = typer.Typer(short_help="Manage where alerts are told.", no_args_is_help=True)
+app = group(
+    "Show what fires, by which rules, and say where it is told.",
+    "Show alerts, and say where they are told.",
+    "keyrelay alerts list",
+    "keyrelay alerts channels add ops webhook --from-file hook.url",
+    "keyrelay alerts rules edit quota --threshold 0.8 --threshold 0.95",
+    "keyrelay alerts silence al_0123456789abcdef --for 4h",
+)
+rules_app = group(
+    "Show and change the rules by which alerts fire.",
+    "Show and change the rules of alerts.",
+    "keyrelay alerts rules list",
+    "keyrelay alerts rules edit latency_p95 --disable",
+)
+channels_app = group(
+    "Say where alerts are told.",
+    "Manage where alerts are told.",
+    "keyrelay alerts channels list",
+    "keyrelay alerts channels add chat slack --least warning",
+    "keyrelay alerts channels remove chat",
+)
 app.add_typer(rules_app, name="rules")
 app.add_typer(channels_app, name="channels")
 
@@ -266,6 +286,7 @@ def add_channel(  # noqa: PLR0913 - a channel of e-mail takes as many
         list[str] | None, typer.Option("--recipient", metavar="ADDRESS", help="Of e-mail: to whom; may be repeated.")
     ] = None,
     secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """Add a channel. Its URL, of e-mail its password, comes from a file, from stdin, or is asked for.
 
@@ -285,6 +306,9 @@ def add_channel(  # noqa: PLR0913 - a channel of e-mail takes as many
         if user:
             body["password"] = _secret(from_file, "Password")
     made = document_of(Gateway(overrides, secret_file).send("POST", f"{_PATH}/channels", body))
+    if json:
+        print_json(**made)
+        return
     note(f"{name} leads to {made['channel']['target']}. Try it: keyrelay alerts test {name}")
     if made["key"]:
         typer.echo(made["key"])
@@ -321,14 +345,16 @@ def edit_channel(
 @channels_app.command("remove")
 @options.sets(*options.REMOTE)
 def remove_channel(
-    name: ChannelArgument, *, overrides: options.Overrides, secret_file: SecretFileOption = None
+    name: ChannelArgument, *, overrides: options.Overrides, yes: YesOption = False, secret_file: SecretFileOption = None
 ) -> None:
     """Remove a channel.
 
     \b
     Examples:
       keyrelay alerts channels remove chat
+      keyrelay alerts channels remove chat --yes
     """
+    confirm(f"Remove the channel {name} for good?", yes=yes)
     Gateway(overrides, secret_file).send("DELETE", f"{_PATH}/channels/{quoted(name)}")
     note(f"{name} is removed.")
 

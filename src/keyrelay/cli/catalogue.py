@@ -6,18 +6,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keyrelay.cli import options
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import print_json, print_table, print_warnings
-from keyrelay.cli.provider_tables import print_running
+from keyrelay.cli.provider_tables import print_running, running_models
 from keyrelay.cli.remote import Gateway, SecretFileOption
 
 if TYPE_CHECKING:
     from keyrelay.core.configuration import Provider, Snapshot
     from keyrelay.core.providers import ModelRow, ProviderRow
 
-providers_app = typer.Typer(
-    help="List, add, change and test providers.", short_help="Manage the providers.", no_args_is_help=True
+providers_app = group(
+    "List, add, change and test providers.",
+    "Manage the providers.",
+    "keyrelay providers list --running",
+    "keyrelay providers add my_llm https://llm.example.com/v1",
+    "keyrelay providers discover groq --apply",
+    "keyrelay providers disable groq",
 )
-models_app = typer.Typer(help="What is known of models.", no_args_is_help=True)
+models_app = group(
+    "What is known of models.",
+    "What is known of models.",
+    "keyrelay models list",
+    "keyrelay models list --all --json",
+)
 
 
 @providers_app.command("list", short_help="List the providers.")
@@ -103,11 +114,15 @@ def _state(row: Mapping[str, Any]) -> str:
 
 
 @models_app.command("list")
-@options.sets(*options.FILES)
+@options.sets(*options.REMOTE)
 def list_models(
     *,
     overrides: options.Overrides,
+    running: Annotated[
+        bool, typer.Option("--running", help="Those of the running gateway, what was discovered among them.")
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Models of providers without keys as well.")] = False,
+    secret_file: SecretFileOption = None,
     json: options.JsonOption = False,
 ) -> None:
     """List the models of the providers in use: context in tokens, prices in USD per million tokens.
@@ -115,10 +130,14 @@ def list_models(
     \b
     Examples:
       keyrelay models list
+      keyrelay models list --running
       keyrelay models list --all --json
     """
-    snapshot = options.configuration_of(overrides).snapshot
-    rows = [_model(name, model) for name, models in _models(snapshot, everything=everything) for model in models]
+    if running:
+        rows = running_models(Gateway(overrides, secret_file), everything=everything)
+    else:
+        snapshot = options.configuration_of(overrides).snapshot
+        rows = [_model(name, model) for name, models in _models(snapshot, everything=everything) for model in models]
     if json:
         print_json(models=rows)
         return
@@ -150,6 +169,6 @@ def _model(provider_id: str, model: "ModelRow") -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), []):
         return "-"
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(value) if isinstance(value, tuple | list) else str(value)

@@ -11,14 +11,20 @@ from urllib.parse import quote
 import typer
 
 from keyrelay.cli import options
+from keyrelay.cli.asking import YesOption, confirm
 from keyrelay.cli.exits import Exit
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
+from keyrelay.cli.unknown_names import warn_of_models
 
-app = typer.Typer(
-    help="Make, list, change and remove clients: the applications that may call Keyrelay.",
-    short_help="Make, list and remove the applications that may call.",
-    no_args_is_help=True,
+app = group(
+    "Make, list, change and remove clients: the applications that may call Keyrelay.",
+    "Make, list and remove the applications that may call.",
+    "keyrelay clients new my-app > my-app.secret",
+    "keyrelay clients list",
+    "keyrelay clients edit my-app --limit '60 requests per minute'",
+    "keyrelay clients rotate my-app --grace 24h",
 )
 
 _PATH = "/api/v1/clients"
@@ -40,7 +46,7 @@ PriorityOption = Annotated[
 ]
 NotesOption = Annotated[str | None, typer.Option("--notes", metavar="TEXT", help="What you want to remember of it.")]
 ExpiresOption = Annotated[
-    str | None, typer.Option("--expires", metavar="TIME", help="When it expires: RFC 3339, or 30d from now.")
+    str | None, typer.Option("--expires", metavar="TIME", help="When it expires: RFC 3339, or 30d from now; 'never'.")
 ]
 
 
@@ -77,6 +83,7 @@ def new(  # noqa: PLR0913 - each is an option of the command
     name = label or _free_label({line["label"] for line in _all(gateway)})
     document = document_of(gateway.send("POST", _PATH, {"label": name, **said}))
     _show_made(document, json=json)
+    warn_of_models(gateway, model or ())
 
 
 def _make_in_file(overrides: options.Overrides, label: str | None, said: dict[str, Any]) -> None:
@@ -87,7 +94,11 @@ def _make_in_file(overrides: options.Overrides, label: str | None, said: dict[st
         note("keyrelay: no gateway answers, and it takes one to keep limits, models, tags, notes and an expiry.")
         raise typer.Exit(Exit.UNREACHABLE)
     directory = options.settings_of(overrides).data_dir
-    name = label or _free_label({each.label for each in read_stored(directory)})
+    taken = {each.label for each in read_stored(directory)}
+    if label in taken:
+        note(f"keyrelay: {path_in(directory)} has a client {label!r} already.")
+        raise typer.Exit(Exit.FAILED)
+    name = label or _free_label(taken)
     secret = add_client(directory, name)
     typer.echo(secret.reveal())
     note(f"Client {name} is in {path_in(directory)}. Its secret is shown this once, and Keyrelay lets it in from its")
@@ -103,14 +114,14 @@ def _free_label(taken: set[str]) -> str:
 def list_(
     *, overrides: options.Overrides, secret_file: SecretFileOption = None, json: options.JsonOption = False
 ) -> None:
-    """List the clients of a running gateway; without one, those in the data directory.
+    """List the clients of a running gateway; without one those of its store, or else those in the data directory.
 
     \b
     Examples:
       keyrelay clients list
       keyrelay clients list --json
     """
-    gateway = _running(overrides, secret_file)
+    gateway = _running(overrides, secret_file, or_store=True)
     if gateway is None:
         _list_file(overrides, json=json)
         return
@@ -201,7 +212,9 @@ def edit(  # noqa: PLR0913 - each is an option of the command
     if not said:
         note("keyrelay: say what is to be another, with --limit, --model, --tag, --notes, --expires or --disable.")
         raise typer.Exit(Exit.USAGE)
-    _show(document_of(Gateway(overrides, secret_file).send("PATCH", _place(label), said)), json=json)
+    gateway = Gateway(overrides, secret_file)
+    _show(document_of(gateway.send("PATCH", _place(label), said)), json=json)
+    warn_of_models(gateway, model or ())
 
 
 @app.command()
@@ -271,31 +284,46 @@ def reset(
 
 @app.command()
 @options.sets(*options.REMOTE)
-def remove(label: ClientArgument, *, overrides: options.Overrides, secret_file: SecretFileOption = None) -> None:
+def remove(
+    label: ClientArgument, *, overrides: options.Overrides, yes: YesOption = False, secret_file: SecretFileOption = None
+) -> None:
     """Forget a client, whose secret is then refused.
 
     \b
     Examples:
       keyrelay clients remove my-app
+      keyrelay clients remove my-app --yes
     """
+    confirm(f"Remove the client {label} for good?", yes=yes)
     gateway = _running(overrides, secret_file)
     if gateway is not None and all(line["label"] != label or line["source"] != _OF_FILE for line in _all(gateway)):
         gateway.send("DELETE", _place(label))
         note(f"Client {label} is removed.")
         return
+    _remove_from_file(overrides, label)
+
+
+def _remove_from_file(overrides: options.Overrides, label: str) -> None:
+    from keyrelay.configuration.client_file import path_in, read_stored
     from keyrelay.configuration.first_run import remove_client
 
-    remove_client(options.settings_of(overrides).data_dir, label)
+    directory = options.settings_of(overrides).data_dir
+    labels = [each.label for each in read_stored(directory)]
+    if label not in labels:
+        there = ", ".join(labels) or "none"
+        note(f"keyrelay: no client in {path_in(directory)} is called {label!r}. There are: {there}.")
+        raise typer.Exit(Exit.FAILED)
+    remove_client(directory, label)
     note(f"Client {label} is removed from the data directory. A Keyrelay that runs there refuses it within a second.")
 
 
-def _running(overrides: options.Overrides, secret_file: Any) -> Gateway | None:
-    """The gateway; None when none answers, and with port 0, where none can be found."""
+def _running(overrides: options.Overrides, secret_file: Any, *, or_store: bool = False) -> Gateway | None:
+    """The gateway; None when none answers (nor has a store), and with port 0, where none can be found."""
     settings = options.settings_of(overrides)
     if not settings.url and not settings.port:
         return None
     gateway = Gateway(overrides, secret_file)
-    return gateway if gateway.answers() else None
+    return gateway if gateway.answers() or (or_store and gateway.store.is_there()) else None
 
 
 def _all(gateway: Gateway) -> list[dict[str, Any]]:
@@ -321,7 +349,7 @@ def _said(
     lists = {"limits": limits, "models": models, "tags": tags}
     said: dict[str, Any] = {name: list(filter(None, values)) for name, values in lists.items() if values}
     said |= {name: value for name, value in (("priority", priority), ("notes", notes)) if value is not None}
-    return said if expires is None else {**said, "expires_at": expires or None}
+    return said if expires is None else {**said, "expires_at": None if expires == "never" else expires or None}
 
 
 def _seconds(text: str) -> float:

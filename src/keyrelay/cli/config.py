@@ -4,9 +4,16 @@ import typer
 
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table, print_warnings
 
-app = typer.Typer(help="Show and check the configuration.", no_args_is_help=True)
+app = group(
+    "Show and check the configuration.",
+    "Show and check the configuration.",
+    "keyrelay config show",
+    "keyrelay config check",
+    "keyrelay config path",
+)
 
 
 @app.command()
@@ -48,14 +55,21 @@ def check(
       keyrelay config check
       keyrelay config check --env-file production.env --json
     """
+    from keyrelay.cli.supervising import refuse_alone
     from keyrelay.configuration import InvalidConfiguration
+    from keyrelay.core.errors import ConfigurationError
 
-    problems: list[dict[str, str]] = []
+    found: tuple[ConfigurationError, ...] = ()
     warnings: tuple[str, ...] = ()
     try:
-        warnings = options.configuration_of(overrides).warnings
+        configuration = options.configuration_of(overrides)
+        warnings = configuration.warnings
+        refuse_alone(configuration)
     except InvalidConfiguration as error:
-        problems = [{"where": each.where, "problem": each.problem, "fix": each.fix} for each in error.problems]
+        found = error.problems
+    except ConfigurationError as error:
+        found = (error,)
+    problems = [{"where": each.where, "problem": each.problem, "fix": each.fix} for each in found]
     if json:
         print_json(ok=not problems, problems=problems, warnings=warnings)
     else:

@@ -6,14 +6,17 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from keyrelay.cli import options
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table
 
 _Result = TypeVar("_Result")
 
-app = typer.Typer(
-    help="Prepare, look at and clean up the database in which usage is kept.",
-    short_help="Prepare, look at and clean up the database.",
-    no_args_is_help=True,
+app = group(
+    "Prepare, look at and clean up the database in which usage is kept.",
+    "Prepare, look at and clean up the database.",
+    "keyrelay db status",
+    "keyrelay db migrate",
+    "keyrelay db purge --requests-days 7",
 )
 
 _MIB = 1_048_576
@@ -97,7 +100,7 @@ def purge(
     """Delete what has been kept long enough, a little at a time; a running gateway does it by itself.
 
     Days that are not said are those of the settings (`keep_requests_days`, `keep_minutes_days`, `keep_hours_days`,
-    `keep_texts_days`).
+    `keep_texts_days`); the log of changes is kept for `keep_audit_days`.
 
     \b
     Examples:
@@ -113,11 +116,12 @@ def purge(
         minutes_days=settings.keep_minutes_days if minutes_days is None else minutes_days,
         hours_days=settings.keep_hours_days if hours_days is None else hours_days,
         texts_days=settings.keep_texts_days if texts_days is None else texts_days,
+        audit_days=settings.keep_audit_days,
     )
     done = _run(purge_database(settings, retention))
     note(
         f"deleted: {done.requests:,} requests, {done.minutes:,} sums per minute, {done.hours:,} sums per hour, "
-        f"{done.texts:,} texts"
+        f"{done.texts:,} texts, {done.audit:,} lines of the log of changes"
     )
 
 

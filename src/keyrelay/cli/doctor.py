@@ -7,6 +7,7 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_json, print_table
+from keyrelay.cli.remote import ABOUT_STRANGERS, Gateway
 
 if TYPE_CHECKING:
     from keyrelay.bootstrap.checkup import Finding
@@ -60,6 +61,9 @@ async def _look(overrides: options.Overrides, *, probe: bool) -> "list[Finding]"
     except ConfigurationError as error:
         return [wrong("configuration", str(error), "Mend it; `keyrelay config check` looks again.")]
     gateway = list(look_at_gateway(_url(settings)))
+    if gateway and _is_strange(overrides):
+        detail = f"{_url(settings)} does not prove to be the gateway of {settings.data_dir}"
+        gateway = [wrong("gateway", detail, ABOUT_STRANGERS)]
     store = [each async for each in look_at_store(settings)]
     configuration, findings = await _configuration(overrides, readable=all(each.level != "fail" for each in store))
     findings += [*look_at_machine(settings), *store]
@@ -78,6 +82,7 @@ async def _configuration(
     from keyrelay.bootstrap.offline import administered_offline
     from keyrelay.configuration import InvalidConfiguration
     from keyrelay.core.errors import StoreError, VaultError
+    from keyrelay.core.words import counted
 
     def load(administered: "Administered") -> "Configuration":
         return options.configuration_of(overrides, administered)
@@ -91,9 +96,20 @@ async def _configuration(
     except (StoreError, VaultError) as error:
         return None, [wrong("configuration", str(error), "See what stands below about the store.")]
     snapshot = configuration.snapshot
-    detail = f"{len(snapshot.providers)} providers, {len(snapshot.keys)} keys, {len(snapshot.clients)} clients"
+    there = (("provider", snapshot.providers), ("key", snapshot.keys), ("client", snapshot.clients))
+    detail = ", ".join(counted(len(each), noun) for noun, each in there)
     findings = [odd("configuration", warning, "`keyrelay config check`") for warning in configuration.warnings]
     return configuration, [fine("configuration", detail), *findings]
+
+
+def _is_strange(overrides: options.Overrides) -> bool:
+    """Whether it is somebody else who answers, as far as that can be known."""
+    from http.client import HTTPException
+
+    try:
+        return Gateway(overrides, None).proves() is False
+    except (OSError, HTTPException):
+        return False
 
 
 def _url(settings: "Settings") -> str:

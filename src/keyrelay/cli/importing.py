@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -52,6 +52,7 @@ def import_(
     Shows what it will do, with secrets masked, and what stays behind and why; asks; and does all of it or nothing.
     Without a running gateway the data directory is written to, if --url is not given. `os.environ/NAME` in a LiteLLM
     configuration is looked up in the environment of this command and in the .env files that are imported with it.
+    Ends with 3, and imports nothing, when one of the files cannot be read at all.
 
     \b
     Examples:
@@ -62,11 +63,15 @@ def import_(
     body = _body(files, form)
     ask = _way_to(overrides, secret_file)
     shown = ask({**body, "dry_run": True})
-    if json and dry_run:
+    unreadable = [each for each in shown["lines"] if each["outcome"] == "unreadable"]
+    if json and (dry_run or unreadable):
         print_json(**shown)
-        return
     if not json:
         _show(shown)
+    if unreadable:
+        _refuse(unreadable)
+    if json and dry_run:
+        return
     count = shown["imported"]
     if dry_run or not count:
         note(f"{count} to import." if count else "There is nothing to import.")
@@ -80,6 +85,13 @@ def import_(
     note(f"{done['imported']} imported. Keep the files until you have seen that it works, then delete them.")
     if done["uncounted"]:
         note(f"warning: {done['uncounted']}")
+
+
+def _refuse(unreadable: list[dict[str, Any]]) -> NoReturn:
+    for each in unreadable:
+        note(f"keyrelay: {each['file']} cannot be read: {each['message']}")
+    note("Nothing was imported. Mend the file or leave it out; --format says what it is if its ending does not.")
+    raise typer.Exit(Exit.PROBLEMS)
 
 
 def _agreed(count: int) -> bool:

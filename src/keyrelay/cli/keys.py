@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,21 +11,27 @@ from urllib.parse import quote
 import typer
 
 from keyrelay.cli import options
+from keyrelay.cli.asking import YesOption, confirm, read_secret, read_text
 from keyrelay.cli.exits import Exit
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
+from keyrelay.cli.unknown_names import warn_of_provider
+from keyrelay.cli.words import in_words_of_commands
 
-app = typer.Typer(
-    help="Add, test, rotate and remove the keys of a running gateway.",
-    short_help="Manage the keys of the providers.",
-    no_args_is_help=True,
+app = group(
+    "Add, test, rotate and remove the keys of a running gateway.",
+    "Manage the keys of the providers.",
+    "keyrelay keys add groq --label work",
+    "keyrelay keys list",
+    "keyrelay keys test --failed",
+    "keyrelay keys rotate groq/work",
 )
 
 _PATH = "/api/v1/keys"
 _TASKS = "/api/v1/tasks"
 _LOOK_EVERY_S = 0.2
 _MOST_KEYS = 10_000
-_MOST_BYTES = 1024 * 1024
 _BAD = frozenset({"invalid", "out_of_credit"})
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="The key as provider/label.")]
@@ -43,7 +50,6 @@ NoValidateOption = Annotated[bool, typer.Option("--no-validate", help="Do not as
 SaveUnknownOption = Annotated[
     bool, typer.Option("--save-unknown", help="Save it also when the provider could not be asked.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask back.")]
 
 
 @app.command("list", short_help="List the keys and their states.")
@@ -64,7 +70,10 @@ def list_(
       keyrelay keys list --state invalid --json
     """
     wanted = {"provider": provider, "state": state, "limit": _MOST_KEYS}
-    document = document_of(Gateway(overrides, secret_file).get(_PATH, wanted))
+    gateway = Gateway(overrides, secret_file)
+    document = document_of(gateway.get(_PATH, wanted))
+    if not document["items"]:
+        warn_of_provider(gateway, provider)
     if json:
         print_json(**document)
         return
@@ -108,7 +117,9 @@ def add(  # noqa: PLR0913 - each is an option of the command
     limit: Annotated[
         list[str] | None, typer.Option("--limit", metavar="LIMIT", help="As '100 requests per 60s'; may be repeated.")
     ] = None,
-    expires: Annotated[str | None, typer.Option("--expires", metavar="TIME", help="When it expires, RFC 3339.")] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="TIME", help="When it expires: RFC 3339, or 30d from now.")
+    ] = None,
     notes: Annotated[str, typer.Option("--notes", metavar="TEXT", help="What you want to remember of it.")] = "",
     backup: Annotated[bool, typer.Option("--backup", help="It serves only when no other can.")] = False,
     from_file: FromFileOption = None,
@@ -127,7 +138,7 @@ def add(  # noqa: PLR0913 - each is an option of the command
     """
     body = {
         "provider": provider,
-        "secret": _secret(from_file, f"Key for {provider}"),
+        "secret": read_secret(from_file, f"Key for {provider}"),
         "label": label,
         "account": account,
         "priority": priority,
@@ -186,24 +197,39 @@ def import_(  # noqa: PLR0913 - each is an option of the command
             typer.echo("\n".join(document["imported"]))
         return
     body = {
-        "text": _text(file),
+        "text": read_text(file),
         "provider": provider,
         "dry_run": dry_run,
         "validate": not no_validate,
         "save_unknown": save_unknown,
     }
-    document = document_of(gateway.send("POST", f"{_PATH}/bulk", body))
+    document = document_of(gateway.send("POST", f"{_PATH}/bulk", body, details=partial(_show_lines, json=json)))
+    _show_lines(document, json=json)
+    lines = document["lines"]
+    if any(line["outcome"] == "problem" for line in lines):
+        note("Nothing would be added as long as there is a problem.")
+        raise typer.Exit(Exit.PROBLEMS)
+    would = sum(line["outcome"] == "new" for line in lines)
+    note(f"{would} would be added; nothing was written: --dry-run." if dry_run else f"{document['added']} added.")
+
+
+def _show_lines(document: dict[str, Any], *, json: bool) -> None:
+    """What became of each of many keys."""
     if json:
         print_json(**document)
-    else:
-        rows = (
-            (str(line["line"]), line["outcome"], line["provider"], line["label"], f"…{line['tail']}", line["message"])
-            for line in document["lines"]
+        return
+    rows = (
+        (
+            str(line["line"]),
+            line["outcome"],
+            line["provider"],
+            line["label"],
+            f"…{line['tail']}",
+            in_words_of_commands(line["message"]),
         )
-        print_table(("line", "outcome", "provider", "label", "tail", "message"), rows)
-        note(f"{document['added']} added" + (" (nothing was written: --dry-run)" if dry_run else ""))
-    if any(line["outcome"] == "problem" for line in document["lines"]):
-        raise typer.Exit(Exit.PROBLEMS)
+        for line in document["lines"]
+    )
+    print_table(("line", "outcome", "provider", "label", "tail", "message"), rows)
 
 
 @app.command()
@@ -222,7 +248,8 @@ def edit(  # noqa: PLR0913 - each is an option of the command
         list[str] | None, typer.Option("--limit", metavar="LIMIT", help="May be repeated; '' takes all away.")
     ] = None,
     expires: Annotated[
-        str | None, typer.Option("--expires", metavar="TIME", help="When it expires, RFC 3339; 'never'.")
+        str | None,
+        typer.Option("--expires", metavar="TIME", help="When it expires: RFC 3339, or 30d from now; 'never'."),
     ] = None,
     notes: Annotated[str | None, typer.Option("--notes", metavar="TEXT", help="What you want to remember.")] = None,
     backup: Annotated[
@@ -249,7 +276,7 @@ def edit(  # noqa: PLR0913 - each is an option of the command
     }
     body: dict[str, object] = {name: value for name, value in said.items() if value is not None}
     if expires is not None:
-        body["expires_at"] = None if expires == "never" else expires
+        body["expires_at"] = None if expires in {"", "never"} else expires
     if not body:
         note("keyrelay: nothing is to be changed; name something.")
         raise typer.Exit(Exit.USAGE)
@@ -336,9 +363,13 @@ def prove(
         note("keyrelay: --failed and --stale exclude each other.")
         raise typer.Exit(Exit.USAGE)
     which = "failed" if failed else "stale" if stale else "all"
+    for key in keys or ():
+        _place(key, instead=f", or --provider {key} for all keys of a provider")
     gateway = Gateway(overrides, secret_file)
     body = {"which": which, "provider": provider, "keys": keys or []}
     task = _followed(gateway, document_of(gateway.send("POST", f"{_PATH}/test", body)))
+    if not task["results"]:
+        warn_of_provider(gateway, provider)
     if json:
         print_json(**task)
     else:
@@ -407,7 +438,7 @@ def rotate(  # noqa: PLR0913 - each is an option of the command
     """
     wanted = step in {"all", "add"} and not resume
     body = {
-        "secret": _secret(from_file, f"New key for {key}") if wanted else "",
+        "secret": read_secret(from_file, f"New key for {key}") if wanted else "",
         "step": step,
         "drain_s": drain,
         "validate": not no_validate,
@@ -435,11 +466,7 @@ def remove(
       keyrelay keys remove groq/work --yes
     """
     place = _place(key)
-    if not yes:
-        if not sys.stdin.isatty():
-            note("keyrelay: this cannot be undone; give --yes.")
-            raise typer.Exit(Exit.USAGE)
-        typer.confirm(f"Remove {key} for good?", abort=True, err=True)
+    confirm(f"Remove {key} for good?", yes=yes)
     Gateway(overrides, secret_file).send("DELETE", place)
     note(f"{key} is removed.")
 
@@ -451,32 +478,10 @@ def _show(key: dict[str, Any], *, json: bool) -> None:
         typer.echo(f"{key['id']}: {key['state'].replace('_', ' ')}")
 
 
-def _place(key: str) -> str:
-    """Where a key is; leaves the command for a name that is none."""
+def _place(key: str, instead: str = "") -> str:
+    """Where a key is; leaves the command for a name that is none, and says what could be written `instead`."""
     provider, sign, label = key.partition("/")
     if not (provider and sign and label):
-        note(f"keyrelay: {key!r} is not the name of a key: write provider/label.")
+        note(f"keyrelay: {key!r} is not the name of a key: write provider/label{instead}.")
         raise typer.Exit(Exit.USAGE)
     return f"{_PATH}/{quote(provider, safe='')}/{quote(label, safe='')}"
-
-
-def _secret(file: Path | None, prompt: str) -> str:
-    """A secret from a file, from stdin, or as it is typed; never from an argument."""
-    if file is None and sys.stdin.isatty():
-        return str(typer.prompt(prompt, hide_input=True, err=True)).strip()
-    return _text(file).strip()
-
-
-def _text(file: Path | None) -> str:
-    """The text of a file, or of stdin."""
-    if file is None:
-        if sys.stdin.isatty():
-            note("Paste the keys, then end with Ctrl-D.")
-        data = sys.stdin.buffer.read(_MOST_BYTES + 1)
-    else:
-        with file.open("rb") as opened:
-            data = opened.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        note(f"keyrelay: that is more than {_MOST_BYTES} bytes.")
-        raise typer.Exit(Exit.USAGE)
-    return data.decode("utf-8-sig", "replace")

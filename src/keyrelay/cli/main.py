@@ -28,7 +28,7 @@ from keyrelay.cli import (
     status,
     usage,
 )
-from keyrelay.cli.exits import Exit
+from keyrelay.cli.exits import exit_for
 from keyrelay.cli.output import note
 from keyrelay.core.errors import KeyrelayError
 
@@ -193,7 +193,12 @@ def simulator(
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version.
+
+    \b
+    Examples:
+      keyrelay version
+    """
     typer.echo(f"keyrelay {__version__}")
 
 
@@ -206,4 +211,4 @@ def main() -> None:
         app(prog_name="keyrelay")
     except KeyrelayError as error:
         note(f"keyrelay: {error}")
-        sys.exit(Exit.USAGE)
+        sys.exit(exit_for(error))

@@ -1,24 +1,31 @@
 """`keyrelay people` and `keyrelay tokens`: who may administer a running gateway."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from keyrelay.cli import options
+from keyrelay.cli.asking import YesOption, confirm
 from keyrelay.cli.exits import Exit
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption, document_of, quoted
 
-people_app = typer.Typer(
-    help="Add, change and remove the people who may sign in.",
-    short_help="Manage the people who may sign in.",
-    no_args_is_help=True,
+people_app = group(
+    "Add, change and remove the people who may sign in.",
+    "Manage the people who may sign in.",
+    "keyrelay people add alice --role administrator",
+    "keyrelay people list",
+    "keyrelay people edit bob --disable",
 )
-tokens_app = typer.Typer(
-    help="Make, list and revoke the tokens with which programs administer.",
-    short_help="Manage the tokens with which programs administer.",
-    no_args_is_help=True,
+tokens_app = group(
+    "Make, list and revoke the tokens with which programs administer.",
+    "Manage the tokens with which programs administer.",
+    "keyrelay tokens new ci --role operator --scope key > ci.token",
+    "keyrelay tokens list",
+    "keyrelay tokens revoke ci",
 )
 
 _PEOPLE = "/api/v1/people"
@@ -118,13 +125,17 @@ def edit(
 
 @people_app.command()
 @options.sets(*options.REMOTE)
-def remove(name: NameArgument, *, overrides: options.Overrides, secret_file: SecretFileOption = None) -> None:
+def remove(
+    name: NameArgument, *, overrides: options.Overrides, yes: YesOption = False, secret_file: SecretFileOption = None
+) -> None:
     """Remove a person and their tokens.
 
     \b
     Examples:
       keyrelay people remove bob
+      keyrelay people remove bob --yes
     """
+    confirm(f"Remove {name} and their tokens for good?", yes=yes)
     Gateway(overrides, secret_file).send("DELETE", f"{_PEOPLE}/{quoted(name)}")
     note(f"{name} is removed.")
 
@@ -170,15 +181,20 @@ def new(
     ] = None,
     days: Annotated[int, typer.Option("--days", metavar="NUMBER", help="After so many days it expires.")] = 90,
     secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """Make a token and print its secret, once: only a digest is kept.
 
     \b
     Examples:
       keyrelay tokens new ci --role operator --scope key > ci.token
+      keyrelay tokens new ci --json
     """
     body = {"name": name, "role": role, "scopes": scope or [], "days": days}
     made = document_of(Gateway(overrides, secret_file).send("POST", _TOKENS, body))
+    if json:
+        print_json(**made)
+        return
     typer.echo(made["secret"])
     note(f"Token {name} holds until {made['token']['expires']}. Its secret is shown this once.")
 
@@ -206,5 +222,8 @@ def _password(file: Path | None) -> str:
     if file is not None:
         with file.open(encoding="utf-8") as opened:
             return opened.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        note("keyrelay: nobody can be asked for a password here: give --password-file.")
+        raise typer.Exit(Exit.USAGE)
     typed: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return typed

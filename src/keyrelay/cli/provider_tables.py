@@ -3,14 +3,14 @@
 from typing import Any
 
 from keyrelay.cli.output import note, print_json, print_table
-from keyrelay.cli.remote import Gateway
+from keyrelay.cli.remote import Gateway, document_of
 
 PATH = "/api/v1/providers"
 
 
 def print_running(gateway: Gateway, *, everything: bool, as_json: bool) -> None:
     """The providers of a running gateway, for `keyrelay providers list --running`."""
-    document = read(gateway.get(PATH, {"all": "true" if everything else "false"}))
+    document = document_of(gateway.get(PATH, {"all": "true" if everything else "false"}))
     if as_json:
         print_json(**document)
         return
@@ -35,9 +35,20 @@ def row_of(line: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def read(body: bytes) -> dict[str, Any]:
-    """An answer of the gateway."""
-    import msgspec
-
-    document: dict[str, Any] = msgspec.json.decode(body)
-    return document
+def running_models(gateway: Gateway, *, everything: bool) -> list[dict[str, Any]]:
+    """The models of a running gateway's providers in use, or of all that there are, for `models list --running`."""
+    document = document_of(gateway.get("/api/v1/providers", {"all": "true"} if everything else {}))
+    return [
+        {
+            "model": f"{provider['id']}/{model['id']}",
+            "provider": provider["id"],
+            "context_tokens": model["context_tokens"] or None,
+            "max_output_tokens": model["max_output_tokens"] or None,
+            "input_usd_per_mtok": model["input_usd_per_mtok"],
+            "output_usd_per_mtok": model["output_usd_per_mtok"],
+            "capabilities": model["capabilities"],
+        }
+        for provider in document["items"]
+        if everything or provider["state"] == "in_use"
+        for model in provider["models"]
+    ]

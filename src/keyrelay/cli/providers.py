@@ -7,11 +7,13 @@ from urllib.parse import quote
 import typer
 
 from keyrelay.cli import options
+from keyrelay.cli.asking import YesOption, confirm
 from keyrelay.cli.catalogue import providers_app
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_json, print_table
-from keyrelay.cli.provider_tables import PATH, read, row_of
-from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.provider_tables import PATH, row_of
+from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
+from keyrelay.core.words import counted
 
 app = providers_app
 """The same group, to which those of the catalogue belong."""
@@ -72,7 +74,7 @@ def show(
       keyrelay providers show groq
       keyrelay providers show groq --json
     """
-    _print(read(Gateway(overrides, secret_file).get(_place(provider))), as_json=json)
+    _print(document_of(Gateway(overrides, secret_file).get(_place(provider))), as_json=json)
 
 
 @app.command(short_help="Add a provider of any address.")
@@ -118,7 +120,7 @@ def add(  # noqa: PLR0913 - each is an option of the command
         "notes": notes,
     }
     body = {name: value for name, value in said.items() if value is not None}
-    _print(read(Gateway(overrides, secret_file).send("PUT", _place(provider), body)), as_json=json)
+    _print(document_of(Gateway(overrides, secret_file).send("PUT", _place(provider), body)), as_json=json)
 
 
 @app.command()
@@ -166,31 +168,43 @@ def edit(  # noqa: PLR0913 - each is an option of the command
     if not body:
         note("keyrelay: nothing to change: give an option.")
         raise typer.Exit(Exit.USAGE)
-    _print(read(Gateway(overrides, secret_file).send("PATCH", _place(provider), body)), as_json=json)
+    _print(document_of(Gateway(overrides, secret_file).send("PATCH", _place(provider), body)), as_json=json)
 
 
 @app.command()
 @options.sets(*options.REMOTE)
-def enable(provider: ProviderArgument, *, overrides: options.Overrides, secret_file: SecretFileOption = None) -> None:
+def enable(
+    provider: ProviderArgument,
+    *,
+    overrides: options.Overrides,
+    secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
+) -> None:
     """Switch a provider on.
 
     \b
     Examples:
       keyrelay providers enable ollama
     """
-    _switched(read(Gateway(overrides, secret_file).send("POST", _place(provider, "enable"))))
+    _switched(document_of(Gateway(overrides, secret_file).send("POST", _place(provider, "enable"))), as_json=json)
 
 
 @app.command()
 @options.sets(*options.REMOTE)
-def disable(provider: ProviderArgument, *, overrides: options.Overrides, secret_file: SecretFileOption = None) -> None:
+def disable(
+    provider: ProviderArgument,
+    *,
+    overrides: options.Overrides,
+    secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
+) -> None:
     """Switch a provider off: nothing new goes there.
 
     \b
     Examples:
       keyrelay providers disable groq
     """
-    _switched(read(Gateway(overrides, secret_file).send("POST", _place(provider, "disable"))))
+    _switched(document_of(Gateway(overrides, secret_file).send("POST", _place(provider, "disable"))), as_json=json)
 
 
 @app.command(short_help="Say in which order providers are tried.")
@@ -208,7 +222,7 @@ def order(
     Examples:
       keyrelay providers order groq gemini my_llm
     """
-    document = read(Gateway(overrides, secret_file).send("PUT", f"{PATH}/order", {"order": providers}))
+    document = document_of(Gateway(overrides, secret_file).send("PUT", f"{PATH}/order", {"order": providers}))
     if json:
         print_json(**document)
     else:
@@ -232,7 +246,7 @@ def try_out(
       keyrelay providers test groq
       keyrelay providers test groq --key work --json
     """
-    document = read(Gateway(overrides, secret_file).send("POST", _place(provider, "test"), {"key": key}))
+    document = document_of(Gateway(overrides, secret_file).send("POST", _place(provider, "test"), {"key": key}))
     if json:
         print_json(**document)
     else:
@@ -264,7 +278,7 @@ def discover(
       keyrelay providers discover openrouter --apply --model qwen/qwen3-coder
     """
     body = {"key": key, "apply": apply, "models": model or None}
-    document = read(Gateway(overrides, secret_file).send("POST", _place(provider, "discover"), body))
+    document = document_of(Gateway(overrides, secret_file).send("POST", _place(provider, "discover"), body))
     if json:
         print_json(**document)
         raise typer.Exit(Exit.PROBLEMS if document["problem"] else Exit.FINE)
@@ -274,6 +288,8 @@ def discover(
     added = set(document["added"])
     rows = ((each["id"], _news(each, added), "yes" if each["priced"] else "no") for each in document["models"])
     print_table(("model", "state", "priced"), rows)
+    if not document["models"]:
+        note(f"It lists no model; name those that it has by `keyrelay providers edit {provider} --model NAME`.")
     if document["missing"]:
         note(f"known here, and not listed there: {', '.join(document['missing'][:_MODELS_SHOWN])}")
 
@@ -306,11 +322,11 @@ def preview(
     """
     key = "" if key_file is None else key_file.read_text(encoding="utf-8", errors="replace")[:_MOST_BYTES].strip()
     body = {"base_url": base_url, "key": key, "dialect": dialect}
-    document = read(Gateway(overrides, secret_file).send("POST", f"{PATH}/preview", body))
+    document = document_of(Gateway(overrides, secret_file).send("POST", f"{PATH}/preview", body))
     if json:
         print_json(**document)
     elif document["compatible"]:
-        typer.echo(f"{document['base_url']} lists {len(document['models'])} models")
+        typer.echo(f"{document['base_url']} lists {counted(len(document['models']), 'model')}")
         typer.echo("\n".join(document["models"][:_MODELS_SHOWN]))
     else:
         note(f"keyrelay: {document['problem']}")
@@ -324,17 +340,24 @@ def remove(
     *,
     overrides: options.Overrides,
     with_keys: Annotated[bool, typer.Option("--with-keys", help="Delete its keys in the store too.")] = False,
+    yes: YesOption = False,
     secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """Forget what is administered of a provider; one of the catalogue is then as that has it.
 
     \b
     Examples:
       keyrelay providers remove my_llm
-      keyrelay providers remove my_llm --with-keys
+      keyrelay providers remove my_llm --with-keys --yes
     """
+    what = f"{provider} and its keys" if with_keys else f"what is administered of {provider}"
+    confirm(f"Remove {what} for good?", yes=yes)
     place = _place(provider) + ("?with_keys=true" if with_keys else "")
-    Gateway(overrides, secret_file).send("DELETE", place)
+    document = document_of(Gateway(overrides, secret_file).send("DELETE", place))
+    if json:
+        print_json(**document)
+        return
     note(f"Nothing is administered of {provider} any more.")
 
 
@@ -357,8 +380,11 @@ def _print(line: dict[str, Any], *, as_json: bool) -> None:
         note(f"It has no key yet: `keyrelay keys add {provider}`.")
 
 
-def _switched(line: dict[str, Any]) -> None:
-    note(f"{line['id']}: {line['state'].replace('_', ' ')}")
+def _switched(line: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(**line)
+    else:
+        typer.echo(f"{line['id']}: {line['state'].replace('_', ' ')}")
 
 
 def _place(provider: str, verb: str = "") -> str:

@@ -9,6 +9,8 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.unknown_names import warn_of_provider
+from keyrelay.core.words import counted
 
 app = typer.Typer(short_help="Show how the quotas stand and how long they last.", invoke_without_command=True)
 
@@ -45,6 +47,9 @@ def quota(
     gateway = Gateway(overrides, secret_file)
     wanted = {"provider": provider, "account": account, "key": key, "model": model, "limit": _MOST_COUNTS}
     document = msgspec.json.decode(gateway.get(_PATH, wanted))
+    if not (document["counts"] or document["keys_without_limits"]):
+        note("No key that is asked for has a quota.")
+        warn_of_provider(gateway, provider)
     if json:
         print_json(**document)
         return
@@ -67,7 +72,7 @@ def print_quota(document: dict[str, Any]) -> None:
     if rest:
         note(f"{rest} more; choose with --provider, --account, --key or --model")
     if document["learned"]:
-        note(f"learned from answers: {len(document['learned'])} limits; --json shows their evidence")
+        note(f"learned from answers: {counted(len(document['learned']), 'limit')}; --json shows their evidence")
     for each in document["estimates"]:
         if each["accuracy"] is not None:
             typer.echo(_estimate_text(each))
@@ -78,7 +83,7 @@ def _provider_of(line: dict[str, Any]) -> str:
 
 
 def _rows(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    from keyrelay.core.limits import Unit
+    from keyrelay.core.limits import Unit, parse_window
     from keyrelay.core.moments import duration_words
     from keyrelay.quota.forecast import amount_words, number_words
 
@@ -89,7 +94,7 @@ def _rows(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         yield (
             _few(line["keys"]),
             line["model"] or ", ".join(line["models"]) or "all",
-            f"{amount_words(line['amount'], unit)} per {line['window']}",
+            f"{amount_words(line['amount'], unit)} per {parse_window(line['window']).words}",
             f"{number_words(line['used'])}{held}",
             number_words(line["remaining"]),
             f"{line['used_share']:.0%}",

@@ -6,13 +6,18 @@ from urllib.parse import quote
 import typer
 
 from keyrelay.cli import options
+from keyrelay.cli.asking import YesOption, confirm
+from keyrelay.cli.exits import Exit
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
 
-app = typer.Typer(
-    help="List, make and remove routes, and ask where a request would go.",
-    short_help="Manage routes; ask where a request would go.",
-    no_args_is_help=True,
+app = group(
+    "List, make and remove routes, and ask where a request would go.",
+    "Manage routes; ask where a request would go.",
+    "keyrelay routes set fast groq gemini --policy priority",
+    "keyrelay routes list",
+    "keyrelay routes explain fast",
 )
 
 _PATH = "/api/v1/routes"
@@ -87,21 +92,27 @@ def set_(  # noqa: PLR0913 - each is an option of the command
     if json:
         print_json(**document)
     else:
-        note(f"Route {name}: {', '.join(document['targets'])}, {document['policy']}.")
+        after = f"; then {', '.join(document['fallback'])}" if document["fallback"] else ""
+        note(f"Route {name}: {', '.join(document['targets'])}, {document['policy']}{after}.")
         for warning in document["warnings"]:
             note(f"warning: {warning}")
 
 
 @app.command(short_help="Forget a route of the store.")
 @options.sets(*options.REMOTE)
-def remove(name: NameArgument, *, overrides: options.Overrides, secret_file: SecretFileOption = None) -> None:
+def remove(
+    name: NameArgument, *, overrides: options.Overrides, yes: YesOption = False, secret_file: SecretFileOption = None
+) -> None:
     """Forget a route of the store; one of the same name in keyrelay.toml is back then.
 
     \b
     Examples:
       keyrelay routes remove fast
+      keyrelay routes remove fast --yes
     """
-    Gateway(overrides, secret_file).send("DELETE", _place(name))
+    place = _place(name)
+    confirm(f"Remove the route {name} for good?", yes=yes)
+    Gateway(overrides, secret_file).send("DELETE", place)
     note(f"Route {name} is removed.")
 
 
@@ -155,4 +166,10 @@ def explain(  # noqa: PLR0913 - each is an option of the command
 
 
 def _place(name: str) -> str:
+    """Where a route is; leaves the command for a name that no route can have."""
+    from keyrelay.configuration.toml_file import ROUTE_NAME
+
+    if not ROUTE_NAME.fullmatch(name):
+        note(f"keyrelay: {name!r} cannot be a route's name: write 1 to 64 letters, digits, `.`, `_` and `-`.")
+        raise typer.Exit(Exit.USAGE)
     return f"{_PATH}/{quote(name, safe='')}"

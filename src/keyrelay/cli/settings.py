@@ -6,13 +6,16 @@ import typer
 
 from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
+from keyrelay.cli.groups import group
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption, document_of
 
-app = typer.Typer(
-    help="List and change the settings of a running gateway.",
-    short_help="List and change the settings of a running gateway.",
-    no_args_is_help=True,
+app = group(
+    "List and change the settings of a running gateway.",
+    "List and change the settings of a running gateway.",
+    "keyrelay settings list --changed",
+    "keyrelay settings set max_wait_s=30",
+    "keyrelay settings unset max_wait_s",
 )
 
 _PATH = "/api/v1/settings"
@@ -56,6 +59,7 @@ def set_(
     *,
     overrides: options.Overrides,
     secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """Change settings.
 
@@ -68,7 +72,7 @@ def set_(
     if not all("=" in text for text in settings):
         note("keyrelay: write NAME=VALUE; `keyrelay settings unset NAME` takes one back.")
         raise typer.Exit(Exit.USAGE)
-    _change(Gateway(overrides, secret_file), wanted)
+    _change(Gateway(overrides, secret_file), wanted, as_json=json)
 
 
 @app.command()
@@ -78,6 +82,7 @@ def unset(
     *,
     overrides: options.Overrides,
     secret_file: SecretFileOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """Take back what was set here.
 
@@ -85,12 +90,15 @@ def unset(
     Examples:
       keyrelay settings unset max_wait_s policy
     """
-    _change(Gateway(overrides, secret_file), dict.fromkeys(names))
+    _change(Gateway(overrides, secret_file), dict.fromkeys(names), as_json=json)
 
 
-def _change(gateway: Gateway, wanted: dict[str, Any]) -> None:
+def _change(gateway: Gateway, wanted: dict[str, Any], *, as_json: bool) -> None:
     document = document_of(gateway.send("PATCH", _PATH, {"settings": wanted}))
-    for each in document["items"]:
-        if each["name"] in wanted:
+    changed = [each for each in document["items"] if each["name"] in wanted]
+    if as_json:
+        print_json(items=changed)
+    else:
+        for each in changed:
             later = ", from the next start on" if each["needs_restart"] else ""
-            note(f"{each['name']} = {each['value']} ({each['source']}){later}")
+            typer.echo(f"{each['name']} = {each['value']} ({each['source']}){later}")

@@ -1,20 +1,26 @@
 """`keyrelay simulator`, and `keyrelay demo`: the gateway, simulated providers and synthetic traffic in one process."""
 
 import asyncio
+import contextlib
 import secrets
+import shutil
+import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from keyrelay import __version__
+from keyrelay.api.app import Application
 from keyrelay.cli.exits import Exit
-from keyrelay.cli.opening import curl_line
+from keyrelay.cli.opening import base_url, bind, curl_line
 from keyrelay.cli.output import note, print_warnings
 from keyrelay.cli.serving import new_loop, serve
 from keyrelay.configuration import Configuration, load_configuration, with_clients
 from keyrelay.configuration.clients import digest_of
 from keyrelay.configuration.first_run import new_secret
+from keyrelay.configuration.local_secret import demo_directory
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import ConfigurationError
 from keyrelay.core.providers import ProviderRow
@@ -44,26 +50,58 @@ def run_demo(configuration: Configuration) -> int:
 
 
 async def _demo(configuration: Configuration) -> int:
+    bound = bind(configuration.settings.host, configuration.settings.port)
+    if bound is None:
+        return Exit.FAILED
     simulator = Simulator(demo_scenario(), _rows(DEMO_PROVIDERS))
     port = await simulator.start()
     secret, traffic_secret = new_secret(), new_secret()
-    kept = tempfile.TemporaryDirectory(prefix="keyrelay-demo-")
     clients = {"demo": secret, "demo-traffic": traffic_secret}
-    demo = _demo_configuration(configuration, port, clients, Path(kept.name))
     traffic: list[asyncio.Task[None]] = []
 
-    def greet(_: Configuration, base_url: str) -> None:
-        _greet(base_url, secret)
-        traffic.append(asyncio.ensure_future(_send_traffic(base_url, traffic_secret)))
+    async def greet(application: Application, address: str) -> None:
+        _greet(address, secret, _options(configuration, application.watch.configuration.settings.data_dir, bound))
+        traffic.append(asyncio.ensure_future(_send_traffic(address, traffic_secret)))
 
+    with bound, _directory(configuration.settings.data_dir, bound) as kept:
+        try:
+            return await serve(_demo_configuration(configuration, port, clients, kept), greet, bound=bound)
+        finally:
+            for task in traffic:
+                task.cancel()
+            await asyncio.gather(*traffic, return_exceptions=True)
+            await simulator.stop()
+
+
+@contextlib.contextmanager
+def _directory(data_dir: Path, bound: socket.socket) -> Iterator[Path]:
+    """Where the demonstration keeps what it has, empty at first and gone in the end.
+
+    It is where commands look for who listens on this port; elsewhere if that cannot be written.
+    """
+    kept = demo_directory(data_dir, bound.getsockname()[1])
     try:
-        return await serve(demo, greet)
+        shutil.rmtree(kept, ignore_errors=True)  # what one has left that was killed: nobody else has the port
+        kept.mkdir(mode=0o700, parents=True)
+    except OSError:
+        with tempfile.TemporaryDirectory(prefix="keyrelay-demo-") as elsewhere:
+            yield Path(elsewhere)
+        return
+    try:
+        yield kept
     finally:
-        for task in traffic:
-            task.cancel()
-        await asyncio.gather(*traffic, return_exceptions=True)
-        await simulator.stop()
-        kept.cleanup()
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def _options(configuration: Configuration, kept: Path, bound: socket.socket) -> str:
+    """What commands need to be told to find the demonstration by themselves."""
+    settings = configuration.settings
+    options = ""
+    if kept.parent != settings.data_dir:
+        options += f" --data-dir {kept}"
+    if bound.getsockname()[1] != settings.port:
+        options += f" --url {base_url(settings.host, bound).removesuffix('/v1')}"
+    return options
 
 
 async def _send_traffic(base_url: str, secret: Secret) -> None:
@@ -95,13 +133,14 @@ def _demo_configuration(
     return with_clients(demo, made, source="demo")
 
 
-def _greet(base_url: str, secret: Secret) -> None:
-    note(f"keyrelay {__version__} at {base_url}")
+def _greet(address: str, secret: Secret, options: str) -> None:
+    note(f"keyrelay {__version__} at {address}")
     note("DEMO: no key is configured. Providers, answers and traffic are simulated; nothing leaves this machine.")
     note(f"add a first real key, then start again:  {FIRST_KEY}")
     note(f"client secret of this run: {secret.reveal()}")
-    note(f"try it:  {curl_line(base_url, secret.reveal())}")
-    note(f"docs at {base_url.removesuffix('/v1')}/docs")
+    note(f"try it:  {curl_line(address, secret.reveal())}")
+    note(f"look at it:  keyrelay{options} status  (or quota, usage, errors)")
+    note(f"docs at {address.removesuffix('/v1')}/docs")
 
 
 def run_simulator(*, host: str, port: int, seed: int, scenario_file: Path | None, provider_ids: tuple[str, ...]) -> int:

@@ -9,6 +9,7 @@ from keyrelay.cli import options
 from keyrelay.cli.exits import Exit
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.unknown_names import warn_of_kind, warn_of_provider
 
 _STATUS, _ERRORS = "/api/v1/status", "/api/v1/errors"
 _GOOD = frozenset({"operational"})
@@ -25,6 +26,8 @@ def status(
 ) -> None:
     """Say how everything stands: operational, degraded, at risk or down, and why. Ends with 3 unless it is operational.
 
+    Where no gateway runs, it says how everything stood as far as its store tells, and ends with 5.
+
     \b
     Examples:
       keyrelay status
@@ -33,13 +36,27 @@ def status(
     """
     import msgspec
 
-    document = msgspec.json.decode(Gateway(overrides, secret_file).get(_STATUS))
+    gateway = Gateway(overrides, secret_file)
+    document = msgspec.json.decode(gateway.get(_STATUS))
+    as_of = gateway.store.as_of
+    if as_of is not None:
+        _print_last_known(document, as_of, json=json)
+        raise typer.Exit(Exit.UNREACHABLE)
     if json:
         print_json(**document)
     else:
         print_status(document)
     if document["status"] not in _GOOD:
         raise typer.Exit(Exit.PROBLEMS)
+
+
+def _print_last_known(document: dict[str, Any], as_of: str, *, json: bool) -> None:
+    """Print what the store of a gateway says that does not run, so that nobody takes it for one that does."""
+    if json:
+        print_json(**document, running=False, as_of=as_of)
+        return
+    typer.echo(f"not running; as of {as_of}:")
+    print_status(document)
 
 
 def print_status(document: dict[str, Any]) -> None:
@@ -91,7 +108,11 @@ def errors(
     import msgspec
 
     asked = {"from": start, "to": end, "provider": provider, "category": kind}
-    document = msgspec.json.decode(Gateway(overrides, secret_file).get(_ERRORS, asked))
+    gateway = Gateway(overrides, secret_file)
+    document = msgspec.json.decode(gateway.get(_ERRORS, asked))
+    if not document["groups"]:
+        warn_of_provider(gateway, provider)
+        warn_of_kind(kind)
     if json:
         print_json(**document)
         return

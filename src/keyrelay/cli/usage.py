@@ -9,10 +9,11 @@ import typer
 from keyrelay.cli import options
 from keyrelay.cli.output import note, print_json, print_table
 from keyrelay.cli.remote import Gateway, SecretFileOption
+from keyrelay.cli.unknown_names import warn_of_provider
 
 _PATH = "/api/v1/usage"
 _GROUPS_SHOWN = 1_000
-_FIELDS = ("provider", "model", "key", "client", "category")
+_FIELDS = ("provider", "model", "key", "client", "category", "tag")
 
 
 class By(StrEnum):
@@ -53,7 +54,11 @@ def usage(
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Up to this time, by default now.")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="FIELD=VALUE", help="Of this provider, model, key, client or category only."),
+        typer.Option(
+            "--only",
+            metavar="FIELD=VALUE",
+            help="Of this provider, model, key, client or category, or of clients with this tag, only.",
+        ),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="Form of what is printed.")] = Format.TABLE,
     secret_file: SecretFileOption = None,
@@ -78,6 +83,8 @@ def usage(
         return
     limit = _GROUPS_SHOWN if "group_by" in asked else None
     document = msgspec.json.decode(gateway.get(_PATH, {**asked, "limit": limit}))
+    if not document["totals"]["requests"]:
+        warn_of_provider(gateway, str(asked.get("provider", "")))
     if json or form is Format.JSON:
         print_json(**document)
         return

@@ -33,6 +33,8 @@ class WindowKind(StrEnum):
 CALENDAR_KINDS = frozenset({WindowKind.DAY, WindowKind.WEEK, WindowKind.MONTH, WindowKind.ANNIVERSARY})
 """Windows that begin anew at a midnight of their zone."""
 
+_DAY_HOURS = 24
+
 LAST_DAY = 31
 """The highest day of a month; an anniversary on a day that a month lacks falls on the month's last."""
 
@@ -60,6 +62,15 @@ class Window(msgspec.Struct, frozen=True):
         if self.expires_on is not None:
             return f"{self.kind}:{self.expires_on}@{self.zone}"
         return f"{self.kind}@{self.zone}" if self.kind in CALENDAR_KINDS else str(self.kind)
+
+    @property
+    def words(self) -> str:
+        """As people write it: whole hours as `24h`, from two days on as `30d`; everything else as it is kept."""
+        hours, rest = divmod(self.length_s, _SECONDS["h"])
+        if self.kind is not WindowKind.ROLLING or rest or not hours:
+            return str(self)
+        days, rest = divmod(hours, _DAY_HOURS)
+        return f"{hours:.15g}h" if rest or days == 1 else f"{days:.15g}d"
 
 
 _ROLLING = re.compile(r"(\d{1,9})([smhd])")
@@ -163,4 +174,4 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         per = "" if self.window.kind is WindowKind.CONCURRENT else "per "
         smooth = " smooth" if self.pacing is Pacing.SMOOTH else ""
-        return f"{self.amount} {self.unit} {per}{self.window} for ({', '.join(self.scope)}){smooth}"
+        return f"{self.amount} {self.unit} {per}{self.window.words} for ({', '.join(self.scope)}){smooth}"

@@ -39,7 +39,9 @@ class Redactor:
         """Take these out from now on, and the last of those that were known before."""
         newest = dict.fromkeys(secrets)
         former = [secret for secret in self._secrets if secret not in newest]
-        self._secrets = dict.fromkeys(former[-MOST_FORMER:]) | newest
+        before, self._secrets = self._secrets, dict.fromkeys(former[-MOST_FORMER:]) | newest
+        if before and before.keys() == self._secrets.keys():
+            return  # only the order has changed in which they are forgotten one day; the expression is the same
         forms = {form for secret in self._secrets if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
         self._count = len(forms)
         longest_first = sorted(forms, key=len, reverse=True)

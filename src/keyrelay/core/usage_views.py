@@ -51,13 +51,17 @@ _SECONDS: Mapping[Interval, int] = {Interval.MINUTE: MINUTE_S, Interval.HOUR: HO
 
 
 class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which requests count: None leaves a field open, an empty text wants those without one."""
+    """Which requests count: None leaves a field open, an empty text wants those without one.
+
+    `clients` are those whose requests count, where it is some; only sums are looked up by that.
+    """
 
     provider: str | None = None
     model: str | None = None
     key: str | None = None
     client: str | None = None
     category: str | None = None
+    clients: tuple[str, ...] | None = None
 
     def wanted(self) -> Iterator[tuple[Dimension, str]]:
         """The fields that are not open, and what they have to be."""

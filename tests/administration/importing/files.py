@@ -40,4 +40,5 @@ def line_of(made: Plan, source: str) -> ImportLine:
 
 
 def reasons(found: Found) -> dict[str, str]:
-    return {left.source: left.reason for left in found.left}
+    whole = {"the file": found.unreadable} if found.unreadable else {}
+    return {left.source: left.reason for left in found.left} | whole

@@ -60,7 +60,7 @@ def test_labels_accounts_and_weights_come_along() -> None:
 @pytest.mark.parametrize(
     ("text", "entry"),
     [
-        ("GROQ_LIMIT=14400", ProviderEntry(id="groq", limits=("14400 requests per 86400s for (account)",))),
+        ("GROQ_LIMIT=14400", ProviderEntry(id="groq", limits=("14400 requests per 24h for (account)",))),
         ("COHERE_LIMIT=5_000",
          ProviderEntry(id="cohere", limits=("5000 requests per month@UTC for (account)",))),
         ("GROQ_RPM=30", ProviderEntry(id="groq", limits=("30 requests per 60s for (account, model)",))),
@@ -111,7 +111,6 @@ def test_the_address_of_the_catalogue_says_nothing_new() -> None:
         ("FLASK_ENV=dev", "FLASK_ENV", "nothing of this name"),
         ("BAR_API_KEY=k-1", "BAR_API_KEY", "No provider of this name"),
         (f"THE_ONE={GROQ}", "THE_ONE", "looks like a key of groq"),
-        ("=nothing", "line 1", "cannot be read"),
     ],
 )
 def test_what_stays_behind_is_named_with_the_reason(text: str, source: str, words: str) -> None:
@@ -159,3 +158,17 @@ def test_no_secret_is_repeated(name: str, before: str) -> None:
     found = read(f"{name}={before}{canary}")
     for left in found.left:
         assert canary not in left.source + left.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [("=nothing", False), ("%PDF-1.7", False), ("", True), ("# later", True), ("GROQ_API_KEY=", True)],
+)
+def test_what_holds_no_line_of_that_kind_is_no_such_file(text: str, whole: bool) -> None:
+    assert (read(text).unreadable == "") is whole
+
+
+def test_a_line_that_cannot_be_read_stays_behind_alone() -> None:
+    found = read("=nothing\nGROQ_TIER=free")
+    assert reasons(found) == {"line 1": "It cannot be read: write NAME=value."}
+    assert len(found.providers) == 1

@@ -56,9 +56,7 @@ def test_what_is_made_of_it() -> None:
     assert work is not None
     assert (work.tail, work.created_s, work.set_by) == ("6789", NOW_S, "tests")
     assert state.secrets["key", "groq/work"] == Secret(GROQ)
-    assert state.get(ProviderEntry, "groq") == ProviderEntry(
-        id="groq", limits=("100 requests per 86400s for (account)",)
-    )
+    assert state.get(ProviderEntry, "groq") == ProviderEntry(id="groq", limits=("100 requests per 24h for (account)",))
     assert state.get(SettingEntry, "retry_attempts") == SettingEntry(name="retry_attempts", text="5")
     client = state.get(ClientEntry, "App")
     assert client is not None
@@ -165,3 +163,10 @@ def test_secrets_stand_in_no_line() -> None:
     shown = msgspec.json.encode(plan(env(text)).lines).decode()
     for secret in (GROQ, "gsk_test_another", CLIENT, "hunter2secret", "k-0123456789"):
         assert secret not in shown
+
+
+def test_what_is_told_of_it_is_in_words() -> None:
+    made = plan(env("OLLAMA_BASE_URL=http://localhost:11434/"), usage('{"groq": 1}'), keys=(key_of(GROQ),))
+    told = [line.message for line in made.lines]
+    assert any("enabled yes" in message for message in told)
+    assert any(message.startswith("1 request") and not message.startswith("1 requests") for message in told)

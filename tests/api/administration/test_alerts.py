@@ -248,6 +248,16 @@ async def shared_desk(tmp_path: Path) -> AsyncIterator[Desk]:
         yield at
 
 
+async def test_each_trial_of_a_webhook_has_an_id_of_its_own(tmp_path: Path) -> None:
+    async with hooks(200, 200) as server, desk(tmp_path) as at:
+        await at.add(name="mine", kind="webhook", url=server.url)
+        for _ in range(2):
+            assert (await at.send("/channels/mine/test"))["delivered"]
+        first, second = (call.json["data"]["id"] for call in server.taken)
+        assert first != second
+        assert len(first) == len("msg_") + 32
+
+
 async def test_channels_are_tried_changed_and_removed(tmp_path: Path) -> None:
     async with hooks(200, 404) as server, post() as mails, desk(tmp_path) as at:
         await at.add(name="chat", kind="slack", url=server.url)

@@ -241,7 +241,7 @@ async def test_a_count_begins_anew_when_it_is_reset(gateway: Embedded) -> None:
     assert [line["used"] for line in every.json["limits"]] == [0, 0, 0]
     wrong = await send(gateway, f"{PATH}/reset/reset", {"limit": "9 usd per day"})
     assert (wrong.status, wrong.error["code"]) == (404, "limit_not_found")
-    assert "9 requests per 3600s" in wrong.error["message"]
+    assert "9 requests per 1h" in wrong.error["message"]
     lines = (await of(gateway, "/api/v1/audit?limit=2"))["lines"]
     assert [(line["actor"], line["action"], line["entry"]) for line in lines] == [
         ("operator", "reset client", "reset")
@@ -271,7 +271,7 @@ async def test_a_client_sees_itself_and_nobody_else(gateway: Embedded) -> None:
         "store",
         ["openai/*"],
     )
-    assert [(line["limit"], line["used"]) for line in own.json["limits"]] == [("9 requests per 3600s", 1)]
+    assert [(line["limit"], line["used"]) for line in own.json["limits"]] == [("9 requests per 1h", 1)]
     assert own.json["usage_today"]["failed"] == own.json["usage_month"]["failed"] == 0
     named = await send(gateway, "/api/v1/me", method="GET", secret=CLIENT_SECRET)
     assert (named.json["label"], named.json["limits"]) == ("tests", [])

@@ -57,6 +57,14 @@ async def test_what_if_keys_failed(tmp_path: Path) -> None:
         assert outcomes(preferred)[0] == ("gemini/a", "first")
 
 
+async def test_a_route_that_goes_by_priority_says_so(tmp_path: Path) -> None:
+    async with administered(tmp_path, KEYS) as at:
+        targets = [f"groq/{MODEL}", "gemini"]
+        await at.send("PUT", "/routes/mine", {"targets": targets, "policy": "priority"})
+        words = [(each["policy"], each["why"]) for each in (await asked(at, "mine"))["stages"]]
+        assert words == [("priority", "one target after the other, the keys of each in turn")] * 2
+
+
 async def test_disabled_keys_and_models_that_cannot(tmp_path: Path) -> None:
     async with administered(tmp_path, KEYS) as at:
         await at.send("POST", "/keys/groq/a/disable")

@@ -94,7 +94,11 @@ async def test_a_rotated_key_serves_with_the_new_secret_under_its_old_name(tmp_p
         answered = await at.gateway.ask(chat(f"groq/{MODEL}"))
         assert (answered.is_good(), answered.headers["x-keyrelay-key"]) == (True, "mine")
         beside = await at.get("/groq/mine.old")
-        assert (beside["state"], beside["replaces"]) == ("disabled", "mine")
+        assert (beside["state"], beside["replaces"], beside["way_back"]) == ("disabled", "mine", "")
+        retired_at = beside["retires_at"]
+        assert (
+            beside["message"] == f"The old secret of groq/mine, out of use since the rotation; retired at {retired_at}."
+        )
         administration = at.gateway.application.administration
         assert administration is not None
         await until(lambda: administration.state.get(KeyEntry, "groq/mine.old") is None, "it is retired", 5.0)
@@ -108,6 +112,7 @@ async def test_a_rotation_goes_on_where_it_was_cut_off_and_can_be_taken_back(tmp
         assert (begun["reached"], begun["key"]["rotation"], begun["key"]["fingerprint"]) == ("added", "adding", before)
         again = await at.send("/groq/mine/rotate", {"secret": OTHER, "step": "add"})
         assert again["reached"] == "added"
+        assert (await at.get("/groq/mine.next"))["message"] == "The new secret of groq/mine, not in use yet."
         other = await at.ask("/groq/mine/rotate", {"secret": POOR})
         assert (other.status, other.error["code"]) == (409, "rotation_under_way")
         assert (await at.send("/groq/mine/rotate", {"step": "test"}))["validation"]["outcome"] == "valid"

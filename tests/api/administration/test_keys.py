@@ -2,8 +2,9 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
-from keyrelay.simulator.scenario import Change
+from keyrelay.simulator.scenario import Change, KeyPlan
 from tests.api.administration.keyed import BAD, GOOD, OTHER, PATH, desk
 from tests.api.served import MODEL
 from tests.e2e.harness import CLIENT_SECRET, Caller, chat, until
@@ -57,6 +58,22 @@ async def test_what_a_key_is_good_for_shows_in_its_state_and_it_can_be_brought_b
         assert (again["state"], again["last_success_at"] is not None) == ("ready", True)
         audit = (await at.caller.get("/api/v1/audit?limit=1")).json["lines"][0]
         assert (audit["action"], audit["entry"], audit["actor"]) == ("end rest of key", "groq/work", "operator")
+
+
+async def test_calls_that_failed_count_for_the_key_that_they_were_made_with_whoever_answered(tmp_path: Path) -> None:
+    async with desk(tmp_path, {"sim-groq-a": KeyPlan(faults={"500": 1.0})}) as at:
+        replies = [await at.gateway.ask(chat(f"groq/{MODEL}")) for _ in range(2)]
+        made = sum(int(reply.headers["x-keyrelay-attempts"]) for reply in replies)
+        assert made > len(replies)
+        uses, calls = dict[str, Any](), 0
+        async with asyncio.timeout(10):
+            while calls < made:
+                uses = {key["label"]: key["usage"] for key in (await at.get())["items"]}
+                calls = sum(each["requests"] for each in uses.values())
+        assert {label: (use["requests"], use["failed"]) for label, use in uses.items()} == {
+            "work": (made - 2, made - 2),
+            "home": (2, 0),
+        }
 
 
 async def test_what_is_said_of_a_key_of_the_environment_holds_on_top_of_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from keyrelay.simulator.scenario import KeyPlan, ProviderPlan, Scenario
 from tests.api.administration.providing import At, administered
 from tests.api.served import CLIENTS, MODEL
 from tests.e2e.harness import chat, embedded, until
+from tests.servers.redis_server import RedisServer
 from tests.upstream.hostile import Peer, http, serving
 
 STRICT = Scenario(
@@ -265,9 +266,13 @@ async def test_keys_of_the_environment_go_nowhere_else(tmp_path: Path) -> None:
         assert not at.simulator.judge.calls
 
 
-async def test_the_other_process_follows_within_a_second(tmp_path: Path) -> None:
-    async with administered(tmp_path) as at:
-        environ = {"CLIENT_API_KEYS_MAP": CLIENTS, "KEYRELAY_ALLOW_PRIVATE_ADDRESSES": "true", "KEYRELAY_PORT": "0"}
+async def test_the_other_process_follows_within_a_second(
+    tmp_path: Path, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    shared = {"KEYRELAY_REDIS_URL": redis_server.url, "KEYRELAY_REDIS_PREFIX": redis_prefix}
+    async with administered(tmp_path, KEYRELAY_REDIS_URL=redis_server.url, KEYRELAY_REDIS_PREFIX=redis_prefix) as at:
+        allowed = {"CLIENT_API_KEYS_MAP": CLIENTS, "KEYRELAY_ALLOW_PRIVATE_ADDRESSES": "true", "KEYRELAY_PORT": "1"}
+        environ = allowed | shared
         async with embedded(environ, tmp_path) as other:
             await add_sim(at)
             await at.add_key("sim", "sim-groq-c")

@@ -46,6 +46,14 @@ async def test_what_is_put_up_with_is_said(tmp_path: Path) -> None:
         assert "gemini is not in use" in warning
 
 
+async def test_a_provider_of_ones_own_may_be_a_target_before_it_has_a_key(tmp_path: Path) -> None:
+    async with administered(tmp_path) as at:
+        await at.send("PUT", "/providers/mine", {"base_url": "https://models.example/v1"})
+        made = await at.send("PUT", "/routes/fast", {"targets": [TARGET, "mine/a"]})
+        (warning,) = made["warnings"]
+        assert "it has no key yet: `keyrelay keys add mine`" in warning
+
+
 WRONG: list[tuple[str, object, int, str, str | None]] = [
     ("fast", {}, 400, "invalid_parameter", "targets"),
     ("fast", {"targets": []}, 400, "invalid_parameter", "targets"),

@@ -41,9 +41,12 @@ def read_env(name: str, text: str, known: Known) -> Found:
     """What stands in an `.env`. Never raises for what is in it."""
     found = Found(name=name)
     variables, broken = parse_env(text.removeprefix("\ufeff"))
+    filled = {name: value.strip() for name, value in variables.items() if value.strip()}
+    if not filled and (broken or (variables and "=" not in text)):
+        found.refuse("It holds no line that can be read as NAME=value.")
+        return found
     for line in broken:
         found.leave(f"line {line}", "It cannot be read: write NAME=value.")
-    filled = {name: value.strip() for name, value in variables.items() if value.strip()}
     for variable in list(filled)[MAX_VARIABLES:]:
         found.leave(variable, f"More than {MAX_VARIABLES} variables are not read at once.")
         del filled[variable]

@@ -78,7 +78,7 @@ class Left(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, kw_only=True):
-    """Everything in one file."""
+    """Everything in one file. `unreadable` says why none of it can be read; empty: some of it can."""
 
     name: str
     keys: list[FoundKey] = []
@@ -88,6 +88,11 @@ class Found(msgspec.Struct, kw_only=True):
     clients: list[FoundClient] = []
     usage: list[FoundUsage] = []
     left: list[Left] = []
+    unreadable: str = ""
+
+    def refuse(self, reason: str) -> None:
+        """Say that nothing of the file can be read, and why."""
+        self.unreadable = reason
 
     def leave(self, source: str, reason: str) -> None:
         """Name something that stays behind."""

@@ -62,10 +62,10 @@ def read_litellm(name: str, text: str, known: Known, variables: Mapping[str, str
     try:
         document = read_yaml(text.removeprefix("\ufeff"))
     except ValueError as error:
-        found.leave("the file", f"{str(error)[0].upper()}{str(error)[1:]}.")
+        found.refuse(f"{str(error)[0].upper()}{str(error)[1:]}.")
         return found
     if not isinstance(document, dict):
-        found.leave("the file", "It holds no settings.")
+        found.refuse("It holds no settings.")
         return found
     _Reader(found, known, variables).read({str(each): value for each, value in document.items()})
     return found

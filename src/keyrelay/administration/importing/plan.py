@@ -39,8 +39,9 @@ from keyrelay.core.configuration import Key, Snapshot
 from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import ProviderRow
 from keyrelay.core.secrets import Secret, keyed_digest
+from keyrelay.core.words import counted
 
-Outcome = Literal["new", "copied", "changed", "duplicate", "left"]
+Outcome = Literal["new", "copied", "changed", "duplicate", "left", "unreadable"]
 Kind = Literal["key", "provider", "route", "client", "setting", "usage", ""]
 
 MAX_LINES = 20_000
@@ -51,8 +52,9 @@ class ImportLine(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of one thing of a file, which stands there at `source`.
 
     `outcome`: `new`; `copied` (the environment holds it too, and wins until it is taken out there); `changed` (more is
-    said of what is there); `duplicate` (it is there already); `left` (it stays behind, `message` says why). `tail` are
-    the last characters of a secret.
+    said of what is there); `duplicate` (it is there already); `left` (it stays behind, `message` says why);
+    `unreadable` (nothing of the whole file can be read, `message` says why, and nothing is imported with it). `tail`
+    are the last characters of a secret.
     """
 
     file: str
@@ -121,6 +123,9 @@ class _Planner:
             yield self._client(found.name, client)
         for usage in found.usage:
             yield self._usage(found.name, usage)
+        if found.unreadable:
+            line = _line(found.name, "the file", "", "")
+            yield _left(line, found.unreadable, outcome="unreadable")
         for left in found.left:
             yield ImportLine(file=found.name, source=left.source, kind="", id="", outcome="left", message=left.reason)
 
@@ -283,7 +288,7 @@ class _Planner:
         if known is not None and known.at_s > entry.at_s:
             return _left(line, "Later usage was taken over already.", outcome="duplicate")
         self.state = self.state.put(entry)
-        words = f"{found.requests} requests" if found.requests else f"{found.tokens} tokens"
+        words = counted(found.requests, "request") if found.requests else counted(found.tokens, "token")
         beside = f", for the first of {len(set(labels))} keys" if len(set(labels)) > 1 else ""
         outcome: Outcome = "new" if known is None else "changed"
         return msgspec.structs.replace(line, outcome=outcome, message=f"{words}{beside}")
@@ -297,12 +302,16 @@ def _left(line: ImportLine, message: str, outcome: Outcome = "left") -> ImportLi
     return msgspec.structs.replace(line, outcome=outcome, message=message)
 
 
+def _value_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _words(entry: ProviderEntry) -> str:
     """What is said of a provider, without its address, in which somebody may have put a secret."""
     said = msgspec.structs.asdict(entry)
     empty = msgspec.structs.asdict(ProviderEntry(id=entry.id))
     shown = [name for name, value in said.items() if name != "base_url" and value != empty[name]]
-    words = [
-        f"{name} {', '.join(map(str, said[name])) if isinstance(said[name], tuple) else said[name]}" for name in shown
-    ]
+    words = [f"{name} {_value_words(said[name])}" for name in shown]
     return "; ".join([*(["its address"] if entry.base_url else []), *words])[:300]

@@ -10,6 +10,10 @@ from keyrelay.administration.importing.usage_file import read_usage
 
 def read_file(file: ImportFile, known: Known, variables: Mapping[str, str], now_s: float) -> Found:
     """What a file holds. Never raises for what is in it."""
+    if "\0" in file.text:
+        found = Found(name=file.name)
+        found.refuse("It is no text.")
+        return found
     if file.kind == "env":
         return read_env(file.name, file.text, known)
     if file.kind == "usage":

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from keyrelay.administration.importing.found import Found, ImportFile, Known, Read
+from keyrelay.administration.importing.found import Found, ImportFile, Known, Read, shortened
 from keyrelay.administration.importing.plan import ImportLine, Plan, Surroundings, planned
 from keyrelay.administration.service import Administration, Author
 from keyrelay.core.addresses import AddressPolicy
@@ -72,13 +72,15 @@ class Importer:
     async def do(self, wanted: Wanted, author: Author) -> Imported:
         """Import, all of it or nothing.
 
-        Raise CallerError (409) when the state is not the one that was looked at, (422) when the configuration would not
-        be valid, and StoreError.
+        Raise CallerError (409) when the state is not the one that was looked at, (422) when a whole file cannot be read
+        or the configuration would not be valid, and StoreError.
         """
         return await self._run(wanted, author, dry_run=False)
 
     async def _run(self, wanted: Wanted, author: Author, *, dry_run: bool) -> Imported:
         files = await asyncio.to_thread(self._read, wanted)
+        if not dry_run:
+            _check_readable(files)
         pepper = Secret(os.urandom(_PEPPER_BYTES).hex())
         plans = list[tuple[int, Plan]]()
 
@@ -123,3 +125,11 @@ class Importer:
 
     def __repr__(self) -> str:
         return f"<Importer into {self._administration!r}>"
+
+
+def _check_readable(files: list[Found]) -> None:
+    """Raise CallerError (422) for files of which nothing can be read: the rest is not imported without them."""
+    told = [f"{shortened(each.name)}: {each.unreadable}" for each in files if each.unreadable]
+    if told:
+        message = f"Nothing was imported, because a file cannot be read. {' '.join(told)}"
+        raise CallerError(422, message, param="files", code="unreadable_file")

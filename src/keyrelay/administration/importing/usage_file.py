@@ -24,6 +24,8 @@ _OF_TOKENS = frozenset({"tokens_used", "total_tokens", "tokens"})
 _LIMITED_BY_REQUESTS = frozenset({"gemini", "groq"})
 """Providers whose limit was one of requests there."""
 
+_NO_NUMBER = "It holds no number of what was used."
+
 _WHEN = ("last_updated", "updated_at", "last_used", "timestamp", "date")
 _WHEN_ALL = ("last_updated", "updated_at", "timestamp", "date", "last_reset")
 _OLD_NAMES: Mapping[str, str] = {"google": "gemini", "hf": "huggingface", "hugging_face": "huggingface"}
@@ -35,15 +37,15 @@ def read_usage(name: str, text: str, known: Known, now_s: float) -> Found:
     try:
         document = msgspec.json.decode(text.removeprefix("\ufeff"))
     except (msgspec.DecodeError, RecursionError):
-        found.leave("the file", "It is not JSON.")
+        found.refuse("It is not JSON.")
         return found
     if not isinstance(document, dict):
-        found.leave("the file", "It is no object with providers in it.")
+        found.refuse("It is no object with providers in it.")
         return found
     listed = document.get("providers")
     providers = listed if isinstance(listed, dict) else document
     at_s = _moment(document, _WHEN_ALL) or now_s
-    names = known.suggester()
+    names, numbers = known.suggester(), 0
     for place, (called, said) in enumerate(providers.items()):
         if place >= MAX_PROVIDERS:
             found.leave("the file", f"More than {MAX_PROVIDERS} providers are not read at once.")
@@ -52,10 +54,11 @@ def read_usage(name: str, text: str, known: Known, now_s: float) -> Found:
             continue
         provider_id = _OLD_NAMES.get(called.strip().lower(), "") or names.provider_named(called)
         unit, amount = _amount(said)
+        numbers += amount is not None
         if not provider_id or provider_id not in known:
             found.leave(called, "No provider of this name is known.")
         elif amount is None:
-            found.leave(called, "It holds no number of what was used.")
+            found.leave(called, _NO_NUMBER)
         elif amount > 0:
             said_s = (_moment(said, _WHEN) if isinstance(said, dict) else 0.0) or at_s
             requests = unit in _OF_REQUESTS or (unit not in _OF_TOKENS and provider_id in _LIMITED_BY_REQUESTS)
@@ -68,6 +71,8 @@ def read_usage(name: str, text: str, known: Known, now_s: float) -> Found:
                     tokens=0 if requests else amount,
                 )
             )
+    if not numbers and found.left and all(each.reason == _NO_NUMBER for each in found.left):
+        found.refuse("It says of no provider how much was used.")
     return found
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import random
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -37,6 +38,7 @@ from keyrelay.core.alerts import (
     RuleName,
     Severity,
 )
+from keyrelay.core.ids import request_id
 
 _CREATED = 201
 _KEY_BYTES = 32
@@ -236,7 +238,9 @@ class AlertChannelsView:
             channel_named(self._administration.state, name)
             author = author_of(who)
             await from_store(self._administration.note(author, "test alert channel", kind="alert", entry=name))
-            outcome = await self._send(name, trial_message(name, self._epoch_s()))
+            now_s = self._epoch_s()
+            message_id = request_id(int(now_s * 1000), random.getrandbits(74))
+            outcome = await self._send(name, trial_message(name, now_s, message_id))
             return answer(TestedChannel(delivered=not outcome.problem, problem=outcome.problem))
 
     async def _change(self, edit: Callable[[Administered], Administered], who: Principal, action: str) -> Administered:

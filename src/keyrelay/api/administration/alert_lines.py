@@ -21,6 +21,7 @@ from keyrelay.core.alerts import (
     RuleName,
     Severity,
 )
+from keyrelay.core.moments import utc_time
 
 
 class AlertItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +162,7 @@ def alert_item(alert: Watched, rules: Mapping[RuleName, Rule], hush: Hush, now_s
         detail=alert.detail,
         advice=rule.advice,
         value=round(alert.value, 4),
-        since=moment(alert.since_s),
+        since=utc_time(alert.since_s),
         told=known_moment(alert.told_s),
         acknowledged_by=hush.acknowledged_by if acknowledged else "",
         acknowledged=known_moment(hush.acknowledged_s) if acknowledged else None,
@@ -174,7 +175,7 @@ def message_item(record: AlertRecord) -> MessageItem:
     message = record.message
     return MessageItem(
         id=message.id,
-        at=moment(message.at_s),
+        at=utc_time(message.at_s),
         kind=message.kind,
         rule=str(message.rule),
         severity=message.severity,
@@ -188,7 +189,7 @@ def message_item(record: AlertRecord) -> MessageItem:
                 firing=line.firing,
                 severity=line.severity,
                 detail=line.detail,
-                since=moment(line.since_s),
+                since=utc_time(line.since_s),
             )
             for line in message.lines
         ),
@@ -238,14 +239,9 @@ def channel_item(name: str, channel: Channel, *, password_set: bool) -> ChannelI
     return ChannelItem(name=name, created=created, password_set=password_set, **shared)
 
 
-def moment(epoch_s: float) -> dt.datetime:
-    """A time."""
-    return dt.datetime.fromtimestamp(epoch_s, dt.UTC)
-
-
 def known_moment(epoch_s: float) -> dt.datetime | None:
     """A time; None for 0."""
-    return moment(epoch_s) if epoch_s else None
+    return utc_time(epoch_s) if epoch_s else None
 
 
 _AT = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)

@@ -11,6 +11,7 @@ from keyrelay.api.access import Access
 from keyrelay.api.policies import Permission
 from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
+from keyrelay.core.moments import utc_time
 from keyrelay.ports import AuditEntry
 
 MAX_LINES = 1_000
@@ -77,7 +78,7 @@ class AuditView:
 def _line(entry: AuditEntry) -> AuditLine:
     return AuditLine(
         id=entry.id,
-        at=dt.datetime.fromtimestamp(entry.at_ms / 1000, dt.UTC),
+        at=utc_time(entry.at_ms / 1000),
         actor=entry.actor,
         action=entry.action,
         kind=entry.kind,

@@ -1,9 +1,11 @@
 """Bodies of requests to the control plane: read whole, bounded, decoded into a struct of what may stand there."""
 
 import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 from fastapi import Request
 
 from keyrelay.api.views import JSON
@@ -12,6 +14,8 @@ from keyrelay.core.errors import CallerError
 MAX_BODY_BYTES = 1024 * 1024
 
 _Body = TypeVar("_Body")
+_WORD = re.compile(r"Invalid enum value (?P<word>.+)", re.DOTALL)
+_LONGEST_WORD = 64
 _PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`")
 
 
@@ -45,11 +49,36 @@ def decode_body(body: bytes, kind: type[_Body]) -> _Body:
         missing = re.search(r"required field `([^`]*)`|unknown field `([^`]*)`", text)
         if missing:
             place = ".".join(filter(None, (place, missing[1] or missing[2])))
-        problem = _PLACE.sub("", text)
+        problem = _not_allowed(text, place, kind) or _PLACE.sub("", text)
         message = f"{place}: {problem}." if place else f"{problem}."
         raise CallerError(400, message, param=place or None, code="invalid_parameter") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise CallerError(400, "The body is not JSON.", code="invalid_json") from None
+
+
+def _not_allowed(text: str, place: str, kind: type[object]) -> str:
+    """Of a word that is none of those allowed, which ones are; empty for another problem."""
+    found = _WORD.match(_PLACE.sub("", text))
+    allowed = ", ".join(_words(msgspec.inspect.type_info(kind), place)) if found else ""
+    return f"{found['word'][:_LONGEST_WORD]} is not one of {allowed}" if found and allowed else ""
+
+
+def _words(kind: msgspec.inspect.Type, place: str) -> Iterator[str]:
+    """The words that may stand at a place (`a.b[0]`) in a value of a type."""
+    name, _, rest = place.partition(".")
+    if isinstance(kind, msgspec.inspect.UnionType):
+        for each in kind.types:
+            yield from _words(each, place)
+    elif isinstance(kind, msgspec.inspect.StructType):
+        field = next((each for each in kind.fields if each.encode_name == name.partition("[")[0]), None)
+        if field is not None:
+            yield from _words(field.type, rest)
+    elif isinstance(kind, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
+        yield from _words(kind.item_type, place)
+    elif isinstance(kind, msgspec.inspect.EnumType):
+        yield from (str(each.value) for each in kind.cls)
+    elif isinstance(kind, msgspec.inspect.LiteralType):
+        yield from map(str, kind.values)
 
 
 def body_of(kind: type, example: object) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Clients as the API shows them, and what it takes to make or change one."""
 
-import re
 from collections.abc import Iterable
 
 import msgspec
@@ -11,12 +10,10 @@ from keyrelay.administration.clients import GRACE_S
 from keyrelay.core.administered import ClientEntry
 from keyrelay.core.configuration import ClientLimit
 from keyrelay.core.limits import Unit
-from keyrelay.core.moment_texts import moment_of
+from keyrelay.core.moment_texts import moment_ahead
 from keyrelay.core.moments import rfc3339
 from keyrelay.quota.client_limits import is_budget, limit_words
 from keyrelay.quota.values import Standing
-
-_AHEAD = re.compile(r"[0-9]{1,9}[smhdw]")
 
 
 class NewClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,11 +139,9 @@ def fields_of(body: NewClient | ClientPatch, now_s: float) -> ClientFields:
 
 def _expiry(text: str, now_s: float) -> float:
     try:
-        moment_s = moment_of(text, now_s)
-    except ValueError:
-        raise wrong("expires_at", "must be a time such as 2027-01-31T12:00:00Z, or one ahead such as 30d.") from None
-    if _AHEAD.fullmatch(text):
-        moment_s = 2 * now_s - moment_s  # it was read as a time ago
+        moment_s = moment_ahead(text, now_s)
+    except ValueError as error:
+        raise wrong("expires_at", f"{error}.") from None
     if moment_s <= now_s:
         raise wrong("expires_at", "must lie ahead; revoke the client to refuse it at once.")
     return moment_s

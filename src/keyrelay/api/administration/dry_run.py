@@ -161,7 +161,7 @@ def _bound(dialect: Dialect, tokens: int) -> dict[str, Any]:
 
 
 _EXAMPLE = DryRunAnswer(
-    summary="It would go to groq's key 'work' with openai/gpt-oss-20b; 0 more could serve, 1 are passed over.",
+    summary="It would go to groq's key 'work' with openai/gpt-oss-20b; 0 more could serve, 1 is passed over.",
     model_asked="openai/gpt-oss-20b",
     operation="chat",
     dialect="openai",

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from keyrelay.administration.key_edits import KeyFields, wrong
 from keyrelay.administration.rotation import DRAIN_S, Step
-from keyrelay.core.moment_texts import moment_of
+from keyrelay.core.moment_texts import moment_ahead
 from keyrelay.core.parcels import EncryptedSecret
 from keyrelay.core.secrets import Secret
 
@@ -23,9 +23,9 @@ Unseal = Callable[[EncryptedSecret], Awaitable[Secret]]
 class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A key to be added, its secret in `secret` or, as a browser has encrypted it, in `encrypted`.
 
-    `limits` are written as in `<PROVIDER>_LIMITS`, `expires_at` as RFC 3339. `validate`: its provider is asked
-    before it is saved; `save_unknown` saves it also when that could not be found out. Among many keys the two are
-    said of all of them together, beside the list.
+    `limits` are written as in `<PROVIDER>_LIMITS`, `expires_at` is RFC 3339 or a time ahead (`30d`). `validate`: its
+    provider is asked before it is saved; `save_unknown` saves it also when that could not be found out. Among many keys
+    the two are said of all of them together, beside the list.
     """
 
     provider: str
@@ -144,6 +144,6 @@ def expiry_of(text: str | None, now_s: float) -> float:
     if text is None:
         return 0.0
     try:
-        return moment_of(text, now_s)
+        return moment_ahead(text, now_s)
     except ValueError as error:
         raise wrong("expires_at", str(error)) from None

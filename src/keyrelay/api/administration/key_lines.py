@@ -11,8 +11,9 @@ from keyrelay.administration.keys import Keys
 from keyrelay.administration.known_keys import KnownKey
 from keyrelay.administration.suggestions import Seen, Suggestion, suggestions_of
 from keyrelay.api.siblings import Siblings
+from keyrelay.core.administered import KeyEntry
 from keyrelay.core.failures import FailureKind
-from keyrelay.core.moments import known_moment
+from keyrelay.core.moments import known_moment, past_moment
 from keyrelay.core.probes import Probed, ProbeOutcome
 from keyrelay.core.usage_sums import SumsRow
 from keyrelay.engine.key_health import KeyHealth
@@ -69,7 +70,10 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What was used of a key in the last 24 hours, by the kept rows."""
+    """What was used of a key in the last 24 hours, by the kept rows.
+
+    `requests` were sent to the provider with it, whoever answered in the end; `failed` of them came to nothing.
+    """
 
     requests: int
     failed: int
@@ -174,6 +178,7 @@ class KeyLister:
         state, models = self._health.condition(
             key, known.withheld, candidates.get(key.id, ()), expires_s=entry.expires_s
         )
+        state = _rotated(entry, state)
         row = None if usage is None else usage.get((key.provider_id, key.label))
         adding, draining = f"{key.id}.next" in everything, f"{key.id}.old" in everything
         seen = Seen(
@@ -200,9 +205,9 @@ class KeyLister:
             weight=key.weight,
             limits=entry.limits,
             notes=entry.notes,
-            created_at=_moment(entry.created_s),
-            rotated_at=_moment(entry.rotated_s),
-            expires_at=_moment(entry.expires_s),
+            created_at=past_moment(entry.created_s),
+            rotated_at=past_moment(entry.rotated_s),
+            expires_at=past_moment(entry.expires_s),
             state=state.state,
             until=known_moment(state.until_s),
             reason=state.kind,
@@ -212,9 +217,9 @@ class KeyLister:
             models=tuple(_model_state(model, each) for model, each in sorted(models.items())),
             replaces=entry.replaces,
             rotation="adding" if adding else "draining" if draining else "",
-            retires_at=_moment(entry.retire_s),
-            last_used_at=_moment(past.used_s),
-            last_success_at=_moment(past.success_s),
+            retires_at=past_moment(entry.retire_s),
+            last_used_at=past_moment(past.used_s),
+            last_success_at=past_moment(past.success_s),
             last_error=_last_error(past),
             last_test=_last_test(past),
             usage=None if usage is None else _use(row),
@@ -240,8 +245,16 @@ def validation_of(probed: Probed) -> Validation:
     )
 
 
-def _moment(epoch_s: float) -> str | None:
-    return known_moment(epoch_s) if epoch_s else None
+def _rotated(entry: KeyEntry, condition: KeyCondition) -> KeyCondition:
+    """The condition of a key, in a rotation's own words where it is beside another for one."""
+    if not entry.replaces:
+        return condition
+    name, retired = f"{entry.provider}/{entry.replaces}", past_moment(entry.retire_s)
+    if retired is None:
+        message, way_back = f"The new secret of {name}, not in use yet.", "Let the rotation go on, or abort it."
+    else:
+        message, way_back = f"The old secret of {name}, out of use since the rotation; retired at {retired}.", ""
+    return msgspec.structs.replace(condition, message=message, way_back=way_back)
 
 
 def _model_state(model: str, condition: KeyCondition) -> ModelState:
@@ -251,7 +264,7 @@ def _model_state(model: str, condition: KeyCondition) -> ModelState:
 
 
 def _last_error(past: Past) -> LastError | None:
-    at, failure = _moment(past.error_s), past.error
+    at, failure = past_moment(past.error_s), past.error
     if at is None:
         return None
     if failure is None:
@@ -260,7 +273,7 @@ def _last_error(past: Past) -> LastError | None:
 
 
 def _last_test(past: Past) -> LastTest | None:
-    at, probed = _moment(past.tested_s), past.test
+    at, probed = past_moment(past.tested_s), past.test
     return None if at is None or probed is None else LastTest(at=at, outcome=probed.outcome, message=probed.message)
 
 

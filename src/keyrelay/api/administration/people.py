@@ -26,6 +26,7 @@ from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.administered import ENTRY_KINDS, ROLES, Role, TokenEntry, UserEntry
 from keyrelay.core.errors import CallerError
+from keyrelay.core.moments import utc_time
 
 LONGEST_LIFE_DAYS = 3_650
 _LIFE_DAYS = 90
@@ -276,7 +277,7 @@ def _owner(who: Principal) -> str | None:
 
 
 def _person(user: UserEntry) -> Person:
-    return Person(name=user.name, role=user.role, enabled=user.enabled, created=_moment(user.created_s))
+    return Person(name=user.name, role=user.role, enabled=user.enabled, created=utc_time(user.created_s))
 
 
 def _token(token: TokenEntry) -> Token:
@@ -286,13 +287,9 @@ def _token(token: TokenEntry) -> Token:
         owner=token.user,
         scopes=token.scopes,
         tail=token.tail,
-        created=_moment(token.created_s),
-        expires=_moment(token.expires_s) if token.expires_s else None,
+        created=utc_time(token.created_s),
+        expires=utc_time(token.expires_s) if token.expires_s else None,
     )
-
-
-def _moment(epoch_s: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(epoch_s, dt.UTC)
 
 
 _PERSON = Person(name="bob", role="operator", enabled=True, created=dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC))

@@ -123,7 +123,7 @@ class ProviderLister:
             in_catalogue=row is not None,
             dialects=() if shown is None else tuple(dict.fromkeys((shown.dialect, shown.native_dialect))),
             base_url=_address(provider, row, entry),
-            priority=_priority(provider, row, entry),
+            priority=_priority(provider, row if entry is None else self._providers.row_of(entry), entry),
             tier="" if provider is None else provider.tier,
             margin=0.0 if provider is None else round(provider.margin * _PERCENT, 6),
             default_model=provider.default_model if provider else row.default_model if row else "",

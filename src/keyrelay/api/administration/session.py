@@ -22,6 +22,7 @@ from keyrelay.api.stored import from_store, unavailable
 from keyrelay.api.views import SECURITY, answer, described, schemas_of
 from keyrelay.core.administered import Role, UserEntry
 from keyrelay.core.errors import CallerError
+from keyrelay.core.moments import utc_time
 
 _TAGS: list[Any] = ["access"]
 
@@ -105,13 +106,15 @@ class SessionView:
             dependencies=[Depends(ANYBODY)],
         )
         async def state() -> Response:
-            return answer(SetUpState(needed=not self._administration.state.all(UserEntry)))
+            nobody = not (self._access.operated or self._administration.state.all(UserEntry))
+            return answer(SetUpState(needed=nobody))
 
         @app.post(
             "/api/v1/setup",
             tags=_TAGS,
             summary="Make the first administrator.",
-            description="Takes the code that the start of Keyrelay has shown; it holds once, for a day.",
+            description="Takes the code that the start of Keyrelay has shown; it holds once, for a day, and no longer "
+            "than there is nobody and no operator's secret.",
             response_class=Response,
             responses=described(SessionState, _SESSION, 400, 403, 409) | unavailable(),
             openapi_extra=body_of(SetUp, SetUp("krs-0000", "alice", "correct horse battery staple")),
@@ -123,11 +126,13 @@ class SessionView:
             check_name(body.name)
             check_password(body.password, body.name)
             now_s = self._epoch_s()
-            check_set_up(self._administration.state, body.code, now_s)  # hashing costs too much for a guess
+            # Hashing costs too much for a guess.
+            check_set_up(self._administration.state, body.code, now_s, operated=self._access.operated)
             hashed = await self._passwords.hash(body.password)
             user = UserEntry(name=body.name, role="administrator", password=hashed, created_s=now_s)
             author = Author(f"user:{body.name}", self._access.address(request))
-            await from_store(self._administration.change(setting_up(body.code, user, now_s), author, "set up"))
+            edit = setting_up(body.code, user, now_s, lambda: self._access.operated)
+            await from_store(self._administration.change(edit, author, "set up"))
             return await self._sign_in(request, body.name, body.password)
 
     def _install_session(self, app: FastAPI) -> None:
@@ -235,7 +240,7 @@ def _state_of(signed_in: SignedIn, cookie: str) -> SessionState:
         name=f"user:{signed_in.user.name}",
         role=signed_in.user.role,
         csrf=csrf_of(cookie),
-        expires=dt.datetime.fromtimestamp(signed_in.session.expires_s, dt.UTC),
+        expires=utc_time(signed_in.session.expires_s),
     )
 
 
