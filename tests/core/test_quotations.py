@@ -3,6 +3,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -120,6 +121,12 @@ def test_several_pieces_are_looked_at_together() -> None:
         ({"model": "some/model", "name": "get_weather", "role": "user"}, []),
         ({"name": "a name with spaces", "id": "x" * 300}, ["a name with spaces", "x" * 300]),
         ({"parameters": {"required": ["a"], "enum": ["b"], "description": "c"}}, ["c"]),
+        (
+            {"type": "tool_use", "input": {"name": "患者山田太郎の診断結果", "id": "x1"}},
+            ["患者山田太郎の診断結果", "x1"],
+        ),
+        ({"id": "a.miller@hospital.test", "name": "診断結果"}, ["a.miller@hospital.test", "診断結果"]),
+        ({"arguments": {"deeper": [{"type": "mine"}]}}, ["mine"]),
         (7, []),
     ],
 )
@@ -144,6 +151,21 @@ def test_what_would_take_too_long_is_not_told_at_all() -> None:
     nearly = "y".join(["x" * 12] * 60)
     assert masked(nearly, "xxxxxxxxzzzzzzzz" * 10_000) == UNTOLD
     assert masked(nearly, "xxxxxxxxzzzzzzzz") == nearly
+
+
+def test_millions_of_texts_and_numbers_are_not_looked_through() -> None:
+    assert without_quotes(("The request is too large.", "code"), repeat("")) == (UNTOLD, "code")
+    started = [iter(texts_of([[1] * 1_000_000, "after them"]))]
+    assert next(started[0]) == "after them"
+
+
+def test_letters_beyond_the_first_plane_are_found_however_they_are_escaped() -> None:
+    prompt = "\U0001f600\U0001f989\U0001f43b\U0001f600\U0001f98a" * 2
+    escaped = json.dumps(prompt)[1:-1]
+    assert masked(f"'{escaped}' is no name", prompt) == f"'{QUOTED}' is no name"
+    assert masked(f"'{prompt}' is no name", escaped) == f"'{QUOTED}' is no name"
+    half = json.dumps("\ud83d")[1:-1]
+    assert masked(f"a half {half} of one, not said before", prompt) == f"a half {half} of one, not said before"
 
 
 def test_however_long_the_request_is_as_many_calls_look_through_it() -> None:

@@ -226,17 +226,29 @@ async def test_two_workers_share_a_budget_and_let_go_of_a_revoked_client_within_
             assert lines["10 requests per day@UTC"]["used"] <= 10
             (tmp_path / ".env").write_text("KEYRELAY_POLICY=worst\n")
             await revoked_within_a_second(gateway, free)  # also while a file is not valid
+            (tmp_path / ".env").unlink()
+            await all_files_in_force(gateway)
 
 
 async def known_everywhere(gateway: Process, *secrets: str) -> None:
     """Wait until both workers know these clients, which takes them a third of a second; models cost nothing."""
     deadline_at = time.monotonic() + 5.0
     for secret in secrets:
-        good = 0
-        while good < 30:
-            async with Caller(gateway.port, secret) as caller:
-                good = good + 1 if (await caller.get("/v1/models")).status == 200 else 0
-            assert time.monotonic() < deadline_at
+        async with contextlib.AsyncExitStack() as stack:  # all at once, lest one worker takes them all
+            callers = [await stack.enter_async_context(Caller(gateway.port, secret)) for _ in range(12)]
+            while {(await caller.get("/v1/models")).status for caller in callers} != {200}:
+                assert time.monotonic() < deadline_at
+
+
+async def all_files_in_force(gateway: Process) -> None:
+    """Wait until no worker leaves a file out of account any more: none is told that it is as it was before."""
+    deadline_at, good = time.monotonic() + 15.0, 0
+    while good < 12:
+        async with Caller(gateway.port, OPERATOR) as caller:
+            checks = (await caller.get("/readyz?verbose=true")).json["checks"]
+        good = 0 if any(check["degraded"] for check in checks if check["name"] == "configuration") else good + 1
+        await asyncio.sleep(0.0 if good else 0.2)
+        assert time.monotonic() < deadline_at, checks
 
 
 async def revoked_within_a_second(gateway: Process, secret: str) -> None:

@@ -34,6 +34,16 @@ async def test_a_refusal_is_told_to_its_caller_as_it_came_and_kept_without_the_q
     assert "quokka has" not in msgspec.json.encode(rig.records[0]).decode()
 
 
+async def test_a_code_for_programs_stays_one_although_the_prompt_speaks_of_it() -> None:
+    code = "invalid_request_error"
+    rig = Rig(lambda *_: error(400, f"bad: {code}", code=code), providers("acme"))
+    refused = await rig.refusal(**asking(f"how do I catch {code} in Python?"))
+    assert (refused.code, refused.message) == (code, f"bad: {code}")
+    (attempt,) = rig.records[0].attempts
+    assert attempt.failure is not None
+    assert (attempt.failure.message, attempt.failure.code) == (f"bad: {QUOTED}", code)
+
+
 async def test_why_a_key_rests_is_told_to_others_without_what_somebody_has_asked() -> None:
     rig = Rig(lambda *_: error(401, SAYS), providers("acme"))
     await rig.refusal(**asking())
@@ -72,6 +82,12 @@ async def test_what_keyrelay_asked_for_itself_is_taken_back_although_the_prompt_
     rig, sink = Rig(lambda *_: answers.pop(0), providers("acme")), ListSink()
     await rig.ask(sink=sink, **asking(f"I got '{said}', why?"))
     assert "hello" in sink.text
+
+
+def test_numbers_are_no_texts_and_are_not_read() -> None:
+    fields = {"model": msgspec.Raw(b'"gpt-6"'), "input": msgspec.Raw(b"[1,2,[3]")}  # not even JSON
+    request = CallRequest(operation="embeddings", model="m", stream=False, body=b"", fields=fields)
+    assert list(asked_texts(request)) == []
 
 
 def test_the_texts_of_a_request_are_all_that_it_says() -> None:

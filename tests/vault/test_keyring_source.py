@@ -146,7 +146,7 @@ async def test_a_keyring_that_does_not_answer_is_waited_for_no_longer_than_its_t
             turns += 1
 
     turning = asyncio.create_task(turn())
-    with pytest.raises(MasterKeyError, match=r"not answered within 0\.1 s, .*unlock it and do this again"):
+    with pytest.raises(MasterKeyError, match=r"not answered yet \(it has 0\.1 s .*unlock it and do this again"):
         await source.look()
     turning.cancel()
     assert turns > 3
@@ -185,6 +185,25 @@ def test_an_answer_that_comes_when_nobody_waits_any_more_is_dropped(tmp_path: Pa
     assert source._silent is not None
     source._silent.join(5)
     assert silent.asked == 1
+
+
+async def test_a_question_that_nobody_waits_for_any_more_is_not_asked_again_beside_itself(tmp_path: Path) -> None:
+    silent, opened = SilentKeyring(tmp_path / "keyring.json"), list[int]()
+
+    def counted() -> Keyring:
+        opened.append(1)
+        return silent
+
+    source = KeyringSource(counted, rest_s=0.0)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(source.at_hand(A_KEY.mark), 0.05)
+    for _ in range(3):
+        with pytest.raises(MasterKeyError, match="not answered yet"):
+            await asyncio.wait_for(source.at_hand(A_KEY.mark), 0.05)
+    assert len(opened) == 1
+    silent.unlocked.set()
+    assert source._silent is not None
+    source._silent.join(5)
 
 
 async def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ RULES: tuple[tuple[Dialect, dict[str, Any], bool], ...] = (
     ("anthropic", {}, False),
     ("anthropic", {"temperature": 0}, True),
     ("anthropic", {"temperature": 1}, False),
+    ("anthropic", {"temperature": 0.5}, False),
     ("anthropic", {**SURE, "tools": [{"name": "f", "input_schema": {}}]}, True),
     ("anthropic", {**SURE, "tools": [{"type": "custom", "name": "f"}, {"type": None, "name": "g"}]}, True),
     ("anthropic", {**SURE, "tools": [{"type": "web_search_20260209", "name": "web_search"}]}, False),

@@ -46,6 +46,9 @@ _SOURCE = "keyrelay.configuration"
 IGNORED = "what the files hold now is not valid, and is left out of account until that is mended"
 """Said of `.env`, `keyrelay.toml` and files of secrets."""
 
+BEHIND = "what is administered does not fit the files here, and is not all in force until either is mended"
+"""Said of what the store has."""
+
 
 class Administering:
     """The watch over the configuration, and the administration that changes it.
@@ -69,6 +72,7 @@ class Administering:
         self._apply = apply
         self._report = report
         self._quiet = quiet
+        self._vault = vault
         self.events: Events | None = None
         if load is None:
             configuration, load = msgspec.structs.replace(configuration, again=None), _unchangeable(configuration)
@@ -119,7 +123,7 @@ class Administering:
         try:
             await self.administration.follow()
         except VaultError as error:
-            raise ConfigurationError("KEYRELAY_MASTER_KEY", str(error)) from None
+            raise ConfigurationError(self._vault.setting, f"{error}.") from None
         except StoreError as error:
             if error.lasting:
                 raise ConfigurationError("KEYRELAY_DATABASE_URL", str(error)) from None
@@ -140,14 +144,18 @@ class Administering:
         return code if state.get(TokenEntry, SET_UP) == token else Secret("")
 
     def check(self) -> Check:
-        """Whether the files are in force as they are, for readiness; what is wrong with them stands in the log."""
+        """Whether files and store are in force as they are, for readiness; the log has what is wrong."""
         if not self.watch.ignored:
             return Check("configuration", ok=True, detail="in force as it is")
-        return Check("configuration", ok=True, detail=IGNORED, degraded=True)
+        return Check("configuration", ok=True, detail=self._left_out, degraded=True)
 
     def notice(self) -> str:
         """What who changes something has to be told; empty for nothing."""
-        return f"{IGNORED}: {self.watch.ignored}" if self.watch.ignored else ""
+        return f"{self._left_out}: {self.watch.ignored}" if self.watch.ignored else ""
+
+    @property
+    def _left_out(self) -> str:
+        return BEHIND if self.watch.behind else IGNORED
 
     def close(self) -> None:
         """Let go of threads."""

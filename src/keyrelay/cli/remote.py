@@ -177,6 +177,13 @@ class Gateway:
         raise typer.Exit(Exit.USAGE if refusal.get("code") == "invalid_parameter" else Exit.FAILED)
 
     def _exchange(self, method: str, target: str, data: bytes, accept: str) -> tuple[int, bytes]:
+        """Status and body. Raise _StrangerError, OSError and HTTPException."""
+        try:
+            return self._exchanged_once(method, target, data, accept)
+        except http.client.NotConnected:  # with its proof the gateway has ended the connection: nothing more was sent
+            return self._exchanged_once(method, target, data, accept)
+
+    def _exchanged_once(self, method: str, target: str, data: bytes, accept: str) -> tuple[int, bytes]:
         from keyrelay.configuration.local_proof import SignedRequest, sign
 
         headers = {"accept": accept} | ({"content-type": "application/json"} if data else {})

@@ -37,6 +37,7 @@ from keyrelay.cli.output import note
 from keyrelay.cli.serving import GatewayServer, listen_to_libraries, new_loop, readiness_of
 from keyrelay.cli.whole_lines import WholeLines
 from keyrelay.configuration import Configuration
+from keyrelay.configuration.watching import RETRY_S
 from keyrelay.core.administered import NOTHING, Administered
 from keyrelay.core.errors import KeyrelayError
 from keyrelay.core.identity import WorkerIdentity
@@ -200,11 +201,19 @@ class Worker:
         self._server.drain(handing_over=False)
 
     async def _follow(self) -> None:
-        """Take the configuration whenever the supervisor says that it has changed and that it is valid."""
+        """Take the configuration whenever the supervisor says that it has changed and that it is valid.
+
+        Files that are left out of account here are looked at again and again: to the supervisor, who had left them out
+        as well, it is no change when they are again what they were.
+        """
+        watch = self._application.watch
         while True:
-            await self._reload.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reload.wait(), RETRY_S)
+            if not (self._reload.is_set() or watch.ignored):
+                continue
             self._reload.clear()
-            await self._application.watch.look_again()
+            await watch.look_again()
             self._send(readiness_of(self._application))
 
     def __repr__(self) -> str:

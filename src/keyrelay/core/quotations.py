@@ -13,7 +13,7 @@ length of the texts alone, however long the message is.
 import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress, count
+from itertools import compress, count, repeat
 
 QUOTED = "[prompt]"
 """What stands for a quotation."""
@@ -29,10 +29,12 @@ MOST_SEARCHED = 4 * 1024 * 1024
 
 _BLOCK = SHORTEST_QUOTE // 2
 _MOST_LOOKS = 20_000
+_COST_OF_A_TEXT = 64
+"""Looking at a text at all takes as long as looking through so many characters."""
 _SHORTEST_GAP = 4
 """What lies between two quotations and is shorter belongs to them: marks that were written in another way."""
 
-_LONGEST_NAME = 256
+_NAME = re.compile(r"[\w.:/$-]{1,64}", re.ASCII)
 _NAMES = frozenset(
     {"$ref", "call_id", "encoding_format", "enum", "file_id", "format", "id", "media_type", "mimeType", "mime_type"}
     | {"model", "name", "previous_response_id", "purpose", "required", "role", "service_tier", "tool_call_id"}
@@ -40,7 +42,13 @@ _NAMES = frozenset(
 )
 """Members of a request whose values are no texts: an error that names them would say nothing without."""
 
-_ESCAPE = re.compile(r"\\+(?:u([0-9a-f]{4})|[nrt])?|&(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-f]{1,6});")
+_OWN = frozenset({"args", "arguments", "input", "metadata"})
+"""Members that hold objects of the caller's own making: whatever is called like a name in there is none."""
+
+_ESCAPE = re.compile(
+    r"\\+u(d[89ab][0-9a-f]{2})\\+u(d[c-f][0-9a-f]{2})|\\+(?:u([0-9a-f]{4})|[nrt])?"
+    r"|&(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-f]{1,6});"
+)
 _LETTER = re.compile(rf"{_ESCAPE.pattern}|\s+|\S")
 _LONG_DATA = 8 * 1024
 _END_OF_DATA = 4 * 1024
@@ -49,16 +57,21 @@ _DATA = re.compile(r"(?:data:[\w/+.;=-]*,)?[A-Za-z0-9+/=_-]{500}")
 
 def texts_of(value: object, name: str = "") -> Iterator[str]:
     """The texts in a decoded JSON value, which is the member `name`; what is a name for a machine is none of them."""
-    waiting = [(name, value)]
+    waiting: list[tuple[Iterator[tuple[str, object]], bool]] = [(iter(((name, value),)), False)]
     while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, str):
-            if name not in _NAMES or len(value) > _LONGEST_NAME or any(map(str.isspace, value)):
-                yield value
-        elif isinstance(value, list):
-            waiting += [(name, each) for each in value]
-        elif isinstance(value, dict):
-            waiting += value.items()
+        members, own = waiting[-1]
+        for member, content in members:
+            if isinstance(content, str):
+                if own or member not in _NAMES or not _NAME.fullmatch(content):
+                    yield content
+            elif isinstance(content, list):
+                waiting.append((zip(repeat(member), content), own))
+                break
+            elif isinstance(content, dict):
+                waiting.append((iter(content.items()), own or member in _OWN))
+                break
+        else:
+            waiting.pop()
 
 
 def without_quotes(said: Sequence[str], texts: Iterable[str]) -> tuple[str, ...]:
@@ -70,7 +83,7 @@ def without_quotes(said: Sequence[str], texts: Iterable[str]) -> tuple[str, ...]
     searched = 0
     for text in texts:
         looked_at = _ends(text)
-        searched += len(looked_at)
+        searched += len(looked_at) + _COST_OF_A_TEXT
         if searched > MOST_SEARCHED:
             return tuple(UNTOLD if piece.long_enough else piece.said for piece in pieces)
         squeezed = _squeezed(looked_at)
@@ -201,4 +214,7 @@ def _blocks(letters: bytes) -> memoryview:
 def _unescaped(found: re.Match[str]) -> str:
     if found[0][0] == "&":
         return html.unescape(found[0]).casefold()
-    return chr(int(found[1], 16)).casefold() if found[1] else ""
+    if found[1]:
+        high, low = int(found[1], 16), int(found[2], 16)
+        return chr(0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00).casefold()
+    return chr(int(found[3], 16)).casefold() if found[3] else ""

@@ -33,6 +33,8 @@ from keyrelay.wire.stream import StreamEnd
 from keyrelay.wire.translated import AnswerStream
 
 _OK = 200
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+"""What is a word for programs, whoever says it too."""
 _USAGE_WORDS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
 _FAULT_KINDS = {
     "network": FailureKind.NETWORK,
@@ -180,8 +182,9 @@ class AttemptRunner:
             message = job.files.as_named(message)
         job.said = message
         if error is not None:
-            said = (message, code, redact(error.detail))
-            message, code, detail = without_quotes(said, asked_texts(job.request))
+            said = (message, "" if _CODE.fullmatch(code) else code, redact(error.detail))
+            message, not_a_code, detail = without_quotes(said, asked_texts(job.request))
+            code = not_a_code or code
         words = message if error is None or error.message else ""
         return msgspec.structs.replace(problem, message=message, code=code), f"{words} {detail}".strip()
 

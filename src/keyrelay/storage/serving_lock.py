@@ -6,6 +6,7 @@ ends, however it ends; what the file says is for people and outlives nobody's lo
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -49,11 +50,12 @@ class ServingLock:
     def _try(self) -> int | None:
         try:
             descriptor = take(self._path, shared=self._shared)
-            if descriptor is not None:
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         except OSError as error:
             raise StoreError(f"{self._path} cannot be locked: {error.strerror}", lasting=True) from error
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # what it says is for people alone, and the disk may be full
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         return descriptor
 
     def _refusal(self) -> OccupiedError:

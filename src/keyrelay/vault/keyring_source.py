@@ -176,11 +176,14 @@ class KeyringSource:
         except TimeoutError:
             self._silent = thread
             raise self._silence() from None
+        except asyncio.CancelledError:  # nobody waits any more, but whoever it asks to unlock it may still do so
+            self._silent = thread
+            raise
 
     def _silence(self) -> MasterKeyError:
         return MasterKeyError(
-            f"{self.place} has not answered within {self._timeout_s:g} s, maybe because it waits for somebody who "
-            f"unlocks it: unlock it and do this again, {_ELSEWHERE}"
+            f"{self.place} has not answered yet (it has {self._timeout_s:g} s for that), maybe because it waits for "
+            f"somebody who unlocks it: unlock it and do this again, {_ELSEWHERE}"
         )
 
     def __repr__(self) -> str:

@@ -160,16 +160,14 @@ class RedisExchange:
         give_up_at = loop.time() + SILENT_S
         while not talking.done():
             message = await self._heard(channels)
-            if message is None:
-                if loop.time() > give_up_at:
-                    raise StoreError("Redis does not pass messages on")
-                continue
-            data: bytes = message["data"]
+            data: bytes = b"" if message is None else message["data"]
             sender = data[: 2 * _ADDRESS_BYTES].decode("latin-1")
             if sender == self.address:
                 give_up_at = loop.time() + SILENT_S
                 self._find()
-            elif self._receive is not None:
+            elif loop.time() > give_up_at:  # others may be heard all the same: it goes one way only
+                raise StoreError("Redis does not pass messages on")
+            elif sender and self._receive is not None:
                 self._receive(sender, data[2 * _ADDRESS_BYTES :])
         talking.result()
 
