@@ -30,7 +30,7 @@ from keyrelay.core.conversation import (
 from keyrelay.wire.dialects import StreamEnded, StreamFailure
 from keyrelay.wire.inline_thoughts import InlineReader, thinks_inline, without_inline
 
-EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "250"))
 CALL = ToolCall(id="c", name="f", arguments="{}")
 
 

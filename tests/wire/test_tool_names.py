@@ -23,7 +23,7 @@ from keyrelay.core.conversation import (
 )
 from keyrelay.wire.tool_names import RenamingReader, fitting_tool_name, renamed, with_fitting_names, with_own_names
 
-EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "250"))
 ALLOWED: dict[Dialect, str] = {
     "openai": r"[a-zA-Z0-9_-]{1,64}",
     "anthropic": r"[a-zA-Z0-9_-]{1,128}",

@@ -46,7 +46,7 @@ MODEL = "some-model"
 TARGET = Target(provider_id="anthropic", model=MODEL, max_output_tokens=64_000)
 QUESTION: dict[str, Any] = {"role": "user", "content": "How are you?"}
 
-many = settings(max_examples=int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "500")))
+many = settings(max_examples=int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "250")))
 """How many cases a round trip is tried with."""
 
 

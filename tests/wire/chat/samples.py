@@ -15,7 +15,7 @@ from tests.shipped import shipped_rows
 
 CALLER = OpenAICaller()
 PROVIDER = OpenAIProvider()
-EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "250"))
 ID = "0190a0b0c0d0e0f0a1b2c3d4e5f60718"
 
 

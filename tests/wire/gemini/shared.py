@@ -34,7 +34,7 @@ from keyrelay.wire.dialects import AnswerFacts, Target
 from keyrelay.wire.gemini.caller import GeminiCaller
 from keyrelay.wire.gemini.provider import GeminiProvider
 
-EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "250"))
 many = settings(max_examples=EXAMPLES)
 fewer = settings(max_examples=EXAMPLES // 2)
 

@@ -34,7 +34,7 @@ from keyrelay.core.requests import CallRequest
 from keyrelay.wire.dialects import AnswerFacts
 from keyrelay.wire.ollama.caller import OllamaCaller
 
-EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "250"))
 CREATED_S = 1_780_000_000.25
 CREATED = "2026-05-28T20:26:40.250000Z"
 PNG = "iVBORw0KGgoAAAANSUhEUg=="
