@@ -9,12 +9,13 @@ What has to be kept before something is sent can so be written for all of them a
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
-MAX_WAITING = 64
+MAX_WAITING: Final = 64
 """So many writes are made without waiting for the end of the turn: more together hardly cost less, but come later."""
 
 
-MOST_BYTES = 16_384
+MOST_BYTES: Final = 16_384
 """What is larger goes out at once, behind what waits: later it would have to be fetched from memory again."""
 
 

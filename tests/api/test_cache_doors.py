@@ -5,8 +5,8 @@ import pytest
 
 from keyrelay.api.doors import DOORS, Door, gemini_door
 from keyrelay.core.records import RequestRecord
-from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.shelf import CacheSettings
+from keyrelay.engine.wishes import Wishes
 from keyrelay.wire.generate import encode_answer_generate
 from tests.engine.cached import Front
 

@@ -12,8 +12,8 @@ from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.cache import AnswerCache, Ride
 from keyrelay.engine.cache_counts import CacheCounts
-from keyrelay.engine.jobs import NO_WISHES, Wishes
 from keyrelay.engine.shelf import Asked, Cache, CacheSettings, Shelf
+from keyrelay.engine.wishes import NO_WISHES, Wishes
 from keyrelay.ports import Fault, Journal, Ports, Sink, UpstreamCall
 from keyrelay.storage.memory_cache import MemoryCache
 from keyrelay.wire.cache_wishes import read_cache_wishes

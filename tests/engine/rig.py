@@ -14,16 +14,17 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import Operation
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
-from keyrelay.engine.decisions import Decision, Decisions
+from keyrelay.engine.decisions import Decisions
 from keyrelay.engine.gateway import Gateway
-from keyrelay.engine.jobs import NO_WISHES, Wishes
 from keyrelay.engine.learner import Learner
 from keyrelay.engine.merging import merge_accounts
 from keyrelay.engine.pool import Pool
+from keyrelay.engine.reasons import Decision
 from keyrelay.engine.recall import recall_in_memory, recall_shared
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.shared_continuity import SharedState
 from keyrelay.engine.waiting_room import WaitingSettings
+from keyrelay.engine.wishes import NO_WISHES, Wishes
 from keyrelay.ports import Confirm, Fault, Journal, Ports, UpstreamCall
 from keyrelay.quota.learning import LearnedBook, Organisations
 from keyrelay.routing.circuit import CircuitSettings

@@ -8,7 +8,7 @@ import pytest
 from keyrelay.core.quotations import QUOTED
 from keyrelay.core.requests import CallRequest, Form
 from keyrelay.engine.asked_texts import asked_texts
-from keyrelay.engine.jobs import Wishes
+from keyrelay.engine.wishes import Wishes
 from keyrelay.routing.circuit import CircuitSettings
 from tests.engine.rig import ListSink, Rig, delta, error, newest_first, providers, stream_of
 

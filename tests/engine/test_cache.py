@@ -8,9 +8,9 @@ import pytest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.cache import AnswerCache
 from keyrelay.engine.cache_counts import CacheCounts, Saved
-from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.kept import Kept, Wrong, seal
 from keyrelay.engine.shelf import REPORT_EVERY_S, CacheSettings
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import UpstreamCall
 from keyrelay.storage.memory_cache import MemoryCache
 from keyrelay.wire.cache_answers import NotKept

@@ -6,7 +6,8 @@ import pytest
 
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.translation import Translator
-from keyrelay.routing.candidates import Candidate, Dropped
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.drops import Dropped
 from keyrelay.routing.ways import Way
 from keyrelay.wire.dialects import Written
 from tests.engine.rig import FakeAnswer, Rig, error, providers

@@ -11,7 +11,7 @@ from keyrelay.core.configuration import Client, ClientLimit, ClientRules
 from keyrelay.core.errors import CallerError
 from keyrelay.core.prices import OVERRIDE, PriceList, Rates, simple_price
 from keyrelay.core.records import RequestRecord, Reserved
-from keyrelay.engine.jobs import Wishes
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import Fault, Reservation, UpstreamCall
 from keyrelay.quota.values import Amounts, Refusal
 from keyrelay.wire.openai import decode_request

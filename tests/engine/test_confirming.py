@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from keyrelay.core.errors import CallerError
-from keyrelay.engine.jobs import Wishes
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import Reservation
 from keyrelay.quota.values import Amounts, Refusal
 from tests.engine.rig import FakeAnswer, Rig, providers

@@ -13,10 +13,10 @@ from keyrelay.core.requests import CallRequest
 from keyrelay.engine.decisions import MAX_REASONS, REASONS_PER_REQUEST, Decisions
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.pool import Plan, Pool
-from keyrelay.quota.estimates import RawEstimate
-from keyrelay.quota.values import Amounts
-from keyrelay.routing.candidates import Candidate, Dropped, DropReason
+from keyrelay.quota.values import Amounts, RawEstimate
+from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.circuit import CircuitSettings
+from keyrelay.routing.drops import Dropped, DropReason
 from keyrelay.routing.health import Health
 from tests.engine.rig import newest_first, providers, snapshot_of
 
@@ -39,7 +39,9 @@ def decisions_of(most: int = 1_000) -> Decisions:
 
 
 def job_for(request: CallRequest, identifier: str) -> Job:
-    return Job(request, RequestRecord(identifier), PLAN, RawEstimate(3), 0.0, amounts=Amounts(1, 20, 30))
+    job = Job(request, RequestRecord(identifier), PLAN, RawEstimate(3), 0.0)
+    job.amounts = Amounts(1, 20, 30)
+    return job
 
 
 def job_of(number: int, *, dropped: int = 0, tried: int = 0) -> Job:

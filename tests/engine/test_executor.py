@@ -5,12 +5,12 @@ from typing import ClassVar
 
 import pytest
 
-from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import WaitingSettings
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import Fault, UpstreamCall
-from keyrelay.routing.budget import RetrySettings
 from keyrelay.routing.circuit import CircuitSettings
+from keyrelay.routing.retries import RetrySettings
 from tests.engine.rig import FakeAnswer, ListSink, Outcome, Rig, delta, error, providers, stream_of
 
 PATIENT = CircuitSettings(failures=1000)

@@ -6,10 +6,10 @@ import pytest
 from keyrelay.core.configuration import PolicyName
 from keyrelay.core.errors import CallerError
 from keyrelay.core.ids import request_id
-from keyrelay.engine.decisions import Decision
 from keyrelay.engine.explanations import MAX_LISTED, Explainer, Explanation, as_text
-from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.pool import Plan
+from keyrelay.engine.reasons import Decision
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import UpstreamCall
 from keyrelay.routing.policies import Stage
 from tests.engine.rig import (

@@ -10,8 +10,9 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.requests import CallRequest, FileCall
 from keyrelay.engine.files import Files, Located
 from keyrelay.engine.pool import Plan, Pool
-from keyrelay.routing.candidates import DropReason, gate
+from keyrelay.routing.candidates import gate
 from keyrelay.routing.circuit import CircuitSettings
+from keyrelay.routing.drops import DropReason
 from keyrelay.routing.health import Health
 from keyrelay.wire.file_lists import FileList, ListWishes
 from keyrelay.wire.files import FileIds, FilePlace

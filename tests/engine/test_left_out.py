@@ -7,7 +7,7 @@ import pytest
 
 from keyrelay.core.records import RequestRecord
 from keyrelay.engine.explanations import Explainer
-from keyrelay.engine.jobs import Wishes
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import UpstreamCall
 from keyrelay.wire.dialects import CallerCodec
 from keyrelay.wire.registry import ANTHROPIC, GEMINI_EVENTS, OLLAMA_CHAT, OPENAI, RESPONSES

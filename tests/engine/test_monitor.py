@@ -9,8 +9,9 @@ from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.probes import Probed, ProbeOutcome
 from keyrelay.core.records import RequestRecord
 from keyrelay.engine.key_health import KeyHealth
-from keyrelay.engine.key_history import KeyHistory, Past
+from keyrelay.engine.key_history import KeyHistory
 from keyrelay.engine.monitor import Monitor
+from keyrelay.engine.pasts import Past
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.strangers import Strangers
 from keyrelay.routing.circuit import CircuitSettings

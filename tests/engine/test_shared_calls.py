@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from keyrelay.engine.flights import LEAST_BYTES
-from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.shelf import CacheSettings
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import UpstreamCall
 from keyrelay.quota.fairness import Priority
 from tests.engine.cached import Asking, Front, PacedStream, answer_of, echo, turn, until

@@ -15,7 +15,7 @@ from keyrelay.engine.housekeeping import Chore, Housekeeping
 from keyrelay.engine.rebuilding import Rebuilding
 from keyrelay.engine.snapshots import NAME, Findings, RestingCell, Snapshots, pack, unpack
 from keyrelay.ports import UpstreamCall
-from keyrelay.quota.calibration import CalibrationState, Deviation
+from keyrelay.quota.accuracy import CalibrationState, Deviation
 from keyrelay.quota.learning import Fact, FactSource, Merge
 from keyrelay.quota.values import LimitKey
 from tests.engine.rig import START_S, FakeAnswer, Rig, Script, error, providers

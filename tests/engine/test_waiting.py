@@ -9,9 +9,9 @@ import pytest
 
 from keyrelay.core.errors import CallerError
 from keyrelay.core.records import RequestRecord
-from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.waiting_room import WaitingSettings
+from keyrelay.engine.wishes import Wishes
 from keyrelay.quota.fairness import Priority
 from keyrelay.wire.dialects import CallerCodec
 from keyrelay.wire.registry import ANTHROPIC, GEMINI_ARRAY, GEMINI_EVENTS, OLLAMA_CHAT, OPENAI, RESPONSES

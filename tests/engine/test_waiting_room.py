@@ -24,7 +24,7 @@ from keyrelay.engine.waiting_room import (
     sleep_s,
 )
 from keyrelay.quota.fairness import Priority
-from keyrelay.routing.candidates import Dropped, DropReason
+from keyrelay.routing.drops import Dropped, DropReason
 
 START_S = 1_800_000_000.0
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyrelay.core.usage import Usage
+from keyrelay.quota.accuracy import Accuracy, CalibrationState, Deviation
 from keyrelay.quota.calibration import (
     ANSWERS_TO_LEARN,
     MAX_ERROR,
@@ -18,14 +19,11 @@ from keyrelay.quota.calibration import (
     SAMPLED,
     SPREADS,
     WELL_KNOWN,
-    Accuracy,
     Calibration,
     Calibrations,
-    CalibrationState,
-    Deviation,
 )
-from keyrelay.quota.estimates import COMPLETION_TOKENS, RawEstimate
-from keyrelay.quota.values import Amounts
+from keyrelay.quota.estimates import COMPLETION_TOKENS
+from keyrelay.quota.values import Amounts, RawEstimate
 
 TEXT = RawEstimate(1_000)
 SUMMED_EVERY = 16

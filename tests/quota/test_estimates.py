@@ -6,14 +6,13 @@ import pytest
 from keyrelay.quota.estimates import (
     COMPLETION_TOKENS,
     MEDIA_TOKENS,
-    RawEstimate,
     embedded_media,
     estimate,
     estimate_input_tokens,
     estimate_raw,
     with_exact,
 )
-from keyrelay.quota.values import Amounts
+from keyrelay.quota.values import Amounts, RawEstimate
 
 PICTURE = base64.b64encode(bytes(range(256)) * 400).decode()
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyrelay.core.limits import Unit
-from keyrelay.quota.tally import HOURS, MINUTES, SECONDS, Place, Tallies, Tally, busiest
+from keyrelay.quota.tally import HOURS, MINUTES, SECONDS, Tallies, Tally, busiest
+from keyrelay.quota.values import Place
 
 START_S = 1_800_000_000.0  # a whole hour
 HOUR_S, DAY_S = 3600.0, 86_400.0

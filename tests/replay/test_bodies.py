@@ -8,7 +8,8 @@ from keyrelay.replay.trace import TraceRequest
 from keyrelay.simulator.prompts import read_prompt
 from keyrelay.simulator.styles import style_of
 from keyrelay.wire.openai import decode_request, read_answer
-from keyrelay.wire.stream import StreamEnd, StreamReader
+from keyrelay.wire.readings import StreamEnd
+from keyrelay.wire.stream import StreamReader
 
 OPERATIONS: tuple[Operation, ...] = ("chat", "completions", "embeddings")
 

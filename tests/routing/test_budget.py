@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyrelay.routing.budget import RetryBudget, RetrySettings, backoff_s
+from keyrelay.routing.budget import RetryBudget, backoff_s
+from keyrelay.routing.retries import RetrySettings
 from tests.routing.helpers import NOW_S
 
 SETTINGS = RetrySettings()

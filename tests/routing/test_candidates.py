@@ -13,16 +13,8 @@ from keyrelay.core.prices import NO_PRICES, PriceList, Rates, simple_price
 from keyrelay.core.providers import AuthRow
 from keyrelay.core.secrets import Secret
 from keyrelay.quota.values import LimitKey, Refusal
-from keyrelay.routing.candidates import (
-    PASSING_REASONS,
-    Candidate,
-    Dropped,
-    DropReason,
-    failed,
-    gate,
-    limited,
-    withheld,
-)
+from keyrelay.routing.candidates import Candidate, failed, gate, limited, withheld
+from keyrelay.routing.drops import PASSING_REASONS, Dropped, DropReason
 from keyrelay.routing.health import Health
 from tests.routing.helpers import MANUAL, NOW_S, candidate, failure, half, health, provider
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyrelay.core.configuration import PolicyName
-from keyrelay.routing.candidates import Candidate, Dropped, DropReason
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.drops import Dropped, DropReason
 from keyrelay.routing.policies import PARKED_S, POLICIES, Stage, note_use, recent_use
 from tests.routing.helpers import NOW_S, candidate, half
 

@@ -1,6 +1,7 @@
 import pytest
 
-from keyrelay.upstream.answer_heads import Framing, parse_fields, read_framing
+from keyrelay.upstream.answer_heads import parse_fields, read_framing
+from keyrelay.upstream.values import Framing
 
 
 def test_fields() -> None:

@@ -12,7 +12,8 @@ from keyrelay.core.origins import Origin
 from keyrelay.core.secrets import Secret
 from keyrelay.ports import Fault, Upstream, UpstreamAnswer
 from keyrelay.upstream.settings import TransportSettings
-from keyrelay.upstream.transport import HttpTransport, TransportCounters
+from keyrelay.upstream.transport import HttpTransport
+from keyrelay.upstream.values import TransportCounters
 from tests.upstream.hostile import (
     SECRET,
     Peer,

@@ -13,6 +13,7 @@ from keyrelay.core.providers import Operation
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.dialects import AnswerFacts, CallerCodec, ProviderCodec
 from keyrelay.wire.media import fitted
+from keyrelay.wire.readings import StreamEnd
 from keyrelay.wire.registry import (
     ANTHROPIC,
     DIALECTS,
@@ -23,7 +24,6 @@ from keyrelay.wire.registry import (
     OPENAI,
     RESPONSES,
 )
-from keyrelay.wire.stream import StreamEnd
 from keyrelay.wire.translated import TranslatedStream
 
 PNG = "iVBORw0KGgoA"

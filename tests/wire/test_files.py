@@ -28,7 +28,7 @@ from keyrelay.wire.files import (
     with_own_ids,
 )
 from keyrelay.wire.multipart import FormReader
-from keyrelay.wire.stream import StreamEnd
+from keyrelay.wire.readings import StreamEnd
 
 IDS = FileIds(bytes(range(32)))
 PLACE = FilePlace("openai", "first", "file-abc123")

@@ -19,7 +19,7 @@ from keyrelay.wire.opaque import (
     encode_opaque,
     read_opaque,
 )
-from keyrelay.wire.stream import StreamEnd
+from keyrelay.wire.readings import StreamEnd
 
 JSON = "application/json"
 BODIES: dict[Operation, dict[str, object]] = {

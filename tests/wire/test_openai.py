@@ -12,7 +12,6 @@ from keyrelay.core.providers import Operation, ProviderRow, QuirksRow, StreamRow
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.wire.openai import (
-    AnswerReading,
     apply_quirks,
     asks_usage,
     decode_request,
@@ -21,6 +20,7 @@ from keyrelay.wire.openai import (
     read_answer,
     read_usage,
 )
+from keyrelay.wire.readings import AnswerReading
 
 HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyrelay.core.usage import Usage
-from keyrelay.wire.stream import StreamEnd, StreamReader
+from keyrelay.wire.readings import StreamEnd
+from keyrelay.wire.stream import StreamReader
 
 DONE = b"data: [DONE]\n\n"
 

@@ -21,10 +21,11 @@ from keyrelay.core.conversation import (
 )
 from keyrelay.core.errors import CallerError
 from keyrelay.core.usage import Usage
-from keyrelay.wire.dialects import StreamEnded, StreamFailure
+from keyrelay.wire.dialects import StreamEnded, StreamFailure, StreamHooks
+from keyrelay.wire.readings import StreamEnd
 from keyrelay.wire.sse import EventTooLargeError
-from keyrelay.wire.stream import MAX_HELD_BYTES, StreamEnd
-from keyrelay.wire.translated import StreamHooks, TranslatedStream
+from keyrelay.wire.stream import MAX_HELD_BYTES
+from keyrelay.wire.translated import TranslatedStream
 
 SAID: dict[bytes, Sequence[Event | StreamEnded | StreamFailure]] = {
     b"begun": [Begun(id="a")],

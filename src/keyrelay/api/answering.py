@@ -6,7 +6,7 @@ Keyrelay's extension (`api.server`) gets it taken apart.
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from starlette.types import Scope, Send
 
@@ -15,7 +15,7 @@ from keyrelay.core.errors import CallerError
 from keyrelay.wire.dialects import CallerCodec
 from keyrelay.wire.errors import encode_error
 
-DIRECT = "keyrelay.direct"
+DIRECT: Final = "keyrelay.direct"
 """Name of the ASGI extension: a `DirectAnswer` for the request."""
 
 

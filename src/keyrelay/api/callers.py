@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from typing import Final
 from urllib.parse import parse_qs
 
-import msgspec
 from starlette.types import Scope
 
 from keyrelay.core.configuration import Client, ClientRules, Snapshot
@@ -13,7 +13,7 @@ from keyrelay.core.secrets import keyed_digest
 from keyrelay.quota.fairness import Priority
 from keyrelay.wire.cache_wishes import AS_CONFIGURED, CacheWishes, read_cache_wishes
 
-_SPECIAL = frozenset(
+_SPECIAL: Final = frozenset(
     {
         b"cache-control",
         b"content-encoding",
@@ -23,9 +23,9 @@ _SPECIAL = frozenset(
         b"x-keyrelay-priority",
     }
 )
-_LONGEST_SECRET = 512
-_PLAIN = frozenset({b"", b"identity"})
-_LONGEST_DEADLINE_MS = 3_600_000
+_LONGEST_SECRET: Final = 512
+_PLAIN: Final = frozenset({b"", b"identity"})
+_LONGEST_DEADLINE_MS: Final = 3_600_000
 
 
 class RequestHead:
@@ -105,12 +105,15 @@ class RequestHead:
         return f"<RequestHead {self.content_length} bytes, secret {'given' if self.secret else 'missing'}>"
 
 
-class Introduced(msgspec.Struct, frozen=True, eq=False):
+class Introduced:
     """Who called with a head, by the clients of one `edition` of the configuration."""
 
-    edition: object
-    head: RequestHead
-    client: Client
+    __slots__ = ("client", "edition", "head")
+
+    def __init__(self, edition: object, head: RequestHead, client: Client) -> None:
+        self.edition = edition
+        self.head = head
+        self.client = client
 
     def with_fields(self, pairs: list[tuple[bytes, bytes]]) -> "Introduced":
         """The same caller with the fields of another request, of which none but its length differs."""

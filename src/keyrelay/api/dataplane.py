@@ -8,18 +8,20 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from keyrelay.api.answering import direct_answer, send_error, send_whole, without_secrets
+from keyrelay.api.bounds import DataPlaneSettings
 from keyrelay.api.callers import Callers, Introduced, RequestHead, check_encoding, check_model, too_large
 from keyrelay.api.doors import DOORS, Door, codec_at, gemini_door
 from keyrelay.api.files import FILE_PATHS, file_door, own_files
 from keyrelay.api.kept_responses import kept_response
 from keyrelay.api.lookups import Lookup, Lookups
 from keyrelay.api.text_copies import Copies, TextCopying
-from keyrelay.api.uploads import Uploads, UploadSettings
+from keyrelay.api.uploads import Uploads
 from keyrelay.api.visits import Ended, Visit, Visits
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import CallerError
@@ -28,7 +30,7 @@ from keyrelay.core.records import WRITTEN_DOWN, RequestRecord
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.heads import ESTIMATED, WHOLE_HEAD, whole_head
-from keyrelay.engine.jobs import Wishes
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import Clock
 from keyrelay.quota.fairness import Priority
 from keyrelay.wire.dialects import CallerCodec
@@ -37,20 +39,8 @@ from keyrelay.wire.registry import DIALECTS
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_RESPONSES = ("/v1/responses/", "/responses/")
-_FILES = tuple(f"{path}/" for path in FILE_PATHS)
-
-
-class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds at the front door; times in seconds."""
-
-    max_body_bytes: int = 32 * 1024 * 1024
-    max_body_depth: int = 64
-    max_event_bytes: int = 4 * 1024 * 1024
-    body_timeout_s: float = 30.0
-    reader_timeout_s: float = 60.0
-    max_concurrent_requests: int = 10_000
-    uploads: UploadSettings = UploadSettings()
+_RESPONSES: Final = ("/v1/responses/", "/responses/")
+_FILES: Final = tuple(f"{path}/" for path in FILE_PATHS)
 
 
 class DataPlane:
@@ -296,9 +286,8 @@ class DataPlane:
         else:
             await self._call(scope, receive, send, door=door)
 
-    async def _kept_response(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _kept_response(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
         """An answer of the Responses dialect that was kept: it, the items that it answered, or its end."""
-        del receive
         record, asked = self._record(), RequestHead(scope)
         try:
             client = self._callers.find(asked).label
@@ -310,9 +299,8 @@ class DataPlane:
     async def _file(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._call(scope, receive, send, door=file_door(scope))
 
-    async def _own_files(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _own_files(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
         """The files that a client has uploaded; nobody else is asked."""
-        del receive
         record, asked = self._record(), RequestHead(scope)
         try:
             client = self._callers.find(asked).label
@@ -321,8 +309,7 @@ class DataPlane:
         except CallerError as error:
             await send_error(scope, send, error, record.id)
 
-    async def _look_up(self, scope: Scope, receive: Receive, send: Send, *, answer: Lookup) -> None:
-        del receive
+    async def _look_up(self, scope: Scope, receive: Receive, send: Send, *, answer: Lookup) -> None:  # noqa: ARG002 - as ASGI calls it
         record, asked = self._record(), RequestHead(scope)
         dialect = self._lookups.dialect(scope["path"], asked)
         try:
@@ -332,14 +319,12 @@ class DataPlane:
             error = without_secrets(error, self._gateway.learner.redactor.redact)
             await send_error(scope, send, error, record.id, DIALECTS.callers[dialect])
 
-    async def _wrong_method(self, scope: Scope, receive: Receive, send: Send, *, allow: str) -> None:
-        del receive
+    async def _wrong_method(self, scope: Scope, receive: Receive, send: Send, *, allow: str) -> None:  # noqa: ARG002 - as ASGI calls it
         message = f"{scope['method']} is not possible here; use {allow}."
         error = CallerError(405, message, code="method_not_allowed", headers=(("allow", allow),))
         await send_error(scope, send, error, self._record().id, codec_at(scope["path"]))
 
-    async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del receive
+    async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
         error = without_secrets(unknown_path(scope), self._gateway.learner.redactor.redact)
         await send_error(scope, send, error, self._record().id, codec_at(scope["path"]))
 
@@ -351,10 +336,10 @@ class DataPlane:
         return f"<DataPlane {len(self.routes)} routes, {self.visits!r}>"
 
 
-_REPEATS_NAMES = frozenset({400, 404})
+_REPEATS_NAMES: Final = frozenset({400, 404})
 """Refusals that repeat what the caller has sent. The others are made of Keyrelay's own words, and there may be many."""
 
-_CATEGORIES = {Ended.GONE: "caller_gone", Ended.SLOW_READER: "caller_gone", Ended.SLOW_BODY: "slow_body"}
+_CATEGORIES: Final = {Ended.GONE: "caller_gone", Ended.SLOW_READER: "caller_gone", Ended.SLOW_BODY: "slow_body"}
 
 
 def _own_head(record: RequestRecord, rest: str = WHOLE_HEAD) -> bytes:

@@ -21,7 +21,7 @@ from keyrelay.api.local_answers import (
 from keyrelay.core.providers import Operation
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.gateway import Gateway
-from keyrelay.engine.jobs import NO_WISHES, Wishes
+from keyrelay.engine.wishes import NO_WISHES, Wishes
 from keyrelay.wire.anthropic.caller import count_tokens_request
 from keyrelay.wire.dialects import CallerCodec
 from keyrelay.wire.generate import decode_request_generate

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import msgspec
 
 from keyrelay.engine.pool import Pool
-from keyrelay.routing.candidates import DropReason, gate
+from keyrelay.routing.candidates import gate
+from keyrelay.routing.drops import DropReason
 from keyrelay.routing.resolve import AUTO
 
 

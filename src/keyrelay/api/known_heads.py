@@ -10,14 +10,14 @@ of up to nine digits in the one place that differs means the same to everybody.
 """
 
 import re
-from typing import Self
+from typing import Final, Self
 
 from keyrelay.api.app import Place
 from keyrelay.api.callers import Introduced
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})\r\n", re.IGNORECASE)
-_MOST_DIGITS = 9
-_HEAD_END = b"\r\n\r\n"
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})\r\n", re.IGNORECASE)
+_MOST_DIGITS: Final = 9
+_HEAD_END: Final = b"\r\n\r\n"
 
 Fields = list[tuple[bytes, bytes]]
 

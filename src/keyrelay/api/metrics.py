@@ -7,6 +7,7 @@ made when somebody scrapes. Labels are bounded: what does not fit any more is co
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -16,10 +17,27 @@ from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.engine.pool import Pool
 from keyrelay.routing.candidates import Candidate, gate
 
-_DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_DURATION_BOUNDS = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+)
 _OVERHEAD_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-MAX_SERIES = 5_000
-_OTHER = "other"
+MAX_SERIES: Final = 5_000
+_OTHER: Final = "other"
 
 _Labels = tuple[str | int, ...]
 
@@ -175,9 +193,9 @@ class Metrics(Collector):
         return family
 
 
-_REQUEST_LABELS = ("provider", "model", "client", "status", "category")
-_ATTEMPT_LABELS = ("provider", "model", "outcome")
-_SERVED = ("provider", "model")
+_REQUEST_LABELS: Final = ("provider", "model", "client", "status", "category")
+_ATTEMPT_LABELS: Final = ("provider", "model", "outcome")
+_SERVED: Final = ("provider", "model")
 
 
 def _state(candidate: Candidate, now_s: float) -> str:

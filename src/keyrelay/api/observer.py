@@ -8,6 +8,7 @@ before anybody looks.
 import asyncio
 from collections.abc import Callable
 from operator import itemgetter
+from typing import Final
 
 from keyrelay.api.metrics import Metrics
 from keyrelay.api.quota_watch import QuotaWatch
@@ -19,9 +20,9 @@ from keyrelay.engine.events import Events
 from keyrelay.engine.key_history import KeyHistory
 from keyrelay.ports import Journal
 
-FLUSH_S = 0.5
-_BATCH = 256
-_RECORD = itemgetter(1)
+FLUSH_S: Final = 0.5
+_BATCH: Final = 256
+_RECORD: Final = itemgetter(1)
 
 
 class Watchers:

@@ -12,8 +12,9 @@ from keyrelay.core.failures import ADVICE, FailureKind
 from keyrelay.core.moments import known_moment, past_moment
 from keyrelay.core.probes import ProbeOutcome
 from keyrelay.engine.key_health import KeyHealth
-from keyrelay.engine.key_history import Past, together
+from keyrelay.engine.key_history import together
 from keyrelay.engine.monitor import Monitor, ProbePlan
+from keyrelay.engine.pasts import Past
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.quota_view import in_turns
 from keyrelay.routing.candidates import Candidate

@@ -22,7 +22,8 @@ from keyrelay.engine.quota_view import (
     Wanted,
     in_turns,
 )
-from keyrelay.quota.calibration import Accuracy, Calibrations, CalibrationView, Deviation
+from keyrelay.quota.accuracy import Accuracy, CalibrationView, Deviation
+from keyrelay.quota.calibration import Calibrations
 from keyrelay.quota.forecast import Outlook
 from keyrelay.quota.learning import FactSource
 from keyrelay.quota.lifespan import TOKENS_PER_REQUEST, Demand, Verdict

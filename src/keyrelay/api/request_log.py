@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import msgspec
 
@@ -17,9 +17,9 @@ from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.redaction import Redactor
 from keyrelay.settings import Settings
 
-_FIRST_FAILURE_STATUS = 500
+_FIRST_FAILURE_STATUS: Final = 500
 
-LEVELS = ("debug", "info", "warning", "error")
+LEVELS: Final = ("debug", "info", "warning", "error")
 """From the least severe on; the settings know the same names."""
 
 _INFO, _WARNING = 1, 2
@@ -27,7 +27,7 @@ _INFO, _WARNING = 1, 2
 Entry = tuple[float, RequestRecord, Attempt | bytes]
 """When, which request, and what of it: an attempt that failed, or its own line, when it has ended."""
 
-_encoder = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder()
 
 
 def logs_json(settings: Settings) -> bool:

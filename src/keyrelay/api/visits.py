@@ -8,7 +8,7 @@ moment, for callers who have gone: then the request's task is cancelled, and wit
 import asyncio
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,7 +16,7 @@ from keyrelay.api.answering import Known, direct_answer, head_pairs, send_whole
 from keyrelay.api.text_copies import Copies
 from keyrelay.core.configuration import Client
 
-TICK_S = 0.25
+TICK_S: Final = 0.25
 
 
 class Ended(StrEnum):
@@ -49,17 +49,17 @@ class Visit:
     finished = False
     ended: Ended | None = None
     watcher: asyncio.Task[None] | None = None
-    spool: Held | None = None
     copies: Copies | None = None
     client: Client | None = None
-    known: Known | None = None
     limit_lines: Callable[[], bytes] | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, now: float) -> None:
         self.receive = receive
         self.since = self.reading_since = now
+        self.spool: Held | None = None
         self._send = send
         self._direct = direct = direct_answer(scope)
+        self.known: Known | None = None
         if direct is None:
             task = asyncio.current_task()
         else:

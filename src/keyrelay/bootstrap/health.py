@@ -18,8 +18,9 @@ from keyrelay.engine.events import Events
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.housekeeping import Chore
 from keyrelay.engine.key_health import KeyHealth
-from keyrelay.engine.key_history import Past, together
+from keyrelay.engine.key_history import together
 from keyrelay.engine.monitor import LOOK_EVERY_S, Monitor
+from keyrelay.engine.pasts import Past
 from keyrelay.engine.probing import Prober
 from keyrelay.engine.quota_view import QuotaView
 from keyrelay.engine.state_events import StateEvents

@@ -14,7 +14,8 @@ from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.moment_texts import moment_of
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.core.stored_requests import StoredAttempt, StoredRequest
-from keyrelay.engine.key_history import KeyHistory, Past
+from keyrelay.engine.key_history import KeyHistory
+from keyrelay.engine.pasts import Past
 from keyrelay.routing.health import KEY_PREFIX, Health, cell_names
 
 MOST_REQUESTS = 1_000

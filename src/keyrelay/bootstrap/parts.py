@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from keyrelay.api.behind_proxies import TrustedProxies
-from keyrelay.api.dataplane import DataPlaneSettings
+from keyrelay.api.bounds import DataPlaneSettings
 from keyrelay.api.request_log import RequestLog, logs_json
 from keyrelay.api.uploads import UploadSettings
 from keyrelay.configuration.values import Configuration
@@ -14,9 +14,9 @@ from keyrelay.core.secrets import Secret
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.shelf import CacheSettings
 from keyrelay.engine.waiting_room import WaitingSettings
-from keyrelay.routing.budget import RetrySettings
 from keyrelay.routing.circuit import CircuitSettings
 from keyrelay.routing.probing import ProbeRules
+from keyrelay.routing.retries import RetrySettings
 from keyrelay.settings import Settings
 from keyrelay.upstream.settings import TransportSettings
 

@@ -1,10 +1,12 @@
 """Request ids: UUIDs of version 7, so that they sort by time."""
 
-_LOW_BITS = 62
-_LOW = (1 << _LOW_BITS) - 1
-_VERSION_AND_VARIANT = 7 << 76 | 0b10 << _LOW_BITS
-_TIME = (1 << 48) - 1
-_BYTES = 16
+from typing import Final
+
+_LOW_BITS: Final = 62
+_LOW: Final = (1 << _LOW_BITS) - 1
+_VERSION_AND_VARIANT: Final = 7 << 76 | 0b10 << _LOW_BITS
+_TIME: Final = (1 << 48) - 1
+_BYTES: Final = 16
 
 
 def request_id(now_ms: int, random_bits: int) -> str:

@@ -6,6 +6,7 @@ candidate's state is updated and, unless a stream goes on, the reservation is se
 
 import re
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -19,7 +20,8 @@ from keyrelay.engine.asked_texts import asked_texts
 from keyrelay.engine.files import Files, Located
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
-from keyrelay.engine.passages import FilePassage, OpaquePassage, Passage, PlainPassage, TranslatedPassage, WholeAnswer
+from keyrelay.engine.outcomes import OpenStream, WholeAnswer
+from keyrelay.engine.passages import FilePassage, OpaquePassage, Passage, PlainPassage, TranslatedPassage
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.translation import Translator, is_plain
 from keyrelay.ports import Fault, Ports, Reservation, UpstreamAnswer, UpstreamCall
@@ -29,27 +31,19 @@ from keyrelay.routing.classify import Classifier, Moment
 from keyrelay.routing.ways import Way
 from keyrelay.wire.errors import embedded_status, read_error
 from keyrelay.wire.files import with_own_ids
-from keyrelay.wire.stream import StreamEnd
+from keyrelay.wire.readings import StreamEnd
 from keyrelay.wire.translated import AnswerStream
 
-_OK = 200
-_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_OK: Final = 200
+_CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 """What is a word for programs, whoever says it too."""
-_USAGE_WORDS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
-_FAULT_KINDS = {
+_USAGE_WORDS: Final = re.compile(r"stream_options|include_usage", re.IGNORECASE)
+_FAULT_KINDS: Final = {
     "network": FailureKind.NETWORK,
     "timeout": FailureKind.TIMEOUT,
     "malformed": FailureKind.MALFORMED,
     "address": FailureKind.ADDRESS,
 }
-
-
-class OpenStream(msgspec.Struct, frozen=True):
-    """A stream whose first content has come: `first` is what may go to the caller at once."""
-
-    answer: UpstreamAnswer
-    reader: AnswerStream
-    first: bytes
 
 
 class AttemptRunner:

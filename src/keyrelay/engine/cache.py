@@ -9,7 +9,7 @@ of the caller once more before a byte goes out.
 """
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -20,22 +20,22 @@ from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.cache_counts import CacheCounts
 from keyrelay.engine.flights import Flight, Flights, Passenger
-from keyrelay.engine.jobs import Wishes
 from keyrelay.engine.kept import Kept
 from keyrelay.engine.pool import MAX_PLANS, Pool
 from keyrelay.engine.replays import Naming, naming_of, replay_head, stream_pieces
 from keyrelay.engine.shelf import Asked, CacheSettings, Shelf, stood_in
+from keyrelay.engine.wishes import Wishes
 from keyrelay.ports import Ports, Sink
 from keyrelay.wire.cache_answers import NotKept
 from keyrelay.wire.cache_keys import cache_key, may_answer, scope_of
 from keyrelay.wire.cache_replays import last_response
 from keyrelay.wire.cache_wishes import AS_CONFIGURED, CacheWishes
 
-_OK = 200
-_INTERNAL = 500
-_SHUT_DOWN = 503
-_GENERATE = "generate"
-_MISS = b"x-keyrelay-cache: miss\r\n"
+_OK: Final = 200
+_INTERNAL: Final = 500
+_SHUT_DOWN: Final = 503
+_GENERATE: Final = "generate"
+_MISS: Final = b"x-keyrelay-cache: miss\r\n"
 
 
 class Origin(Protocol):
@@ -56,14 +56,20 @@ class Origin(Protocol):
         ...
 
 
-class Ride(msgspec.Struct, eq=False):
+class Ride:
     """A request on its way to its answer: what `Gateway.serve` was given."""
 
-    origin: Origin
-    request: CallRequest
-    record: RequestRecord
-    sink: Sink
-    wishes: Wishes
+    __slots__ = ("origin", "record", "request", "sink", "wishes")
+
+    def __init__(self, origin: Origin, request: CallRequest, record: RequestRecord, sink: Sink, wishes: Wishes) -> None:
+        self.origin = origin
+        self.request = request
+        self.record = record
+        self.sink = sink
+        self.wishes = wishes
+
+    def __repr__(self) -> str:
+        return f"<Ride {self.record!r}>"
 
 
 class AnswerCache:

@@ -1,6 +1,7 @@
 """Choosing the next candidate and taking its quota, in one step without an await."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from keyrelay.core.failures import FAULT_KINDS
 from keyrelay.core.providers import ModelRow
@@ -11,10 +12,11 @@ from keyrelay.engine.translation import Translator, is_plain, way_of
 from keyrelay.ports import Ledger, Reservation
 from keyrelay.quota.learning import LearnedBook
 from keyrelay.quota.values import Refusal
-from keyrelay.routing.candidates import Candidate, Dropped, DropReason, gate, limited
+from keyrelay.routing.candidates import Candidate, gate, limited
+from keyrelay.routing.drops import Dropped, DropReason
 from keyrelay.routing.policies import Stage
 
-_CONTEXT_SLACK = 1.25
+_CONTEXT_SLACK: Final = 1.25
 """The estimate of the prompt may be too high by this much before a model counts as too small."""
 
 

@@ -8,54 +8,28 @@ is kept has a prompt or a body in it.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
-from keyrelay.core.failures import Failure
 from keyrelay.core.records import RequestRecord
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.pool import Plan, Pool
+from keyrelay.engine.reasons import Decision
 from keyrelay.quota.values import Amounts
-from keyrelay.routing.candidates import Candidate, Dropped
+from keyrelay.routing.candidates import Candidate
 
-KEPT_REQUESTS = 10_000
+KEPT_REQUESTS: Final = 10_000
 
-MAX_REASONS = 500
+MAX_REASONS: Final = 500
 """Reasons kept of one request; what is beyond them is only counted."""
 
-REASONS_PER_REQUEST = 10
+REASONS_PER_REQUEST: Final = 10
 """Reasons kept on average: N requests hold at most so many times N, whatever a request went through."""
 
-_REQUEST = b'{"event":"request"'
-_record = msgspec.json.Decoder(RequestRecord)
-
-
-class Decision(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """One request that has ended.
-
-    `amounts` is what was reserved, `drops` why candidates were passed over, `tried` the last failure of those that were
-    called, `chosen` who answered, `preferred` the provider that the caller wanted first. `parked` are those left out
-    because of what was found when they were last looked at. `left_out` counts the reasons that were too many to keep.
-    """
-
-    record: RequestRecord
-    plan: Plan
-    amounts: Amounts
-    drops: dict[Candidate, Dropped]
-    tried: dict[Candidate, Failure]
-    chosen: Candidate | None
-    preferred: str = ""
-    parked: tuple[Mapping[Candidate, Dropped], ...] = ()
-    left_out: int = 0
-
-    @property
-    def reasons(self) -> int:
-        """How many reasons are kept."""
-        return len(self.drops) + len(self.tried)
-
-    def __repr__(self) -> str:
-        return f"<Decision {self.record!r} dropped={len(self.drops)} tried={len(self.tried)}>"
+_REQUEST: Final = b'{"event":"request"'
+_record: Final = msgspec.json.Decoder(RequestRecord)
 
 
 class Decisions:

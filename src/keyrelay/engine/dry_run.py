@@ -23,9 +23,9 @@ from keyrelay.engine.jobs import Job
 from keyrelay.engine.pool import Plan
 from keyrelay.engine.translation import Translator
 from keyrelay.ports import Clock, Ledger
-from keyrelay.quota.estimates import RawEstimate
-from keyrelay.quota.values import Amounts, Refusal, Standing
-from keyrelay.routing.candidates import Candidate, Dropped, DropReason, gate, limited, withheld
+from keyrelay.quota.values import Amounts, RawEstimate, Refusal, Standing
+from keyrelay.routing.candidates import Candidate, gate, limited, withheld
+from keyrelay.routing.drops import Dropped, DropReason
 from keyrelay.routing.policies import Stage
 from keyrelay.routing.resolve import AUTO
 from keyrelay.wire.dialects import Dialects

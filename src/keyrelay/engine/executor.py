@@ -6,14 +6,15 @@ The loop performs decisions that are taken elsewhere: `choice` says who is next,
 
 import asyncio
 import math
+from typing import Final
 
 from keyrelay.core.failures import LIMIT_KINDS, Failure, FailureKind, FailureScope
 from keyrelay.core.records import milliseconds
-from keyrelay.engine.attempts import AttemptRunner, OpenStream
+from keyrelay.engine.attempts import AttemptRunner
 from keyrelay.engine.choice import Chooser
 from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
-from keyrelay.engine.passages import WholeAnswer
+from keyrelay.engine.outcomes import OpenStream, WholeAnswer
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.proofs import Arrivals
 from keyrelay.engine.refusals import all_drops, caller_fault, deadline_passed, nothing_could_serve, still_crowded
@@ -23,13 +24,14 @@ from keyrelay.engine.waiting_room import Entry, Later, Unserved, WaitingRoom, ea
 from keyrelay.ports import Ports, Reservation
 from keyrelay.quota.values import Refusal
 from keyrelay.routing.budget import RetryBudget, backoff_s
-from keyrelay.routing.candidates import Candidate, DropReason, limited
+from keyrelay.routing.candidates import Candidate, limited
+from keyrelay.routing.drops import DropReason
 from keyrelay.routing.policies import note_use
 from keyrelay.routing.recovery import Recovery, recover
 
 _ATTEMPTS_SETTING, _BUDGET_SETTING = "KEYRELAY_RETRY_ATTEMPTS", "KEYRELAY_RETRY_BUDGET_PERCENT"
 
-_PROOF_WAIT_S = 0.25
+_PROOF_WAIT_S: Final = 0.25
 """How long to wait for the outcome of somebody else's first try before looking again."""
 
 

@@ -17,10 +17,11 @@ from keyrelay.core.failures import ADVICE
 from keyrelay.core.limits import LimitSource, Unit
 from keyrelay.core.moments import known_moment, rfc3339
 from keyrelay.core.records import Attempt, RequestRecord
-from keyrelay.engine.decisions import Decision
+from keyrelay.engine.reasons import Decision
 from keyrelay.ports import Ledger
 from keyrelay.quota.values import Amounts, Standing
-from keyrelay.routing.candidates import Candidate, Dropped, withheld
+from keyrelay.routing.candidates import Candidate, withheld
+from keyrelay.routing.drops import Dropped
 from keyrelay.routing.policies import POLICIES, Stage
 
 MAX_LISTED = 200

@@ -14,7 +14,8 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.requests import CallRequest, FileCall
 from keyrelay.engine.pool import Plan, Pool
 from keyrelay.ports import FileRegister
-from keyrelay.routing.candidates import Candidate, Dropped, DropReason
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.drops import Dropped, DropReason
 from keyrelay.routing.policies import Stage
 from keyrelay.wire.file_lists import ListWishes
 from keyrelay.wire.files import (

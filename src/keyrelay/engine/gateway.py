@@ -4,12 +4,14 @@
 Everything that the answer says of itself (who gave it, after how many attempts, at what cost) is decided here.
 """
 
+from typing import Final
+
 from keyrelay.core.errors import CallerError
 from keyrelay.core.records import MOST_LEFT_OUT, WRITTEN_DOWN, RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import note_cost
-from keyrelay.engine.attempts import AttemptRunner, OpenStream
+from keyrelay.engine.attempts import AttemptRunner
 from keyrelay.engine.cache import AnswerCache, Ride
 from keyrelay.engine.client_limits import ClientLimits
 from keyrelay.engine.decisions import Decisions
@@ -25,9 +27,9 @@ from keyrelay.engine.heads import (
     stream_head,
     whole_head,
 )
-from keyrelay.engine.jobs import NO_WISHES, Job, Wishes
+from keyrelay.engine.jobs import Job
 from keyrelay.engine.learner import Learner
-from keyrelay.engine.passages import WholeAnswer
+from keyrelay.engine.outcomes import OpenStream, WholeAnswer
 from keyrelay.engine.patience import PatientSink
 from keyrelay.engine.pool import Plan, Pool
 from keyrelay.engine.recall import MOST_FETCHING_S, Recall, fetched, kept
@@ -35,13 +37,14 @@ from keyrelay.engine.relay import Relay
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.translation import Translator, account_of
 from keyrelay.engine.waiting_room import RoomView
+from keyrelay.engine.wishes import NO_WISHES, Wishes
 from keyrelay.ports import Ports, Reservation, Sink
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.resolve import near_matches
 from keyrelay.wire.dialects import Dialects
 
-_OK = 200
-_SKIPPING_COMMENTS = frozenset({"openai", "responses", "anthropic"})
+_OK: Final = 200
+_SKIPPING_COMMENTS: Final = frozenset({"openai", "responses", "anthropic"})
 """Dialects whose clients skip comments in a stream: Google's and Ollama's take each line for JSON."""
 
 
@@ -127,7 +130,8 @@ class Gateway:
         # What is asked for an opaque stream may answer with something else.
         waits = request.stream and not request.opaque and request.dialect in _SKIPPING_COMMENTS
         patient = PatientSink(sink, record.id) if waits else None
-        job = Job(request, record, plan, plan.estimate(request.body), record.started_at + total_s, wishes, patient)
+        raw, total_at = plan.estimate(request.body), record.started_at + total_s
+        job = Job(request, record, plan, raw, total_at, wishes=wishes, patient=patient)
         job.files = located
         if self._translator.restores(job):
             await self._go_on_from(job)

@@ -1,10 +1,11 @@
 """The lines of answers' heads, each `name: value` with its line end."""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from keyrelay.wire.opaque import answer_type
 
-_LONGEST_LIST = 1_000
+_LONGEST_LIST: Final = 1_000
 
 
 def whole_head(content_type: str) -> str:
@@ -28,9 +29,9 @@ def file_head(headers: Mapping[str, str]) -> str:
     return stream_head(answer_type(headers.get("content-type", ""))) + kept
 
 
-STREAM_HEAD = stream_head("text/event-stream; charset=utf-8")
-WHOLE_HEAD = whole_head("application/json")
-ESTIMATED = "x-keyrelay-usage: estimated\r\n"
+STREAM_HEAD: Final = stream_head("text/event-stream; charset=utf-8")
+WHOLE_HEAD: Final = whole_head("application/json")
+ESTIMATED: Final = "x-keyrelay-usage: estimated\r\n"
 """For answers whose provider did not say what they used: whatever they say of it themselves is a guess."""
 
 

@@ -1,52 +1,26 @@
 """One request while it is being served."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
+from typing import Final
 
-import msgspec
-
-from keyrelay.core.conversation import Answer, Conversation, EmbeddingsAsked
+from keyrelay.core.conversation import Conversation, EmbeddingsAsked
 from keyrelay.core.failures import Failure
 from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.files import Located
 from keyrelay.engine.patience import PatientSink
 from keyrelay.engine.pool import Plan
-from keyrelay.engine.shapes import StreamShape, WholeShape
-from keyrelay.quota.estimates import RawEstimate
-from keyrelay.quota.fairness import Priority
-from keyrelay.quota.values import Amounts
-from keyrelay.routing.candidates import Candidate, Dropped
-from keyrelay.wire.cache_wishes import AS_CONFIGURED, CacheWishes
-from keyrelay.wire.dialects import CallerCodec, Written
+from keyrelay.engine.wishes import NO_WISHES, Wishes
+from keyrelay.quota.values import Amounts, RawEstimate
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.drops import Dropped
+from keyrelay.wire.dialects import Written
+
+_NOTHING: Final = Amounts(requests=0)
 
 
-class Wishes(msgspec.Struct, frozen=True):
-    """What a caller may ask for in headers: a deadline in seconds, a provider to try first, a class to wait in.
-
-    `cache` is what it wants of the response cache. `caller` writes its answer, where that is not the usual codec of its
-    dialect; unless `passes`, nothing goes through as it is, whatever the provider speaks. `told` gets what the answer
-    says once it is whole, where anybody had to find that out. `limited`: the client has limits of its own.
-    """
-
-    deadline_s: float | None = None
-    prefer: str = ""
-    priority: Priority = Priority.INTERACTIVE
-    shape_whole: WholeShape | None = None
-    shape_stream: StreamShape | None = None
-    cache: CacheWishes = AS_CONFIGURED
-    caller: CallerCodec | None = None
-    passes: bool = True
-    told: Callable[[Answer], None] | None = None
-    limited: bool = False
-
-
-NO_WISHES = Wishes()
-
-_NOTHING = Amounts(requests=0)
-
-
-class Job(msgspec.Struct, eq=False):
+class Job:
     """What has been tried for a request, and why the rest was not.
 
     `raw` is the measure of its prompt, `total_at` its deadline on the monotonic clock; `patient` is the sink of a
@@ -61,34 +35,47 @@ class Job(msgspec.Struct, eq=False):
     any. `keeping` is done when others may know what is remembered of its answer, which is before the answer's last
     byte; None where nobody else is to know. `held_micros` is what its client's budgets hold for it, in millionths of a
     US dollar. `said` is why its last call failed, in words that its caller alone may see: they may quote the request.
+    What nearly always stays as it is at first stands in the class.
     """
 
-    request: CallRequest
-    record: RequestRecord
-    plan: Plan
-    raw: RawEstimate
-    total_at: float
-    wishes: Wishes = NO_WISHES
-    patient: PatientSink | None = None
-    amounts: Amounts = _NOTHING
-    sent_s: float = 0.0
-    tried: dict[Candidate, Failure] = {}
-    drops: dict[Candidate, Dropped] = {}
-    parked: tuple[Mapping[Candidate, Dropped], ...] = ()
-    avoided: set[str] = set()
-    beliefs: list[Candidate] = []
-    small_models: set[str] = set()
-    faults: int = 0
-    conversation: Conversation | None = None
-    asked: EmbeddingsAsked | None = None
-    written: dict[tuple[str, str, str, str], Written | Dropped] = {}
     account: str | None = None
-    left_out: tuple[str, ...] = ()
-    beyond_belief: bool = False
+    asked: EmbeddingsAsked | None = None
+    beyond_belief = False
+    conversation: Conversation | None = None
+    faults = 0
     files: Located | None = None
+    held_micros = 0
     keeping: asyncio.Future[None] | None = None
-    held_micros: int = 0
-    said: str = ""
+    said = ""
+    sent_s = 0.0
+
+    def __init__(
+        self,
+        request: CallRequest,
+        record: RequestRecord,
+        plan: Plan,
+        raw: RawEstimate,
+        total_at: float,
+        *,
+        wishes: Wishes = NO_WISHES,
+        patient: PatientSink | None = None,
+    ) -> None:
+        self.request = request
+        self.record = record
+        self.plan = plan
+        self.raw = raw
+        self.total_at = total_at
+        self.wishes = wishes
+        self.patient = patient
+        self.amounts = _NOTHING
+        self.tried: dict[Candidate, Failure] = {}
+        self.drops: dict[Candidate, Dropped] = {}
+        self.parked: tuple[Mapping[Candidate, Dropped], ...] = ()
+        self.avoided: set[str] = set()
+        self.beliefs: list[Candidate] = []
+        self.small_models: set[str] = set()
+        self.written: dict[tuple[str, str, str, str], Written | Dropped] = {}
+        self.left_out: tuple[str, ...] = ()
 
     @property
     def failing(self) -> bool:

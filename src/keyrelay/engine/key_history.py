@@ -4,36 +4,19 @@ It is told in batches, away from the requests; the kept rows have all of it for 
 """
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
-from keyrelay.core.failures import Failure
 from keyrelay.core.probes import Probed
 from keyrelay.core.records import Attempt, RequestRecord
+from keyrelay.engine.pasts import Past
 
-MAX_KEYS = 10_000
-_MEAN_OVER = 10
-
-
-class Past(msgspec.Struct, kw_only=True):
-    """What is known of one key. Times are epoch seconds, 0: never. Counts are since the process started.
-
-    `ms` is how long its answers take lately, of streams until the first content: a mean in which each new one counts a
-    tenth.
-    """
-
-    used_s: float = 0.0
-    success_s: float = 0.0
-    error_s: float = 0.0
-    error: Failure | None = None
-    tested_s: float = 0.0
-    test: Probed | None = None
-    answered: int = 0
-    failed: int = 0
-    ms: float = 0.0
+MAX_KEYS: Final = 10_000
+_MEAN_OVER: Final = 10
 
 
-_decoder = msgspec.msgpack.Decoder(dict[str, Past])
+_decoder: Final = msgspec.msgpack.Decoder(dict[str, Past])
 
 
 class KeyHistory:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -51,32 +52,31 @@ from keyrelay.quota.learning import (
     window_start,
 )
 from keyrelay.quota.limits import amount_with_margin
-from keyrelay.quota.tally import MAX_TALLIES, Place, Tallies, Tally
-from keyrelay.quota.values import Amounts, LimitKey
+from keyrelay.quota.tally import MAX_TALLIES, Tallies, Tally
+from keyrelay.quota.values import Amounts, LimitKey, Place
 from keyrelay.routing.candidates import Candidate
 from keyrelay.wire.limit_errors import organisation, read_named_limits
 from keyrelay.wire.limit_headers import LimitWord, read_limits
 
-READ_EVERY_S = 1.0
+READ_EVERY_S: Final = 1.0
 """How often the headers of one candidate's answers are read while much is left."""
 
-LOOK_AGAIN_S = 60.0
+LOOK_AGAIN_S: Final = 60.0
 """How soon they are looked at again after an answer without any on limits."""
 
-NEARLY_NOTHING = 5
+NEARLY_NOTHING: Final = 5
 """With so little left, or less than a twentieth, every answer's headers are read."""
 
-SWEEP_EVERY_S = 60.0
-WATCH_S = 600.0
+SWEEP_EVERY_S: Final = 60.0
+WATCH_S: Final = 600.0
 """So long after a refusal requests that were under way by then may still turn out to have been accepted."""
 
-MAX_REPORTED = 10_000
-
-_NEARLY_SHARE = 20
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_NO_MARGINS: Mapping[str, float] = MappingProxyType({})
-_MARK = "ratelimit"
-_CONCURRENCY = re.compile(r"concurren", re.IGNORECASE)
+MAX_REPORTED: Final = 10_000
+_NEARLY_SHARE: Final = 20
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_MARGINS: Final[Mapping[str, float]] = MappingProxyType({})
+_MARK: Final = "ratelimit"
+_CONCURRENCY: Final = re.compile(r"concurren", re.IGNORECASE)
 
 
 class Learner:

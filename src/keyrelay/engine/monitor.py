@@ -17,7 +17,7 @@ from keyrelay.core.configuration import Key, Provider
 from keyrelay.core.failures import FAULT_KINDS, FailureKind, FailureScope
 from keyrelay.core.probes import Probed, ProbeOutcome
 from keyrelay.engine.key_health import KeyHealth
-from keyrelay.engine.key_history import Past
+from keyrelay.engine.pasts import Past
 from keyrelay.engine.pool import Pool
 from keyrelay.engine.probing import probe_place
 from keyrelay.engine.quota_view import in_turns

@@ -4,19 +4,20 @@ A passage writes the request for a provider and reads what it answers. Which one
 and the operation alone.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
-import msgspec
 from msgspec.structs import replace
 
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
 from keyrelay.core.usage import Usage
 from keyrelay.engine.files import Files
 from keyrelay.engine.jobs import Job
+from keyrelay.engine.outcomes import WholeAnswer, WholeReading
 from keyrelay.engine.settings import EngineSettings
-from keyrelay.engine.translation import Translator, WholeReading
+from keyrelay.engine.translation import Translator
 from keyrelay.ports import UpstreamAnswer
-from keyrelay.routing.candidates import Candidate, Dropped
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.drops import Dropped
 from keyrelay.routing.ways import Way
 from keyrelay.wire.chat.provider import without_echoes
 from keyrelay.wire.dialects import Unreadable
@@ -29,21 +30,12 @@ from keyrelay.wire.translated import AnswerStream
 Outgoing = tuple[bytes, tuple[tuple[str, str], ...], tuple[memoryview, ...]]
 """A request on its way: its body, its headers, and the parts of an upload that stands in place of the body."""
 
-_ASSISTANT = b'"assistant"'
+_ASSISTANT: Final = b'"assistant"'
 """What a body holds in which clients may send back what other providers have said."""
 
-_NO_PARTS: tuple[memoryview, ...] = ()
-_NO_USAGE = Usage(0, 0)
+_NO_PARTS: Final[tuple[memoryview, ...]] = ()
+_NO_USAGE: Final = Usage(0, 0)
 _MISSING, _TOO_LARGE = (404, 410), 413
-
-
-class WholeAnswer(msgspec.Struct, frozen=True):
-    """An answer in one piece. `content_type` is the provider's own, where the caller gets that."""
-
-    body: bytes
-    usage: Usage | None
-    answer: UpstreamAnswer
-    content_type: str = ""
 
 
 class Passage(Protocol):
@@ -228,7 +220,7 @@ class TranslatedPassage:
         return f"<TranslatedPassage {self._translator!r}>"
 
 
-_NOT_A_STREAM = Unreadable(problem="a stream was asked for and a whole answer came")
+_NOT_A_STREAM: Final = Unreadable(problem="a stream was asked for and a whole answer came")
 
 
 def _unless_streamed(job: Job, answer: WholeAnswer) -> WholeAnswer | Unreadable:

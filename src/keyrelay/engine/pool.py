@@ -5,11 +5,13 @@ accounts and providers lives in `Health`, that of models in `Calibrations`, by n
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from keyrelay.core.configuration import Key, Snapshot, Target, Withheld
 from keyrelay.engine.allowances import allowances_of
 from keyrelay.quota.calibration import Calibrations
-from keyrelay.quota.estimates import RawEstimate, TokenCounter, estimate_raw, with_exact
+from keyrelay.quota.estimates import TokenCounter, estimate_raw, with_exact
+from keyrelay.quota.values import RawEstimate
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.classify import Classifier
 from keyrelay.routing.health import Health
@@ -17,7 +19,7 @@ from keyrelay.routing.policies import Stage
 from keyrelay.routing.resolve import StageTargets, resolve
 from keyrelay.routing.ways import KeyWays, ways_of
 
-MAX_PLANS = 10_000
+MAX_PLANS: Final = 10_000
 
 
 class Plan:

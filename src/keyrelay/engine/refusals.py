@@ -13,7 +13,8 @@ from keyrelay.engine.jobs import Job
 from keyrelay.quota.client_limits import is_budget, limit_words
 from keyrelay.quota.forecast import amount_words
 from keyrelay.quota.values import Amounts, Refusal
-from keyrelay.routing.candidates import PASSING_REASONS, Candidate, Dropped, DropReason, failed, gate, withheld
+from keyrelay.routing.candidates import Candidate, failed, gate, withheld
+from keyrelay.routing.drops import PASSING_REASONS, Dropped, DropReason
 
 MAX_LISTED = 100
 _LONGEST_SDK_WAIT_S = 120.0

@@ -6,6 +6,7 @@ provider did not send. Everything is settled before the last byte goes out.
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from keyrelay.core.errors import CallerError
 from keyrelay.core.failures import Failure, FailureKind, FailureScope
@@ -13,8 +14,9 @@ from keyrelay.core.quotations import without_quotes
 from keyrelay.core.redaction import Redactor
 from keyrelay.core.usage import Usage
 from keyrelay.engine.asked_texts import asked_texts
-from keyrelay.engine.attempts import OpenStream, fault_failure, malformed
+from keyrelay.engine.attempts import fault_failure, malformed
 from keyrelay.engine.jobs import Job
+from keyrelay.engine.outcomes import OpenStream
 from keyrelay.engine.recall import kept
 from keyrelay.engine.settings import EngineSettings
 from keyrelay.engine.shapes import StreamShape
@@ -22,10 +24,10 @@ from keyrelay.engine.translation import Translator
 from keyrelay.ports import Ports, Sink
 from keyrelay.routing.candidates import Candidate
 from keyrelay.wire.errors import read_error
-from keyrelay.wire.stream import StreamEnd
+from keyrelay.wire.readings import StreamEnd
 from keyrelay.wire.translated import AnswerStream
 
-_STATUS_OF_BREAK = 502
+_STATUS_OF_BREAK: Final = 502
 
 
 class Relay:

@@ -4,7 +4,7 @@ import msgspec
 
 from keyrelay.engine.decisions import KEPT_REQUESTS
 from keyrelay.engine.waiting_room import WaitingSettings
-from keyrelay.routing.budget import RetrySettings
+from keyrelay.routing.retries import RetrySettings
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):

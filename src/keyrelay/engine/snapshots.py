@@ -21,7 +21,7 @@ from keyrelay.engine.learner import Learner
 from keyrelay.engine.merging import regroup_keys
 from keyrelay.engine.pool import Pool
 from keyrelay.ports import Clock
-from keyrelay.quota.calibration import CalibrationState
+from keyrelay.quota.accuracy import CalibrationState
 from keyrelay.quota.learning import FORGOTTEN, Fact, Merge
 from keyrelay.routing.health import KEY_PREFIX, Health
 

@@ -15,7 +15,8 @@ from keyrelay.engine.pool import Pool
 from keyrelay.engine.quota_view import QuotaView, Wanted, in_turns
 from keyrelay.ports import Clock, Ledger
 from keyrelay.quota.forecast import Outlook
-from keyrelay.routing.candidates import Candidate, DropReason, gate
+from keyrelay.routing.candidates import Candidate, gate
+from keyrelay.routing.drops import DropReason
 from keyrelay.routing.key_states import KeyState
 from keyrelay.routing.resolve import AUTO
 from keyrelay.routing.status import BRIEF_S, Choice, Part, Service, Shortage, Status, status_of

@@ -6,6 +6,7 @@ drops its candidates with a reason, before anything is reserved.
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -14,13 +15,14 @@ from keyrelay.core.errors import CallerError
 from keyrelay.core.providers import QuirksRow
 from keyrelay.core.records import MOST_LEFT_OUT
 from keyrelay.core.requests import CallRequest
-from keyrelay.core.usage import Usage
 from keyrelay.engine.collecting import AnswerCollector
 from keyrelay.engine.jobs import Job
+from keyrelay.engine.outcomes import WholeReading
 from keyrelay.engine.recall import Recall, may_go_on, without_signatures
 from keyrelay.engine.stored_responses import wants_keeping
 from keyrelay.ports import Clock
-from keyrelay.routing.candidates import Candidate, Dropped, DropReason
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.drops import Dropped, DropReason
 from keyrelay.routing.ways import Way
 from keyrelay.wire.dialects import (
     AnswerFacts,
@@ -28,6 +30,7 @@ from keyrelay.wire.dialects import (
     Dialects,
     EmbeddingFacts,
     ProviderCodec,
+    StreamHooks,
     Target,
     Unreadable,
     UntranslatableError,
@@ -36,16 +39,9 @@ from keyrelay.wire.dialects import (
 from keyrelay.wire.inline_thoughts import InlineReader, thinks_inline, without_inline
 from keyrelay.wire.media import fitted
 from keyrelay.wire.tool_names import RenamingReader, renamed, with_fitting_names, with_own_names
-from keyrelay.wire.translated import AnswerStream, StreamHooks, TranslatedStream
+from keyrelay.wire.translated import AnswerStream, TranslatedStream
 
-_ID_PREFIX = "req_"
-
-
-class WholeReading(msgspec.Struct, frozen=True):
-    """A whole answer in the caller's dialect, and what it used as far as the provider says."""
-
-    body: bytes
-    usage: Usage | None
+_ID_PREFIX: Final = "req_"
 
 
 def way_of(candidate: Candidate, request: CallRequest) -> Way | None:

@@ -24,7 +24,7 @@ import msgspec
 from keyrelay.core.failures import FailureKind
 from keyrelay.ports import Clock
 from keyrelay.quota.fairness import WEIGHTS, FairQueue, Priority, Ticket, may_join
-from keyrelay.routing.candidates import PASSING_REASONS, Dropped, DropReason
+from keyrelay.routing.drops import PASSING_REASONS, Dropped, DropReason
 from keyrelay.routing.health import PRESUMED_GOOD_S
 
 MIN_REST_S = 0.01

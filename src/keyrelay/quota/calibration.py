@@ -19,52 +19,52 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import accumulate
 from math import ceil
-
-import msgspec
+from typing import Final
 
 from keyrelay.core.usage import Usage
-from keyrelay.quota.estimates import COMPLETION_TOKENS, RawEstimate
-from keyrelay.quota.values import Amounts
+from keyrelay.quota.accuracy import Accuracy, CalibrationState, CalibrationView, Deviation
+from keyrelay.quota.estimates import COMPLETION_TOKENS
+from keyrelay.quota.values import Amounts, RawEstimate
 
-PERCENTILE = 0.75
+PERCENTILE: Final = 0.75
 """Share of a model's answers that a reservation is meant to cover."""
 
-ANSWERS_TO_LEARN = 5
+ANSWERS_TO_LEARN: Final = 5
 """So many answers are needed before their lengths say more than COMPLETION_TOKENS."""
 
 MIN_FACTOR, MAX_FACTOR = 0.2, 5.0
 
-PRIOR_ANSWERS = 2
+PRIOR_ANSWERS: Final = 2
 """How many answers the first factor, 1, is worth."""
 
-MEMORY_ANSWERS = 100
+MEMORY_ANSWERS: Final = 100
 """Means weigh each answer by at least one in so many."""
 
-SPREADS = 2.0
+SPREADS: Final = 2.0
 """Prompts are reserved with so many times the mean distance of reports from the factor on top, at most MAX_MARGIN.
 
 Reservations in flight together would else come out too low as often as too high, and a full limit would be exceeded.
 """
 
-MAX_MARGIN = 0.25
+MAX_MARGIN: Final = 0.25
 
-WELL_KNOWN = 256
+WELL_KNOWN: Final = 256
 """From so many answers on a model is known well enough that one answer in SAMPLED is looked at."""
 
-SAMPLED = 8
+SAMPLED: Final = 8
 
-MAX_CALIBRATIONS = 1_000
+MAX_CALIBRATIONS: Final = 1_000
 """Models kept, at some 5 kB each."""
 
-MAX_ERROR = 10.0
+MAX_ERROR: Final = 10.0
 """An estimate that is off by more than so many times the true amount counts as off by that much."""
 
-_FULL_WEIGHT_TOKENS = 100
-_MAX_STEP = 2.0
-_SPREAD_MEMORY = 16
-_MAX_COUNTED = 512
-_SUMMED_EVERY = 16
-_MAX_COMPLETION_TOKENS = 1 << 20
+_FULL_WEIGHT_TOKENS: Final = 100
+_MAX_STEP: Final = 2.0
+_SPREAD_MEMORY: Final = 16
+_MAX_COUNTED: Final = 512
+_SUMMED_EVERY: Final = 16
+_MAX_COMPLETION_TOKENS: Final = 1 << 20
 
 
 def _bucket_ends() -> tuple[int, ...]:
@@ -76,55 +76,7 @@ def _bucket_ends() -> tuple[int, ...]:
     return tuple(ends)
 
 
-_ENDS = _bucket_ends()
-
-
-class Deviation(msgspec.Struct, frozen=True):
-    """How far estimates were from what was reported, as shares of that: 0.1 is 10 %.
-
-    `absolute` is the mean of the distances; `bias` the mean of the differences, above zero when too much is reserved.
-    """
-
-    absolute: float
-    bias: float
-
-
-class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """How well reservations met what was used; the newest hundred answers count most.
-
-    `answers` is how many were compared, `exceeded` the share of them that used more tokens in all than were reserved.
-    """
-
-    answers: int
-    prompt: Deviation
-    completion: Deviation
-    exceeded: float
-
-
-class CalibrationView(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one model. `learned` is False while `completion_tokens` is what is taken for any model."""
-
-    provider: str
-    model: str
-    prompt_factor: float
-    completion_tokens: int
-    learned: bool
-    accuracy: Accuracy | None
-
-
-class CalibrationState(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of one model, to be kept over a restart. `counts` are the buckets that are not empty."""
-
-    provider: str
-    model: str
-    answers: int
-    prompt_factor: float
-    prompt_weight: float
-    spread: float
-    counts: dict[int, float]
-    prompt: Deviation
-    completion: Deviation
-    exceeded: float
+_ENDS: Final = _bucket_ends()
 
 
 class Calibration:

@@ -18,51 +18,30 @@ counter passes.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
-from keyrelay.quota.values import Amounts
+from keyrelay.quota.values import Amounts, RawEstimate
 
-BYTES_PER_TOKEN = 3.5
+BYTES_PER_TOKEN: Final = 3.5
 
-MEDIA_TOKENS = 1_000
+MEDIA_TOKENS: Final = 1_000
 """Tokens of an embedded picture, sound or file: between a small and a large picture at most providers."""
 
-COMPLETION_TOKENS = 256
+COMPLETION_TOKENS: Final = 256
 """Tokens of an answer about which nothing is known."""
 
-_STEP_BYTES = 1024
+_STEP_BYTES: Final = 1024
 """Media are looked for at every so many bytes; what is shorter may be taken for text."""
 
-_RUN = re.compile(rb"[A-Za-z0-9+/_\\-]{64}")
-_MEDIA = re.compile(rb'(?:data:[^",]{0,100},)?[A-Za-z0-9+/_\\-]++=*"')
+_RUN: Final = re.compile(rb"[A-Za-z0-9+/_\\-]{64}")
+_MEDIA: Final = re.compile(rb'(?:data:[^",]{0,100},)?[A-Za-z0-9+/_\\-]++=*"')
 
 
 TokenCounter = Callable[[str, bytes], int | None]
 """Tokens of the text of a request's JSON by the vocabulary of this name; None when they are not counted."""
-
-
-class RawEstimate(msgspec.Struct, frozen=True, gc=False):
-    """Input tokens before a model is known: those of the text, and those of pictures, sounds and files.
-
-    `exact` holds those of the text as vocabularies, by name, count them; None when none does.
-    """
-
-    text_tokens: int
-    media_tokens: int = 0
-    exact: Mapping[str, int] | None = None
-
-    @property
-    def input_tokens(self) -> int:
-        """Text and media together."""
-        return self.text_tokens + self.media_tokens
-
-    def exact_input_tokens(self, vocabulary: str) -> int | None:
-        """Text as this vocabulary counts it, and media; None when it did not."""
-        tokens = None if self.exact is None else self.exact.get(vocabulary)
-        return None if tokens is None else tokens + self.media_tokens
 
 
 def estimate(content: bytes, *, max_tokens: int | None = None, completion_tokens: int = COMPLETION_TOKENS) -> Amounts:

@@ -11,14 +11,15 @@ and `step_back`, which walk.
 
 import math
 from collections import OrderedDict
+from typing import Final
 
 from keyrelay.quota.packed import amount_at, written
 from keyrelay.quota.rolling import Counted, Slot
 
-LEASE_S = 900.0
+LEASE_S: Final = 900.0
 """How long a lease counts after `take`, and again after the answer's head has come, if nobody ends it."""
 
-_ENDED = -math.inf
+_ENDED: Final = -math.inf
 
 
 class LeaseWindow(Counted):

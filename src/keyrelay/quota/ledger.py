@@ -21,8 +21,7 @@ does well to derive `now_s` from a monotonic clock.
 """
 
 import math
-
-import msgspec
+from typing import Final
 
 from keyrelay.core.limits import CALENDAR_KINDS, Limit, LimitSource, Pacing, ScopePart, Unit, Window, WindowKind
 from keyrelay.quota.leases import LEASE_S
@@ -42,21 +41,21 @@ from keyrelay.quota.rolling import TRANSIT_SKEW_S, Slot
 from keyrelay.quota.values import Amounts, LimitKey, Refusal, Standing
 from keyrelay.quota.windows import AnyWindow, OnceWindow, open_window
 
-MAX_COUNTS = 100_000
+MAX_COUNTS: Final = 100_000
 """Above so many counts, those are dropped that hold nothing. Counts in use are never dropped."""
 
-MAX_PATHS = 100_000
+MAX_PATHS: Final = 100_000
 """Above so many paths, all are forgotten and resolved anew."""
 
-STEP_BACK_S = 60.0
-PROBE_LEASE_S = 600.0
-CONFIRMED_S = 86_400.0
+STEP_BACK_S: Final = 60.0
+PROBE_LEASE_S: Final = 600.0
+CONFIRMED_S: Final = 86_400.0
 
 WindowKey = tuple[Window, tuple[str, ...], tuple[str, ...]]
 """What a window counts: the window, the models of a group, what is bound."""
 
 
-_PACED_KINDS = CALENDAR_KINDS | {WindowKind.ROLLING}
+_PACED_KINDS: Final = CALENDAR_KINDS | {WindowKind.ROLLING}
 
 
 class Count:
@@ -157,15 +156,17 @@ class Path:
         self.limited = tuple((window, packed_limits(least)) for window, least in limits.items())
 
 
-class Reservation(msgspec.Struct, eq=False):
+class Reservation:
     """What one request has taken: in each window of its path, the packed amounts `taken`, in the slot held there."""
 
-    slots: dict[AnyWindow, Slot]
-    taken: int
-    reserved_s: float
-    answered: bool = False
-    settled: bool = False
-    probed: tuple[Count, ...] = ()
+    __slots__ = ("answered", "probed", "reserved_s", "settled", "slots", "taken")
+
+    def __init__(self, slots: dict[AnyWindow, Slot], taken: int, reserved_s: float) -> None:
+        self.slots = slots
+        self.taken = taken
+        self.reserved_s = reserved_s
+        self.answered = self.settled = False
+        self.probed: tuple[Count, ...] = ()
 
     def __repr__(self) -> str:
         state = "settled" if self.settled else "answered" if self.answered else "in flight"

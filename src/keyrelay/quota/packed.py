@@ -10,15 +10,16 @@ The units most used have the lowest places: a number is no longer than its highe
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from keyrelay.core.limits import Unit
 
-BITS = 80
+BITS: Final = 80
 
-MOST = (1 << 54) - 1
+MOST: Final = (1 << 54) - 1
 """The highest amount of one unit that is added at once."""
 
-PLACES: Mapping[Unit, int] = {
+PLACES: Final[Mapping[Unit, int]] = {
     Unit.REQUESTS: 0,
     Unit.INPUT_TOKENS: BITS,
     Unit.OUTPUT_TOKENS: 2 * BITS,
@@ -28,22 +29,22 @@ PLACES: Mapping[Unit, int] = {
 }
 """By how many bits the amount of a unit is shifted."""
 
-INPUT_TOKEN = (1 << PLACES[Unit.INPUT_TOKENS]) + (1 << PLACES[Unit.TOKENS])
+INPUT_TOKEN: Final = (1 << PLACES[Unit.INPUT_TOKENS]) + (1 << PLACES[Unit.TOKENS])
 """One input token: amounts are packed as `requests + input_tokens * INPUT_TOKEN + output_tokens * OUTPUT_TOKEN`."""
 
-OUTPUT_TOKEN = (1 << PLACES[Unit.OUTPUT_TOKENS]) + (1 << PLACES[Unit.TOKENS])
+OUTPUT_TOKEN: Final = (1 << PLACES[Unit.OUTPUT_TOKENS]) + (1 << PLACES[Unit.TOKENS])
 
-USD_MICRO = 1 << PLACES[Unit.USD_MICROS]
+USD_MICRO: Final = 1 << PLACES[Unit.USD_MICROS]
 
-UNIT = 1 << PLACES[Unit.UNITS]
+UNIT: Final = 1 << PLACES[Unit.UNITS]
 
-EVERY = sum(1 << place for place in PLACES.values())
+EVERY: Final = sum(1 << place for place in PLACES.values())
 """One of each."""
 
-BELOW_ZERO = EVERY << BITS - 1
+BELOW_ZERO: Final = EVERY << BITS - 1
 
-_ALL_ONES = (1 << BITS) - 1
-_HIGHEST = _ALL_ONES >> 1
+_ALL_ONES: Final = (1 << BITS) - 1
+_HIGHEST: Final = _ALL_ONES >> 1
 
 
 def amount_at(packed: int, place: int) -> int:

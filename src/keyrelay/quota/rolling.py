@@ -22,22 +22,23 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
+from typing import Final
 
 from keyrelay.quota.packed import amount_at, written
 
-TRANSIT_SKEW_S = 1.0
+TRANSIT_SKEW_S: Final = 1.0
 """Longest time that a call is believed to take from our `reserve` to its arrival at the provider."""
 
-SPANS = 10_000
+SPANS: Final = 10_000
 """A slot of a rolling window holds what came within one of so many equal parts of it."""
 
-MAX_SLOTS = 3 * SPANS + 3
+MAX_SLOTS: Final = 3 * SPANS + 3
 """Upper bound of slots in one rolling window: in flight, answered, and not answered in time, SPANS of each.
 
 It holds for windows no shorter than the transit skew.
 """
 
-_GONE = -math.inf
+_GONE: Final = -math.inf
 
 
 class Slot:

@@ -11,28 +11,28 @@ same, and of a time that has not come nothing is counted.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-
-import msgspec
+from typing import Final
 
 from keyrelay.core.limits import Unit
+from keyrelay.quota.values import Place
 
-SECONDS = 120
-MINUTES = 120
-HOURS = 8 * 24
+SECONDS: Final = 120
+MINUTES: Final = 120
+HOURS: Final = 8 * 24
 
-MAX_TALLIES = 50_000
+MAX_TALLIES: Final = 50_000
 """Beyond so many tallies, that which was opened first is forgotten."""
 
-_MINUTE_S = 60
-_HOUR_S = 3600
-_DAY_HOURS = 24
-_FEWEST_DAYS = 2
-_LEAST_KNOWN_S = 60.0
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3600
+_DAY_HOURS: Final = 24
+_FEWEST_DAYS: Final = 2
+_LEAST_KNOWN_S: Final = 60.0
 
-_BITS = 64
-_INPUT = 1 << _BITS
-_OUTPUT = 1 << 2 * _BITS
-_ONES = _INPUT - 1
+_BITS: Final = 64
+_INPUT: Final = 1 << _BITS
+_OUTPUT: Final = 1 << 2 * _BITS
+_ONES: Final = _INPUT - 1
 
 
 class Tally:
@@ -128,15 +128,6 @@ class Tally:
 
     def _total(self, packed: Iterable[int]) -> int:
         return sum(packed) + self._now
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose tally it is: a model, for a key of an account, at a provider."""
-
-    provider_id: str
-    account: str
-    key_label: str
-    model: str
 
 
 class Tallies:

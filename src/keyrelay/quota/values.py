@@ -1,5 +1,7 @@
 """The values that go into the ledger and come out of it."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from keyrelay.core.limits import Limit, LimitSource, Unit
@@ -81,3 +83,33 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     source: LimitSource
     firm: bool
     paced_until_s: float | None = None
+
+
+class RawEstimate(msgspec.Struct, frozen=True, gc=False):
+    """Input tokens before a model is known: those of the text, and those of pictures, sounds and files.
+
+    `exact` holds those of the text as vocabularies, by name, count them; None when none does.
+    """
+
+    text_tokens: int
+    media_tokens: int = 0
+    exact: Mapping[str, int] | None = None
+
+    @property
+    def input_tokens(self) -> int:
+        """Text and media together."""
+        return self.text_tokens + self.media_tokens
+
+    def exact_input_tokens(self, vocabulary: str) -> int | None:
+        """Text as this vocabulary counts it, and media; None when it did not."""
+        tokens = None if self.exact is None else self.exact.get(vocabulary)
+        return None if tokens is None else tokens + self.media_tokens
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose tally it is: a model, for a key of an account, at a provider."""
+
+    provider_id: str
+    account: str
+    key_label: str
+    model: str

@@ -20,6 +20,7 @@ What is in flight is counted by `quota.leases`.
 
 import math
 from collections import deque
+from typing import Final
 
 from keyrelay.core.limits import Window, WindowKind
 from keyrelay.quota.calendars import expiry_s, period_bounds
@@ -27,10 +28,10 @@ from keyrelay.quota.leases import LEASE_S, LeaseWindow
 from keyrelay.quota.packed import BELOW_ZERO, BITS, EVERY, amount_at, at_least_zero, written
 from keyrelay.quota.rolling import TRANSIT_SKEW_S, Counted, RollingWindow, Slot
 
-CARRY_SPAN_S = 0.01
+CARRY_SPAN_S: Final = 0.01
 """A slot of a calendar window holds what was sent within this time."""
 
-_GONE = EVERY << BITS - 2
+_GONE: Final = EVERY << BITS - 2
 """More than any limit allows, of each unit."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from keyrelay.core.errors import CallerError
 from keyrelay.core.records import Attempt, RequestRecord
 from keyrelay.engine.gateway import Gateway
-from keyrelay.engine.jobs import Wishes
+from keyrelay.engine.wishes import Wishes
 from keyrelay.quota.fairness import Priority
 from keyrelay.replay.bodies import request_body
 from keyrelay.replay.composing import Setting, compose, make_ready

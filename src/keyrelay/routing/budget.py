@@ -4,19 +4,11 @@ Retries may add a tenth to recent traffic, and a few at any time, so that an out
 worse by everybody asking again.
 """
 
-import msgspec
+from typing import Final
 
-_SLICES = 10
+from keyrelay.routing.retries import RetrySettings
 
-
-class RetrySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `attempts` calls to failing providers per request; retries at most `percent` of traffic, or `floor`."""
-
-    attempts: int = 3
-    percent: float = 10.0
-    floor: int = 3
-    backoff_s: float = 0.1
-    backoff_max_s: float = 5.0
+_SLICES: Final = 10
 
 
 class RetryBudget:

@@ -7,16 +7,17 @@ is made lazily: nearly every request takes the first.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Protocol
+from typing import Final, Protocol
 
 from keyrelay.core.configuration import PolicyName
-from keyrelay.routing.candidates import LASTING_REASONS, Candidate, Dropped
+from keyrelay.routing.candidates import Candidate
+from keyrelay.routing.drops import LASTING_REASONS, Dropped
 
-PARKED_S = 3.0
+PARKED_S: Final = 3.0
 """So long a candidate is left out at most before it is looked at again: what is known of it may change."""
 
-_HALF_LIFE_S = 60.0
-_FEW = 32
+_HALF_LIFE_S: Final = 60.0
+_FEW: Final = 32
 """So many candidates are copied sooner than a generator is made."""
 
 
@@ -183,7 +184,7 @@ def note_use(candidate: Candidate, now_s: float) -> None:
     candidate.used_at_s = now_s
 
 
-POLICIES: dict[PolicyName, Policy] = {
+POLICIES: Final[dict[PolicyName, Policy]] = {
     PolicyName.PRIORITY: Priority(),
     PolicyName.ROUND_ROBIN: RoundRobin(),
     PolicyName.WEIGHTED: Weighted(),

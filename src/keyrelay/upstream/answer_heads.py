@@ -5,23 +5,15 @@ raw bytes, and the mapping is made when somebody asks for it.
 """
 
 import re
+from typing import Final
 
-import msgspec
+from keyrelay.upstream.values import Framing
 
-HEAD_END = b"\r\n\r\n"
-_STREAMS = (b"text/event-stream", b"application/x-ndjson")
+HEAD_END: Final = b"\r\n\r\n"
+_STREAMS: Final = (b"text/event-stream", b"application/x-ndjson")
 """Media types of answers that come piece by piece."""
-_PLAIN = frozenset({b"", b"identity"})
-_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding|content-encoding|content-type):[ \t]*([^\r]*)")
-
-
-class Framing(msgspec.Struct, frozen=True, gc=False):
-    """What the head says about the body. `length` is -1 without a content-length; `problem` is empty when usable."""
-
-    streaming: bool
-    until_close: bool
-    length: int
-    problem: str = ""
+_PLAIN: Final = frozenset({b"", b"identity"})
+_FRAMING: Final = re.compile(rb"\r\n(content-length|transfer-encoding|content-encoding|content-type):[ \t]*([^\r]*)")
 
 
 def parse_fields(head: bytes) -> dict[str, str]:

@@ -6,7 +6,7 @@ ends: the bytes are counted and kept here.
 """
 
 import asyncio
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -18,10 +18,10 @@ from keyrelay.upstream.exchange import Exchange
 from keyrelay.upstream.faults import lost_fault, malformed_fault
 from keyrelay.upstream.settings import TransportSettings
 
-_WRITE_SLICE_BYTES = 256 * 1024
+_WRITE_SLICE_BYTES: Final = 256 * 1024
 _FIRST_FINAL_STATUS = _OK = 200
-_FIRST_SIGN = 0x20
-_SWITCHING_PROTOCOLS = 101
+_FIRST_SIGN: Final = 0x20
+_SWITCHING_PROTOCOLS: Final = 101
 
 
 # Where in an answer the parser is. Plain numbers: an Enum's members are slow to look up before Python 3.12.

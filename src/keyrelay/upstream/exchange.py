@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from keyrelay.ports import Fault, UpstreamCall
 from keyrelay.upstream.answer_heads import parse_fields
 
-_END_WAIT_S = 1.0
+_END_WAIT_S: Final = 1.0
 
 
 class Carrier(Protocol):
@@ -41,7 +41,6 @@ class Exchange:
     tap: Callable[[bytes], bool] | None = None
     size = 0
     stale = False
-    connection: Carrier | None = None
     waiting: asyncio.Future[None] | None = None
     _fields: Mapping[str, str] | None = None
 
@@ -53,6 +52,7 @@ class Exchange:
             self.streams = True
         self.pieces: list[bytes] = []
         self.arrived: asyncio.Future[None] = loop.create_future()
+        self.connection: Carrier | None = None
 
     def __repr__(self) -> str:
         state = "failed" if self.fault is not None else "ended" if self.connection is None else "running"

@@ -4,17 +4,18 @@ This is the choke point at which a credential meets a host: nothing else in the 
 """
 
 import re
+from typing import Final
 
 from keyrelay.core.configuration import Credential
 from keyrelay.core.errors import HostBindingError
 from keyrelay.core.origins import Origin
 from keyrelay.ports import UpstreamCall
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TARGET = re.compile(r"/[\x21-\x7e]*")
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_OWN_FIELDS = frozenset(
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET: Final = re.compile(r"/[\x21-\x7e]*")
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_OWN_FIELDS: Final = frozenset(
     {
         "accept-encoding",
         "connection",
@@ -32,7 +33,7 @@ _OWN_FIELDS = frozenset(
 )
 """Fields that frame the message or belong to the connection: the transport's own business."""
 
-_BODILESS_METHODS = frozenset({"GET", "HEAD"})
+_BODILESS_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
 class RequestHeads:

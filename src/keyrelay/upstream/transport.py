@@ -5,8 +5,7 @@ timer per call: connections are driven by the event loop's callbacks, and one sw
 """
 
 import asyncio
-
-import msgspec
+from typing import Final
 
 from keyrelay.core.origins import Origin
 from keyrelay.outbox import Outbox
@@ -18,19 +17,10 @@ from keyrelay.upstream.pool import Pool
 from keyrelay.upstream.resolving import Resolve, system_resolve
 from keyrelay.upstream.settings import TransportSettings
 from keyrelay.upstream.sweeper import Sweeper
+from keyrelay.upstream.values import TransportCounters
 
-_CLOSED = Fault(kind="network", message="the gateway is shutting down", reached=False)
-_CUT_OFF = Fault(kind="network", message="the gateway shut down in the middle of the call")
-
-
-class TransportCounters(msgspec.Struct, frozen=True):
-    """How many connections are open, idle and in flight now; how many were opened and used again so far."""
-
-    open: int
-    idle: int
-    in_flight: int
-    opened_total: int
-    reused_total: int
+_CLOSED: Final = Fault(kind="network", message="the gateway is shutting down", reached=False)
+_CUT_OFF: Final = Fault(kind="network", message="the gateway shut down in the middle of the call")
 
 
 class HttpTransport:

@@ -7,7 +7,7 @@ UTF-8 inside skipped strings and the depth of nesting.
 
 import re
 from functools import lru_cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -15,36 +15,32 @@ from keyrelay.core.errors import CallerError
 
 _T = TypeVar("_T")
 
-MAX_CONTAINERS = 1_000_000
+MAX_CONTAINERS: Final = 1_000_000
 """Bounds what it costs to find the depth of a body: ten thousand tools have fewer lists and objects."""
 
-JSON_ERRORS = (ValueError, RecursionError)
+JSON_ERRORS: Final = (ValueError, RecursionError)
 """What msgspec raises for text that is not the JSON expected: too deep, not UTF-8, or wrong in any other way."""
 
 # Runs of strings and what is no bracket; possessive, so that it never goes back and needs no memory for it.
-_STRINGS = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)++', re.DOTALL)
-_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_ALL_SQUARE = bytes.maketrans(b"{}", b"[]")
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_STRINGS: Final = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)++', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_ALL_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_members(body: bytes, *, max_depth: int) -> dict[str, msgspec.Raw]:
     """The members of a JSON object, values as their bytes. Raise CallerError (400) saying what is wrong and where."""
     if not body:
         raise CallerError(400, "The request has no body. Send a JSON object.", code="invalid_json")
+    problem: CallerError | None = None
     try:
         members = _members.decode(body)
         if not body.isascii():
             body.decode()
-    except msgspec.ValidationError as error:
-        raise CallerError(400, f"The body must be a JSON object. {error}.", code="invalid_json") from None
-    except msgspec.DecodeError as error:
-        raise CallerError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
-    except UnicodeDecodeError as error:
-        message = f"The body is not valid UTF-8 (byte {error.start})."
-        raise CallerError(400, message, code="invalid_json") from None
-    except RecursionError:
-        raise _too_deep(max_depth) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = _problem(error, max_depth)
+    if problem is not None:  # raised out here, it does not drag msgspec's error along
+        raise problem
     if _count(b"{", body, max_depth) + _count(b"[", body, max_depth) > max_depth:
         _check_nesting(body, max_depth)
     return members
@@ -64,12 +60,23 @@ def field(members: dict[str, msgspec.Raw], name: str, kind: type[_T]) -> _T | No
         return _decoder(kind).decode(raw)  # type: ignore[arg-type]  # types can be hashed
     except msgspec.DecodeError as error:
         message = f"Invalid value for '{name}': {error}."
-        raise CallerError(400, message, param=name, code="invalid_type") from None
+    raise CallerError(400, message, param=name, code="invalid_type")
 
 
 @lru_cache
 def _decoder(kind: type[_T]) -> msgspec.json.Decoder[_T | None]:
     return msgspec.json.Decoder(kind | None)
+
+
+def _problem(error: Exception, max_depth: int) -> CallerError:
+    """What is wrong with a body, for its caller."""
+    if isinstance(error, UnicodeDecodeError):
+        return CallerError(400, f"The body is not valid UTF-8 (byte {error.start}).", code="invalid_json")
+    if isinstance(error, msgspec.ValidationError):
+        return CallerError(400, f"The body must be a JSON object. {error}.", code="invalid_json")
+    if isinstance(error, msgspec.DecodeError):
+        return CallerError(400, f"The body is not valid JSON: {error}.", code="invalid_json")
+    return _too_deep(max_depth)
 
 
 def _too_deep(max_depth: int) -> CallerError:

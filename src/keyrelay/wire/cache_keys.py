@@ -12,6 +12,7 @@ only a body of the same bytes is the same.
 import hashlib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -20,36 +21,36 @@ from keyrelay.core.conversation import Dialect
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.cache_rules import NESTED, is_deterministic, is_self_contained
 
-MAX_CACHED_BODY_BYTES = 1024 * 1024
+MAX_CACHED_BODY_BYTES: Final = 1024 * 1024
 """Requests beyond this are never looked up: to bring one into its canonical form would hold up all others."""
 
-PERSONS: Mapping[Dialect, tuple[str, ...]] = MappingProxyType(
+PERSONS: Final[Mapping[Dialect, tuple[str, ...]]] = MappingProxyType(
     {"openai": ("user", "safety_identifier"), "anthropic": ("metadata",)}
 )
 """Members that name a person behind the client: they count unless answers are shared among all clients anyway."""
 
-LABELS: Mapping[Dialect, tuple[str, ...]] = MappingProxyType(
+LABELS: Final[Mapping[Dialect, tuple[str, ...]]] = MappingProxyType(
     {"openai": ("metadata", "prompt_cache_key", "prompt_cache_retention")}
 )
 """Members that say nothing to the model, and that no answer gives back, as those of the Responses dialect do."""
 
-SHARED = "shared"
+SHARED: Final = "shared"
 """The scope of answers that every client may get."""
 
-_CLIENT = "client:"
-_VERSION = b"keyrelay-cache-2"
-_DEEPER = frozenset(NESTED)
-_NULL = msgspec.Raw(b"null")
-_ZERO_BEGINS = frozenset({b"0", b"-"})
-_NOTHING_ASIDE: frozenset[str] = frozenset()
-_ASIDE = {
+_CLIENT: Final = "client:"
+_VERSION: Final = b"keyrelay-cache-2"
+_DEEPER: Final = frozenset(NESTED)
+_NULL: Final = msgspec.Raw(b"null")
+_ZERO_BEGINS: Final = frozenset({b"0", b"-"})
+_NOTHING_ASIDE: Final[frozenset[str]] = frozenset()
+_ASIDE: Final = {
     (dialect, shared): frozenset((*LABELS.get(dialect, ()), *(PERSONS[dialect] if shared else ())))
     for dialect in PERSONS
     for shared in (False, True)
 }
-_decoder = msgspec.json.Decoder(dict[str, object])
-_encoder = msgspec.json.Encoder()
-_canonical_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder: Final = msgspec.json.Decoder(dict[str, object])
+_encoder: Final = msgspec.json.Encoder()
+_canonical_encoder: Final = msgspec.json.Encoder(order="deterministic")
 
 
 def may_answer(request: CallRequest, mode: CacheMode) -> bool:

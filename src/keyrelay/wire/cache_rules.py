@@ -8,6 +8,7 @@ two of the same words may ask for different things.
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -15,13 +16,14 @@ from keyrelay.core.conversation import Dialect
 from keyrelay.core.requests import CallRequest
 from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.openai import NOTHING
+from keyrelay.wire.readings import NULL, NestedSettings, ToolType
 
 Fields = Mapping[str, msgspec.Raw]
 
-LIVE = ("web_search_options", "search_parameters", "plugins")
+LIVE: Final = ("web_search_options", "search_parameters", "plugins")
 """Members of OpenAI's dialect that have something looked up."""
 
-STATE: Mapping[Dialect, tuple[str, ...]] = MappingProxyType(
+STATE: Final[Mapping[Dialect, tuple[str, ...]]] = MappingProxyType(
     {
         "responses": ("previous_response_id", "conversation", "prompt"),
         "anthropic": ("container",),
@@ -30,38 +32,24 @@ STATE: Mapping[Dialect, tuple[str, ...]] = MappingProxyType(
 )
 """Members that refer to what is kept elsewhere, and may be gone by tomorrow."""
 
-NESTED: Mapping[Dialect, str] = MappingProxyType({"gemini": "generationConfig", "ollama": "options"})
+NESTED: Final[Mapping[Dialect, str]] = MappingProxyType({"gemini": "generationConfig", "ollama": "options"})
 """Where temperature and seed stand, in dialects that have them one level down."""
 
-_NULL_TEXT = b"null"
-_NULL = msgspec.Raw(_NULL_TEXT)
-_ABSENT = frozenset({b"", _NULL_TEXT})
-_SINGLE = frozenset({b"", b"1", _NULL_TEXT})
-_ZERO = re.compile(rb"-?0(?:\.0+)?(?:[eE][+-]?[0-9]+)?")
-_REFERENCE = b'"item_reference"'
-_OWN_TYPES = frozenset({"", "custom", "function"})
+_NULL_TEXT: Final = b"null"
+_ABSENT: Final = frozenset({b"", _NULL_TEXT})
+_SINGLE: Final = frozenset({b"", b"1", _NULL_TEXT})
+_ZERO: Final = re.compile(rb"-?0(?:\.0+)?(?:[eE][+-]?[0-9]+)?")
+_REFERENCE: Final = b'"item_reference"'
+_OWN_TYPES: Final = frozenset({"", "custom", "function"})
 """Types of tools that a client runs."""
 
-_GEMINIS_OWN = frozenset({"functionDeclarations", "function_declarations"})
+_GEMINIS_OWN: Final = frozenset({"functionDeclarations", "function_declarations"})
 
 
-class _Settings(msgspec.Struct, gc=False):
-    """Settings that stand one level down; one of them in either case."""
-
-    temperature: msgspec.Raw = _NULL
-    seed: msgspec.Raw = _NULL
-    camel: msgspec.Raw = msgspec.field(name="candidateCount", default=_NULL)
-    snake: msgspec.Raw = msgspec.field(name="candidate_count", default=_NULL)
-
-
-class _Tool(msgspec.Struct, gc=False):
-    type: str | None = None
-
-
-_UNSAID = _Settings()
-_settings = msgspec.json.Decoder(_Settings | None)
-_tools = msgspec.json.Decoder(list[_Tool] | None)
-_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None)
+_UNSAID: Final = NestedSettings()
+_settings: Final = msgspec.json.Decoder(NestedSettings | None)
+_tools: Final = msgspec.json.Decoder(list[ToolType] | None)
+_members: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None)
 
 
 def is_self_contained(request: CallRequest) -> bool:
@@ -87,21 +75,21 @@ def _written_in(request: CallRequest) -> Dialect:
 
 
 def _openai(fields: Fields) -> bool:
-    if not _is_settled(fields.get("temperature", _NULL), fields.get("seed", _NULL)):
+    if not _is_settled(fields.get("temperature", NULL), fields.get("seed", NULL)):
         return False
-    if bytes(fields.get("n", _NULL)) not in _SINGLE:
+    if bytes(fields.get("n", NULL)) not in _SINGLE:
         return False
-    return all(bytes(fields.get(name, _NULL)) == _NULL_TEXT for name in LIVE)
+    return all(bytes(fields.get(name, NULL)) == _NULL_TEXT for name in LIVE)
 
 
 def _responses(fields: Fields) -> bool:
-    return _is_settled(fields.get("temperature", _NULL)) and _has_own_tools(fields)
+    return _is_settled(fields.get("temperature", NULL)) and _has_own_tools(fields)
 
 
 def _anthropic(fields: Fields) -> bool:
-    if not _is_settled(fields.get("temperature", _NULL)):
+    if not _is_settled(fields.get("temperature", NULL)):
         return False
-    return bytes(fields.get("mcp_servers", _NULL)) in NOTHING and _has_own_tools(fields)
+    return bytes(fields.get("mcp_servers", NULL)) in NOTHING and _has_own_tools(fields)
 
 
 def _gemini(fields: Fields) -> bool:
@@ -109,7 +97,7 @@ def _gemini(fields: Fields) -> bool:
     if not _is_settled(config.temperature, config.seed):
         return False
     try:
-        tools = _members.decode(fields.get("tools", _NULL)) or ()
+        tools = _members.decode(fields.get("tools", NULL)) or ()
     except JSON_ERRORS:
         return False
     return all(_GEMINIS_OWN.issuperset(tool) for tool in tools)
@@ -120,7 +108,7 @@ def _ollama(fields: Fields) -> bool:
     return _is_settled(options.temperature, options.seed)
 
 
-_RULES: Mapping[Dialect, Callable[[Fields], bool]] = MappingProxyType(
+_RULES: Final[Mapping[Dialect, Callable[[Fields], bool]]] = MappingProxyType(
     {
         "openai": _openai,
         "responses": _responses,
@@ -131,14 +119,14 @@ _RULES: Mapping[Dialect, Callable[[Fields], bool]] = MappingProxyType(
 )
 
 
-def _is_settled(temperature: msgspec.Raw, seed: msgspec.Raw = _NULL) -> bool:
+def _is_settled(temperature: msgspec.Raw, seed: msgspec.Raw = NULL) -> bool:
     return bytes(seed) not in NOTHING or _ZERO.fullmatch(bytes(temperature)) is not None
 
 
-def _settings_in(fields: Fields, name: str) -> _Settings:
+def _settings_in(fields: Fields, name: str) -> NestedSettings:
     """The settings in a member; whoever has to read it will say what is wrong with it."""
     try:
-        return _settings.decode(fields.get(name, _NULL)) or _UNSAID
+        return _settings.decode(fields.get(name, NULL)) or _UNSAID
     except JSON_ERRORS:
         return _UNSAID
 
@@ -146,7 +134,7 @@ def _settings_in(fields: Fields, name: str) -> _Settings:
 def _has_own_tools(fields: Fields) -> bool:
     """Whether all tools are the client's to run."""
     try:
-        tools = _tools.decode(fields.get("tools", _NULL)) or ()
+        tools = _tools.decode(fields.get("tools", NULL)) or ()
     except JSON_ERRORS:
         return False
     return all((tool.type or "") in _OWN_TYPES for tool in tools)

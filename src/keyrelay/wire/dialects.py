@@ -5,7 +5,7 @@ and events out of it, a provider's codec the other way round. Codecs are pure, k
 objects that they make for one stream, and never change what they are given: they run again on each attempt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -240,3 +240,19 @@ class Dialects(msgspec.Struct, frozen=True):
 
     callers: Mapping[Dialect, CallerCodec]
     providers: Mapping[Dialect, ProviderCodec]
+
+
+def _unknown() -> float:
+    """How long an answer took of which nobody says it."""
+    return 0.0
+
+
+class StreamHooks(msgspec.Struct, frozen=True):
+    """Who else listens to a stream.
+
+    `note` is told each event, `ended` is called once the answer is whole; `took_s` says how long it has taken by now.
+    """
+
+    note: Callable[[Event], None] | None = None
+    ended: Callable[[], None] | None = None
+    took_s: Callable[[], float] = _unknown

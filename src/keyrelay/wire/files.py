@@ -26,7 +26,7 @@ from keyrelay.core.usage import Usage
 from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.multipart import FormField
 from keyrelay.wire.openai import NOTHING
-from keyrelay.wire.stream import StreamEnd
+from keyrelay.wire.readings import StreamEnd
 
 PREFIX = "file-kr_"
 """What ids that Keyrelay makes begin with: as OpenAI's own do, since some clients look."""

@@ -7,6 +7,7 @@ changes. An answer goes back as it came, under its own type: it is read for usag
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -16,18 +17,19 @@ from keyrelay.core.requests import CallRequest, Form
 from keyrelay.core.usage import Usage
 from keyrelay.wire.body import JSON_ERRORS, field, read_members
 from keyrelay.wire.multipart import FormField
-from keyrelay.wire.openai import NOTHING, AnswerReading, boolean, model_name, prefixed, read_usage
+from keyrelay.wire.openai import NOTHING, boolean, model_name, prefixed, read_usage
+from keyrelay.wire.readings import AnswerReading, OpaqueAnswer, OpaqueTokens, StreamEnd
 from keyrelay.wire.sse import EventSplitter, event_data
-from keyrelay.wire.stream import FramedStream, StreamEnd
+from keyrelay.wire.stream import FramedStream
 
-DEFAULT_MODELS: Mapping[Operation, str] = MappingProxyType({"moderations": "omni-moderation-latest"})
+DEFAULT_MODELS: Final[Mapping[Operation, str]] = MappingProxyType({"moderations": "omni-moderation-latest"})
 """Models that OpenAI's API takes where a request names none."""
 
-UNKNOWN_TYPE = "application/octet-stream"
+UNKNOWN_TYPE: Final = "application/octet-stream"
 
-_NULL = b"null"
+_NULL: Final = b"null"
 _STRING, _LIST = b'"', b"["
-_REQUIRED: Mapping[Operation, tuple[tuple[str, bytes, str], ...]] = MappingProxyType(
+_REQUIRED: Final[Mapping[Operation, tuple[tuple[str, bytes, str], ...]]] = MappingProxyType(
     {
         "images": (("prompt", _STRING, "a string"),),
         "speech": (("input", _STRING, "a string"),),
@@ -37,7 +39,7 @@ _REQUIRED: Mapping[Operation, tuple[tuple[str, bytes, str], ...]] = MappingProxy
 )
 """Members of a JSON body, what they may begin with, and that in words."""
 
-_FILES: Mapping[Operation, tuple[str, ...]] = MappingProxyType(
+_FILES: Final[Mapping[Operation, tuple[str, ...]]] = MappingProxyType(
     {
         "image_edits": ("image", "image[]"),
         "image_variations": ("image",),
@@ -47,36 +49,25 @@ _FILES: Mapping[Operation, tuple[str, ...]] = MappingProxyType(
 )
 """Names under which a form's file may stand."""
 
-_URLS: Mapping[Operation, str] = MappingProxyType({"transcriptions": "url", "translations": "url"})
+_URLS: Final[Mapping[Operation, str]] = MappingProxyType({"transcriptions": "url", "translations": "url"})
 """Fields that stand in for a file, at Groq for one."""
 
-_IN_JSON: frozenset[Operation] = frozenset({"images", "image_edits", "image_variations", "moderations", "rerank"})
+_IN_JSON: Final[frozenset[Operation]] = frozenset(
+    {"images", "image_edits", "image_variations", "moderations", "rerank"}
+)
 """Operations whose whole answers are JSON objects, with these members."""
-_RESULTS = ("data", "results")
+_RESULTS: Final = ("data", "results")
 
-_ROUTING = ("model", "stream")
+_ROUTING: Final = ("model", "stream")
 """Fields of a form that decide where it goes and how the answer comes: they are there once, and are no files."""
-_SWITCH = MappingProxyType({"true": True, "false": False})
-_PRINTABLE = re.compile(r"[\x20-\x7e]{1,200}")
-_PAGES = ("text/html", "application/xhtml")
-_encoder = msgspec.json.Encoder()
+_SWITCH: Final = MappingProxyType({"true": True, "false": False})
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]{1,200}")
+_PAGES: Final = ("text/html", "application/xhtml")
+_encoder: Final = msgspec.json.Encoder()
 
 
-class _Tokens(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-class _Opaque(msgspec.Struct, gc=False):
-    type: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-    usage: msgspec.Raw = msgspec.Raw()
-    data: msgspec.Raw = msgspec.Raw()
-    results: msgspec.Raw = msgspec.Raw()
-
-
-_tokens = msgspec.json.Decoder(_Tokens)
-_opaque = msgspec.json.Decoder(_Opaque)
+_tokens: Final = msgspec.json.Decoder(OpaqueTokens)
+_opaque: Final = msgspec.json.Decoder(OpaqueAnswer)
 
 
 def decode_opaque(operation: Operation, body: bytes, *, max_depth: int) -> CallRequest:
@@ -249,7 +240,7 @@ class OpaqueStream(FramedStream):
         try:
             said = _opaque.decode(data)
         except JSON_ERRORS:
-            said = _Opaque()
+            said = OpaqueAnswer()
         if bytes(said.error) not in NOTHING or bytes(said.type) == b'"error"':
             self._stop(StreamEnd.ERROR, "the stream holds an error", data)
             return False

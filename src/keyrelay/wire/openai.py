@@ -7,7 +7,7 @@ and what the provider's quirks name are changed. An answer is read just far enou
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,56 +16,33 @@ from keyrelay.core.providers import Capability, Operation, ProviderRow, QuirksRo
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.wire.body import JSON_ERRORS, field, read_members
+from keyrelay.wire.readings import ABSENT, Answer, AnswerReading, ResponseFormat, StreamOptions, Tokens
 
-MAX_MODEL_NAME = 256
-NOTHING = frozenset({b"", b"null", b'""', b"[]", b"{}"})
+MAX_MODEL_NAME: Final = 256
+NOTHING: Final = frozenset({b"", b"null", b'""', b"[]", b"{}"})
 """Members that are there without saying anything."""
 
-_PICTURE = b'"image_url"'  # in words the marks are escaped, so this is a member or a type
-_TRUE = b"true"
-_NULL = b"null"
-_USAGE_ASKED = msgspec.Raw(b'{"include_usage":true}')
-_REQUIRED: dict[Operation, tuple[str, str]] = {
+_PICTURE: Final = b'"image_url"'  # in words the marks are escaped, so this is a member or a type
+_TRUE: Final = b"true"
+_NULL: Final = b"null"
+_USAGE_ASKED: Final = msgspec.Raw(b'{"include_usage":true}')
+_REQUIRED: Final[dict[Operation, tuple[str, str]]] = {
     "chat": ("messages", "a list of messages"),
     "completions": ("prompt", "a string or a list"),
     "embeddings": ("input", "a string or a list"),
 }
-_WHOLE_NUMBER_LIMIT = 2**53
-_NAMES_TO_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-_DATA_IN_SCHEMAS = frozenset({"const", "default", "enum", "examples", "required"})
+_WHOLE_NUMBER_LIMIT: Final = 2**53
+_NAMES_TO_SCHEMAS: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_DATA_IN_SCHEMAS: Final = frozenset({"const", "default", "enum", "examples", "required"})
 
-_MESSAGES = re.compile(rb"\[\s*\{")
-_text = msgspec.json.Decoder(str)
-_encoder = msgspec.json.Encoder()
-
-
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
+_MESSAGES: Final = re.compile(rb"\[\s*\{")
+_text: Final = msgspec.json.Decoder(str)
+_encoder: Final = msgspec.json.Encoder()
 
 
-class _ResponseFormat(msgspec.Struct):
-    type: str = ""
-
-
-_NOTHING = msgspec.Raw()
-
-
-class _Tokens(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-
-
-class _Answer(msgspec.Struct, gc=False):
-    choices: list[msgspec.Raw] | None = None
-    data: list[msgspec.Raw] | None = None
-    usage: msgspec.Raw = _NOTHING
-    error: msgspec.Raw = _NOTHING
-
-
-_answer = msgspec.json.Decoder(_Answer)
-_tokens = msgspec.json.Decoder(_Tokens)
-_UNSAID = _Tokens()
+_answer: Final = msgspec.json.Decoder(Answer)
+_tokens: Final = msgspec.json.Decoder(Tokens)
+_UNSAID: Final = Tokens()
 
 
 def decode_request(operation: Operation, body: bytes, *, max_depth: int) -> CallRequest:
@@ -139,7 +116,7 @@ def boolean(fields: dict[str, msgspec.Raw], name: str) -> bool | None:
 
 def asks_for_usage(fields: dict[str, msgspec.Raw]) -> bool:
     """Whether a caller asks for the stream's usage. Raise CallerError (400)."""
-    options = field(fields, "stream_options", _StreamOptions) if "stream_options" in fields else None
+    options = field(fields, "stream_options", StreamOptions) if "stream_options" in fields else None
     return options is not None and bool(options.include_usage)
 
 
@@ -150,7 +127,7 @@ def _needs(operation: Operation, fields: dict[str, msgspec.Raw], content: bytes)
     if operation == "chat" and _PICTURE in content:
         needs += ("vision",)
     if "response_format" in fields:
-        wanted = field(fields, "response_format", _ResponseFormat)
+        wanted = field(fields, "response_format", ResponseFormat)
         if wanted is not None and wanted.type == "json_schema":
             needs += ("json_schema",)
     return needs
@@ -213,7 +190,7 @@ def _asking_usage(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
     return msgspec.Raw(_encoder.encode({**options, "include_usage": True}))
 
 
-_NO_QUIRKS = QuirksRow()
+_NO_QUIRKS: Final = QuirksRow()
 
 
 def prefixed(model: str, prefix: str) -> str:
@@ -277,14 +254,6 @@ def _member(name: str, value: object, keywords: frozenset[str]) -> object:
     return without_keywords(value, keywords)
 
 
-class AnswerReading(msgspec.Struct, frozen=True, gc=False):
-    """What a whole answer says: its usage, or in `problem` why it is no answer at all."""
-
-    usage: Usage | None = None
-    problem: str = ""
-    is_error: bool = False
-
-
 def read_answer(operation: Operation, body: bytes) -> AnswerReading:
     """Read a 200's body. An `error` member, an empty one, or one without choices is a failure, not a success."""
     try:
@@ -293,7 +262,7 @@ def read_answer(operation: Operation, body: bytes) -> AnswerReading:
             body.decode()  # values that are skipped over are not looked into
     except JSON_ERRORS:
         return AnswerReading(problem="the answer is not the JSON object that was expected")
-    if answer.error is not _NOTHING and bytes(answer.error) not in NOTHING:
+    if answer.error is not ABSENT and bytes(answer.error) not in NOTHING:
         return AnswerReading(problem="the answer holds an error although its status is 200", is_error=True)
     results = answer.data if operation == "embeddings" else answer.choices
     if not results:

@@ -5,12 +5,13 @@ with an empty line. Events keep their own bytes, so that what passes through is 
 """
 
 import re
+from typing import Final
 
-_BOM = b"\xef\xbb\xbf"
-_LINE_END = rb"(?:\r\n|\r(?=[^\n])|\n)"  # a \r at the very end is none yet: it may be half of a \r\n
-_EVENT_END = re.compile(_LINE_END + _LINE_END)
-_LINES = re.compile(rb"\r\n|\r|\n")
-_LONGEST_EVENT_END = 4
+_BOM: Final = b"\xef\xbb\xbf"
+_LINE_END: Final = rb"(?:\r\n|\r(?=[^\n])|\n)"  # a \r at the very end is none yet: it may be half of a \r\n
+_EVENT_END: Final = re.compile(_LINE_END + _LINE_END)
+_LINES: Final = re.compile(rb"\r\n|\r|\n")
+_LONGEST_EVENT_END: Final = 4
 
 
 class EventTooLargeError(ValueError):

@@ -7,7 +7,7 @@ may still take over; from then on bytes pass as they come.
 
 import re
 from abc import ABC, abstractmethod
-from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -15,50 +15,20 @@ from keyrelay.core.usage import Usage
 from keyrelay.wire.body import JSON_ERRORS
 from keyrelay.wire.dialects import Splitter
 from keyrelay.wire.openai import NOTHING, read_usage
+from keyrelay.wire.readings import StreamChunk, StreamDelta, StreamEnd
 from keyrelay.wire.sse import EventSplitter, EventTooLargeError, event_data
 
-_DONE = b"[DONE]"
-MAX_HELD_BYTES = 1024 * 1024
-_ERROR_EVENT = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")  # whatever its data is, it is no chunk
-_BROKEN = "error"  # a finish reason: OpenRouter and Mistral end a broken answer with it
+_DONE: Final = b"[DONE]"
+MAX_HELD_BYTES: Final = 1024 * 1024
+_ERROR_EVENT: Final = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")  # whatever its data is, it is no chunk
+_BROKEN: Final = "error"  # a finish reason: OpenRouter and Mistral end a broken answer with it
 
 
-class StreamEnd(StrEnum):
-    """How a stream stands."""
-
-    OPEN = "open"
-    DONE = "done"
-    ERROR = "error"  # the provider said so in an event
-    MALFORMED = "malformed"
+_FAILED: Final = frozenset({StreamEnd.ERROR, StreamEnd.MALFORMED})
 
 
-_FAILED = frozenset({StreamEnd.ERROR, StreamEnd.MALFORMED})
-
-
-class _Choice(msgspec.Struct):
-    delta: msgspec.Raw = msgspec.Raw()
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _Delta(msgspec.Struct):
-    content: msgspec.Raw = msgspec.Raw()
-    tool_calls: msgspec.Raw = msgspec.Raw()
-    function_call: msgspec.Raw = msgspec.Raw()
-    reasoning: msgspec.Raw = msgspec.Raw()
-    reasoning_content: msgspec.Raw = msgspec.Raw()
-    refusal: msgspec.Raw = msgspec.Raw()
-    audio: msgspec.Raw = msgspec.Raw()
-
-
-_chunk = msgspec.json.Decoder(_Chunk)
-_delta = msgspec.json.Decoder(_Delta)
+_chunk: Final = msgspec.json.Decoder(StreamChunk)
+_delta: Final = msgspec.json.Decoder(StreamDelta)
 
 
 class FramedStream(ABC):
@@ -188,7 +158,7 @@ class StreamReader(FramedStream):
             return self._fail(data)
         return self._note(chunk, data)
 
-    def _note(self, chunk: _Chunk, data: bytes) -> bool:
+    def _note(self, chunk: StreamChunk, data: bytes) -> bool:
         if bytes(chunk.error) not in NOTHING:
             return self._fail(data)
         usage = read_usage(chunk.usage)
@@ -230,4 +200,4 @@ def _has_content(raw: msgspec.Raw) -> bool:
         delta = _delta.decode(raw)
     except JSON_ERRORS:
         return True
-    return any(bytes(getattr(delta, name)) not in NOTHING for name in _Delta.__struct_fields__)
+    return any(bytes(getattr(delta, name)) not in NOTHING for name in StreamDelta.__struct_fields__)

@@ -4,10 +4,7 @@ What `stream.StreamReader` is for OpenAI's dialect on both sides, `TranslatedStr
 and says, chunk by chunk, which bytes go on to the caller, and holds everything back until the first content.
 """
 
-from collections.abc import Callable
-from typing import Protocol
-
-import msgspec
+from typing import Final, Protocol
 
 from keyrelay.core.conversation import (
     CallBegun,
@@ -25,15 +22,16 @@ from keyrelay.core.conversation import (
 from keyrelay.core.errors import CallerError
 from keyrelay.core.records import MOST_LEFT_OUT
 from keyrelay.core.usage import Usage
-from keyrelay.wire.dialects import EventReader, EventWriter, Splitter, StreamEnded, StreamFailure
+from keyrelay.wire.dialects import EventReader, EventWriter, Splitter, StreamEnded, StreamFailure, StreamHooks
 from keyrelay.wire.media import Shows, fitted_events
-from keyrelay.wire.stream import FramedStream, StreamEnd
+from keyrelay.wire.readings import StreamEnd
+from keyrelay.wire.stream import FramedStream
 
 _PASSED_EVENTS, _PASSED_BYTES = 3, 64 * 1024
 """What passes as it is may hold content that only its own dialect knows (pictures, sound): after so many events, or so
 many bytes, it is taken for that."""
 
-_CONTENT = (TextPiece, ThinkingPiece, RefusalPiece, CallBegun, CallPiece, MediaPiece)
+_CONTENT: Final = (TextPiece, ThinkingPiece, RefusalPiece, CallBegun, CallPiece, MediaPiece)
 
 
 def _shows_nothing(part: Media) -> bool:
@@ -42,23 +40,7 @@ def _shows_nothing(part: Media) -> bool:
     return False
 
 
-def _unknown() -> float:
-    """How long an answer took of which nobody says it."""
-    return 0.0
-
-
-class StreamHooks(msgspec.Struct, frozen=True):
-    """Who else listens to a stream.
-
-    `note` is told each event, `ended` is called once the answer is whole; `took_s` says how long it has taken by now.
-    """
-
-    note: Callable[[Event], None] | None = None
-    ended: Callable[[], None] | None = None
-    took_s: Callable[[], float] = _unknown
-
-
-_NO_HOOKS = StreamHooks()
+_NO_HOOKS: Final = StreamHooks()
 
 
 class AnswerStream(Protocol):

@@ -17,7 +17,8 @@ from keyrelay.core.moments import known_moment, past_moment
 from keyrelay.core.probes import Probed, ProbeOutcome
 from keyrelay.core.usage_sums import SumsRow
 from keyrelay.engine.key_health import KeyHealth
-from keyrelay.engine.key_history import Past, together
+from keyrelay.engine.key_history import together
+from keyrelay.engine.pasts import Past
 from keyrelay.routing.candidates import Candidate
 from keyrelay.routing.key_states import KeyCondition, KeyState
 

@@ -6,53 +6,37 @@ Behind the last record come zeros, as segments are set aside before they are wri
 
 import struct
 import zlib
+from typing import Final
 
 import msgspec
 
 from keyrelay.core.records import Reserved
+from keyrelay.storage.journal.values import OnlyId, Scan
 
 RESERVED, ENDED = 1, 2
 """Kinds of records: a `Reserved` in MessagePack, a `RequestRecord` in JSON. Other kinds are passed over."""
 
-_MARK = 0xFF
-_MARK_BYTE = bytes([_MARK])
-_SEED = 0x4B524C00
+_MARK: Final = 0xFF
+_MARK_BYTE: Final = bytes([_MARK])
+_SEED: Final = 0x4B524C00
 """What checksums begin with, with the kind: so a mark with zeros behind it is no record, nor one of another kind."""
-_RESERVED_SEED = _SEED | RESERVED
-_ENDED_SEED = _SEED | ENDED
+_RESERVED_SEED: Final = _SEED | RESERVED
+_ENDED_SEED: Final = _SEED | ENDED
 
-_HEADER = struct.Struct("<BBII")
-HEADER_BYTES = _HEADER.size
+_HEADER: Final = struct.Struct("<BBII")
+HEADER_BYTES: Final = _HEADER.size
 
-_LINE_HEAD = b'{"event":"request","request_id":"'
-_ID_AT = len(_LINE_HEAD)
+_LINE_HEAD: Final = b'{"event":"request","request_id":"'
+_ID_AT: Final = len(_LINE_HEAD)
 
-_pack = _HEADER.pack
-_unpack_from = _HEADER.unpack_from
-_crc32 = zlib.crc32
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Reserved).decode
-
-
-class Scan(msgspec.Struct, frozen=True, gc=False):
-    """What was found: (kind, payload) of each record, and `end`, up to where the bytes were read.
-
-    `wanted` is how many bytes from `end` on the next record has, when they were not all there. `damaged` bytes were
-    passed over before a record, `torn` ones behind the last: the end of a write that was cut short, as a rule.
-    """
-
-    records: list[tuple[int, bytes]]
-    end: int
-    wanted: int = 0
-    damaged: int = 0
-    torn: int = 0
+_pack: Final = _HEADER.pack
+_unpack_from: Final = _HEADER.unpack_from
+_crc32: Final = zlib.crc32
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Reserved).decode
 
 
-class _OnlyId(msgspec.Struct):
-    request_id: str = ""
-
-
-_decode_id = msgspec.json.Decoder(_OnlyId).decode
+_decode_id: Final = msgspec.json.Decoder(OnlyId).decode
 
 
 def framed(kind: int, payload: bytes) -> bytes:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from keyrelay.storage.journal.format import Scan, scan
+from keyrelay.storage.journal.format import scan
+from keyrelay.storage.journal.values import Scan
 
 JOURNAL_DIRECTORY = "journal"
 """Where journals are, below the data directory."""

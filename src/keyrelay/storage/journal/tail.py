@@ -4,10 +4,11 @@ They are in the file all the same, and whatever does not fit in here is read the
 """
 
 from bisect import bisect_right
+from typing import Final
 
 from keyrelay.storage.journal.segments import Position
 
-MAX_TAIL_BYTES = 8 * 1024 * 1024
+MAX_TAIL_BYTES: Final = 8 * 1024 * 1024
 """Bytes of journal whose rows are kept in memory; when there are more, all of them are let go of."""
 
 

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from keyrelay.core.errors import StoreError
 from keyrelay.core.records import Reserved
@@ -41,16 +41,16 @@ from keyrelay.storage.journal.segments import (
 from keyrelay.storage.journal.syncing import GroupSync
 from keyrelay.storage.journal.tail import Tail
 
-_CLOSED = -1
+_CLOSED: Final = -1
 """No descriptor: what is written after the end must not reach another file that has got the number."""
 
-LARGEST_SEGMENT_BYTES = 16 * 1024 * 1024
-SMALLEST_SEGMENT_BYTES = 64 * 1024
+LARGEST_SEGMENT_BYTES: Final = 16 * 1024 * 1024
+SMALLEST_SEGMENT_BYTES: Final = 64 * 1024
 
-SEGMENTS_IN_BOUND = 8
+SEGMENTS_IN_BOUND: Final = 8
 """Segments are so large that at least this many make up the bound."""
 
-MARGIN_SEGMENTS = 1
+MARGIN_SEGMENTS: Final = 1
 """While so many segments beside the one being written do not fit the bound, the journal is full: they are the room that
 requests under way may need."""
 

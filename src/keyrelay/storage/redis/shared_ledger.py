@@ -14,6 +14,7 @@ import contextlib
 import math
 import secrets
 from collections.abc import Callable, Iterable
+from typing import Final
 from zlib import crc32
 
 import msgspec
@@ -30,6 +31,7 @@ from keyrelay.storage.redis.partition import BARRIER_S, Partition
 from keyrelay.storage.redis.rebuilding import Rebuild, Rebuilder
 from keyrelay.storage.redis.scripts import read_scripts
 from keyrelay.storage.redis.terms import Spent, State, Terms
+from keyrelay.storage.redis.values import Block, RedisStatus
 from keyrelay.storage.redis.window_hold import (
     CALENDAR,
     CONCURRENT,
@@ -42,49 +44,27 @@ from keyrelay.storage.redis.window_hold import (
     window_identity,
 )
 
-BEAT_S = 0.5
+BEAT_S: Final = 0.5
 """How often a worker gives a sign of life, and refreshes what it knows of others."""
 
-SILENT_S = 3.0
+SILENT_S: Final = 3.0
 """After so long without one, Redis holds a worker's whole share free."""
 
-MOST_BLOCKED_S = 1.0
+MOST_BLOCKED_S: Final = 1.0
 """A limit that Redis refused is asked for again after so long at the latest: others may have given something back."""
 
-LEAST_BLOCKED_S = 0.05
+LEAST_BLOCKED_S: Final = 0.05
 """And at least so long: whoever is refused does not ask again in the same moment."""
 
-SHOWN_S = 5.0
+SHOWN_S: Final = 5.0
 """What Redis said of a window's use is shown for so long."""
 
-MAX_PLANS = 100_000
+MAX_PLANS: Final = 100_000
 
-CLIENT_PARTITIONS = tuple(f"client:{number}" for number in range(4))
+CLIENT_PARTITIONS: Final = tuple(f"client:{number}" for number in range(4))
 """Partitions for the limits of clients; a provider has no such name."""
 
-_CLIENT = CLIENT.rstrip(":")
-
-
-class RedisStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How the shared state stands. `apart` are the providers for which this worker goes by its own word."""
-
-    connected: bool
-    openings: int
-    workers: int
-    apart: tuple[str, ...]
-    unsent: int
-
-
-class _Block(msgspec.Struct, frozen=True):
-    """A limit that was refused, and until when (epoch) nobody asks for so much of it again.
-
-    `probed`: it was asked for beyond a belief, so that nobody does that again either.
-    """
-
-    until_s: float
-    amount: int
-    refusal: Refusal
-    probed: bool
+_CLIENT: Final = CLIENT.rstrip(":")
 
 
 class SharedLedger(LedgerBook):
@@ -142,7 +122,7 @@ class SharedLedger(LedgerBook):
         self._partitions: dict[str, Partition] = {}
         self._plans: dict[tuple[LimitKey, ...], tuple[Partition, PathPlan]] = {}
         self._entries: dict[object, Entry] = {}
-        self._blocks: dict[LimitKey, _Block] = {}
+        self._blocks: dict[LimitKey, Block] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._rebuilder = Rebuilder(
             windows=self._window,
@@ -317,7 +297,7 @@ class SharedLedger(LedgerBook):
 
     # Refusals
 
-    def _blocked(self, path: tuple[LimitKey, ...], amounts: Amounts, now_s: float) -> list[_Block]:
+    def _blocked(self, path: tuple[LimitKey, ...], amounts: Amounts, now_s: float) -> list[Block]:
         found = []
         for key in path:
             block = self._blocks.get(key)
@@ -350,7 +330,7 @@ class SharedLedger(LedgerBook):
         free_s = now_s + MOST_BLOCKED_S if until_s is None else until_s
         blocked_s = min(max(free_s, now_s + LEAST_BLOCKED_S), now_s + MOST_BLOCKED_S)
         amount = entry.amounts.of(count.key.limit.unit)
-        self._blocks[count.key] = _Block(blocked_s, amount, refusal, bool(entry.probes))
+        self._blocks[count.key] = Block(blocked_s, amount, refusal, bool(entry.probes))
         return refusal
 
     # Plans
