@@ -151,6 +151,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--quick", action="store_true", help="a self-check of a few seconds; its figures mean little")
     parser.add_argument("--check", action="store_true", help="exit 1 when a figure is above its goal")
     parser.add_argument("--rounds", type=int, help=f"rounds over which medians are taken (default {FULL.rounds})")
+    parser.add_argument(
+        "--interpreted", action="store_true", help="measure the checkout as it is, not compiled (scripts/compile)"
+    )
     parser.add_argument("--no-pin", action="store_true", help="let the system choose the CPUs")
     parser.add_argument("--let-sleep", action="store_true", help="let idle CPUs sleep (see bench/rig/wakefulness.py)")
     form = parser.add_mutually_exclusive_group()

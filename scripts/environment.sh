@@ -63,12 +63,37 @@ is_stamped() {
     [[ -f $stamp && $(<"$stamp") == "$(checksum "$root/requirements/$1.txt")" ]]
 }
 
+# sources_checksum: of everything that a compiled package is made of.
+sources_checksum() {
+    { checksum "$root/requirements/dev.txt"; find "$root/src" -name '*.py' -type f -exec cksum {} + | LC_ALL=C sort; } | cksum
+}
+
+# runs_compiled: whether .venv holds the package compiled from the sources as they are (scripts/compile).
+runs_compiled() {
+    [[ -f $venv/.compiled && $(<"$venv/.compiled") == "$(sources_checksum)" ]]
+}
+
+# install_checkout: have .venv run the sources of the checkout as they are.
+install_checkout() {
+    rm -f "$venv/.compiled"
+    pip_install --no-deps --no-build-isolation -e "$root"
+}
+
+# no_stale_code: when .venv holds what was compiled from other sources, have it run those of the checkout.
+no_stale_code() {
+    if [[ -f $venv/.compiled ]] && ! runs_compiled; then
+        say "the sources have changed since they were compiled, so they run as they are; scripts/compile compiles them anew"
+        install_checkout
+    fi
+}
+
 # install_locked NAME: bring .venv to requirements/NAME.txt and the package itself, unless it is there already.
 install_locked() {
     local lock="$root/requirements/$1.txt" stamp="$venv/.installed-$1"
     ensure_venv
     # What the dev lock installs holds everything of the runtime lock.
     if is_stamped "$1" || is_stamped dev; then
+        no_stale_code
         return
     fi
     if command -v flock >/dev/null; then
@@ -81,7 +106,7 @@ install_locked() {
     fi
     say "installing $(grep -c '==' "$lock") locked packages into ${venv}, once"
     pip_install --require-hashes --no-deps -r "$lock" 9>&-
-    pip_install --no-deps --no-build-isolation -e "$root" 9>&-
+    install_checkout 9>&-
     checksum "$lock" >"$stamp"
     exec 9>&-
 }

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,8 +31,9 @@ GOALS = (
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where it was measured."""
+    """Where it was measured, and which gateway: `keyrelay 1.2.3 (compiled)`."""
 
+    gateway: str
     cpu: str
     cores: int
     kernel: str
@@ -136,6 +138,7 @@ def describe_machine(nginx: str, wrk: str) -> Machine:
     found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     wrk_version = re.search(r"wrk (?:debian/)?(\S+)", _first_line([wrk, "-v"]))
     return Machine(
+        gateway=_first_line([sys.executable, "-m", "keyrelay", "--version"]),
         cpu=found[1] if found else platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         kernel=platform.release(),
@@ -205,7 +208,7 @@ def _remarks(report: Report) -> list[str]:
 def _machine_line(report: Report) -> str:
     machine = report.machine
     return (
-        f"{machine.cpu}, {machine.cores} cores, Linux {machine.kernel}, Python {machine.python}, "
+        f"{machine.gateway} on {machine.cpu}, {machine.cores} cores, Linux {machine.kernel}, Python {machine.python}, "
         f"uvloop {machine.uvloop}, nginx {machine.nginx}, wrk {machine.wrk}; {report.rounds} rounds, "
         f"idle CPUs {'kept awake' if report.awake else 'free to sleep'}"
     )

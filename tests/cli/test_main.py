@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from keyrelay import __version__
+from keyrelay.core.compiled import is_compiled
 from tests.cli.helpers import Keyrelay
 
 COMMANDS = (
@@ -55,7 +56,8 @@ class TestHelp:
 @pytest.mark.parametrize("arguments", [("version",), ("--version",)])
 def test_version(arguments: tuple[str, ...], keyrelay: Keyrelay) -> None:
     ended = keyrelay(*arguments)
-    assert (ended.code, ended.out, ended.err) == (0, f"keyrelay {__version__}\n", "")
+    how = " (compiled)" if is_compiled() else ""
+    assert (ended.code, ended.out, ended.err) == (0, f"keyrelay {__version__}{how}\n", "")
 
 
 @pytest.mark.parametrize(

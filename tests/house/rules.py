@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.house.sources import PURE_PACKAGES, Function, Module, dotted, functions, imported, own_nodes
+from tests.house.sources import PURE_PACKAGES, Function, Module, compiled, dotted, functions, imported, own_nodes
 
 MODULE_LINES = 500
 FUNCTION_LINES = 70
@@ -254,6 +254,29 @@ def nothing_is_printed(module: Module) -> Iterator[str]:
             yield module.at(node, f"{dotted(node.func)}(): log it, or return it")
 
 
+def compiled_modules_keep_to_what_is_compiled(module: Module) -> Iterator[str]:
+    """What mypyc drops in silence: a class's keywords, its annotations, a default of None for what has a protocol."""
+    if module.name not in compiled():
+        return
+    protocols = {
+        node.name
+        for node in module.tree.body
+        if isinstance(node, ast.ClassDef) and any(dotted(base).endswith("Protocol") for base in node.bases)
+    }
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        if node.keywords or any(dotted(base).endswith("Struct") for base in node.bases):
+            yield module.at(
+                node, f"{node.name}: compiled, it would lose its options and types; put it beside this module"
+            )
+        for line in node.body:
+            if isinstance(line, ast.AnnAssign) and line.value is not None:
+                words = {each.id for each in ast.walk(line.annotation) if isinstance(each, ast.Name)}
+                if words & protocols:
+                    yield module.at(line, "compiled, this would have no value: set it in __init__")
+
+
 RULES: tuple[Rule, ...] = (
     has_docstring,
     module_is_short,
@@ -270,4 +293,5 @@ RULES: tuple[Rule, ...] = (
     pure_packages_are_pure,
     packages_are_imported_by_those_entitled,
     nothing_is_printed,
+    compiled_modules_keep_to_what_is_compiled,
 )

@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,13 @@ def all_modules() -> tuple[Module, ...]:
         parse(module_name(path), path.read_text(encoding="utf-8"), path.relative_to(ROOT))
         for path in sorted(PACKAGE.rglob("*.py"))
     )
+
+
+@cache
+def compiled() -> frozenset[str]:
+    """The modules that scripts/compile makes C of."""
+    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    return frozenset(module_name(ROOT / path) for path in hooks["wheel"]["hooks"]["mypyc"]["include"])
 
 
 def functions(module: Module) -> Iterator[tuple[str, Function, bool]]:

@@ -3,7 +3,7 @@ import textwrap
 import pytest
 
 from tests.house import rules
-from tests.house.sources import all_modules, functions, parse
+from tests.house.sources import all_modules, compiled, functions, parse
 
 
 def name_of(rule: rules.Rule) -> str:
@@ -87,6 +87,19 @@ EXAMPLES: list[tuple[rules.Rule, str, str, str]] = [
     (rules.packages_are_imported_by_those_entitled, "engine.a", "from fastapi import FastAPI", "import msgspec"),
     (rules.packages_are_imported_by_those_entitled, "api.a", "import httptools", "import starlette.types"),
     (rules.nothing_is_printed, "engine.a", "print(x)", "log.info(x)"),
+    (
+        rules.compiled_modules_keep_to_what_is_compiled,
+        "engine.gateway",
+        "class A(Struct, frozen=True): ...",
+        "class A: ...",
+    ),
+    (rules.compiled_modules_keep_to_what_is_compiled, "engine.gateway", "class A(msgspec.Struct): ...", "x = Struct"),
+    (
+        rules.compiled_modules_keep_to_what_is_compiled,
+        "engine.gateway",
+        "class P(Protocol): ...\nclass A:\n    p: P | None = None",
+        "class P(Protocol): ...\nclass A:\n    p: Q | None = None",
+    ),
 ]
 
 
@@ -104,6 +117,10 @@ def test_every_rule_has_an_example() -> None:
 def test_a_finding_names_file_and_line() -> None:
     module = parse("keyrelay.engine.a", "\n\nprint(1)")
     assert list(rules.nothing_is_printed(module)) == ["keyrelay.engine.a.py:3: print(): log it, or return it"]
+
+
+def test_what_is_compiled_exists() -> None:
+    assert compiled() <= {module.name for module in all_modules()}, "take what is gone out of pyproject.toml"
 
 
 def test_supervisors_exist_and_log() -> None:

@@ -580,9 +580,8 @@ class TestMemory:
         book.settle(reservation, Amounts(requests=5), later_s)
         taken(book, minute, now_s=later_s)
 
-    def test_paths_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("keyrelay.quota.ledger.MAX_PATHS", 3)
-        book, limits = LedgerBook(), [key(1, bound=f"acct:{index}") for index in range(8)]
+    def test_paths_are_bounded(self) -> None:
+        book, limits = LedgerBook(max_paths=3), [key(1, bound=f"acct:{index}") for index in range(8)]
         for limit in limits:
             taken(book, limit)
         assert "paths=2 " in repr(book)

@@ -30,6 +30,7 @@ from keyrelay.cli import (
 )
 from keyrelay.cli.exits import exit_for
 from keyrelay.cli.output import note
+from keyrelay.core.compiled import is_compiled
 from keyrelay.core.errors import KeyrelayError
 
 if TYPE_CHECKING:
@@ -64,9 +65,13 @@ app.command(short_help="Show what was used: requests, tokens, cost, latency.")(u
 app.command(short_help="Compare policies and keys on recorded requests.")(replay.replay)
 
 
+def _version() -> str:
+    return f"keyrelay {__version__}{' (compiled)' if is_compiled() else ''}"
+
+
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - click calls it with the flag's value
     if wanted:
-        typer.echo(f"keyrelay {__version__}")
+        typer.echo(_version())
         raise typer.Exit
 
 
@@ -199,7 +204,7 @@ def version() -> None:
     Examples:
       keyrelay version
     """
-    typer.echo(f"keyrelay {__version__}")
+    typer.echo(_version())
 
 
 def main() -> None:

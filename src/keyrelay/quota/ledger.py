@@ -184,10 +184,12 @@ class LedgerBook:
         transit_skew_s: float = TRANSIT_SKEW_S,
         lease_s: float = LEASE_S,
         max_counts: int = MAX_COUNTS,
+        max_paths: int = MAX_PATHS,
     ) -> None:
         self._skew_s = transit_skew_s
         self._lease_s = lease_s
         self._max_counts = max_counts
+        self._max_paths = max_paths
         self._sweep_at = max_counts
         self._now_s = -math.inf
         self._paths: dict[tuple[LimitKey, ...], Path] = {}
@@ -373,7 +375,7 @@ class LedgerBook:
     def _resolve(self, path: tuple[LimitKey, ...], now_s: float) -> Path:
         if len(self._counts) >= self._sweep_at:
             self._sweep(now_s)
-        if len(self._paths) >= MAX_PATHS:
+        if len(self._paths) >= self._max_paths:
             self._paths.clear()
         resolved = self._paths[path] = Path(tuple(self._count(key) for key in path))
         return resolved

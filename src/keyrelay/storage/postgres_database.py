@@ -18,7 +18,7 @@ from keyrelay.core.errors import StoreError
 from keyrelay.storage.batches import Batch, Form, LineError, Rows, by_id
 from keyrelay.storage.database import READ_TIMEOUT_S, WRITE_TIMEOUT_S, Database
 from keyrelay.storage.rollups import Row
-from keyrelay.storage.schema import ATTEMPTS, REQUESTS
+from keyrelay.storage.schema import ATTEMPTS, REQUESTS, prepare_for_postgres
 from keyrelay.storage.statements import postgres_statement
 
 CONNECT_TIMEOUT_S = 3.0
@@ -80,6 +80,7 @@ class PostgresDatabase(Database):
         write_timeout_s: float = WRITE_TIMEOUT_S,
         reading: bool = False,
     ) -> None:
+        prepare_for_postgres()
         self._url = url
         self._reading = reading
         self._write_timeout_s = write_timeout_s
