@@ -65,7 +65,7 @@ is_stamped() {
 
 # sources_checksum: of everything that a compiled package is made of.
 sources_checksum() {
-    { checksum "$root/requirements/dev.txt"; find "$root/src" -name '*.py' -type f -exec cksum {} + | LC_ALL=C sort; } | cksum
+    { checksum "$root/requirements/dev.txt"; find "$root/src" -type f ! -path '*/__pycache__/*' -exec cksum {} + | LC_ALL=C sort; } | cksum
 }
 
 # runs_compiled: whether .venv holds the package compiled from the sources as they are (scripts/compile).

@@ -23,6 +23,13 @@ def test_a_record_tells_how_it_stands() -> None:
     assert repr(record) == "<RequestRecord req_1 200 quota attempts=1>"
 
 
+def test_when_it_began_is_nobodys_business_once_it_is_written_down() -> None:
+    record = RequestRecord("req_1", started_at=12.5)
+    record.mark_written()
+    assert not record.started_at
+    assert msgspec.json.decode(msgspec.json.encode(record)) == {"event": "request", "request_id": "req_1"}
+
+
 def test_two_records_share_nothing() -> None:
     first, second = RequestRecord("req_1"), RequestRecord("req_1")
     first.attempts.append(Attempt("groq", "home", "llama"))

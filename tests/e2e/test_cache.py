@@ -100,6 +100,7 @@ async def test_a_leader_who_hangs_up_harms_nobody(stream: bool, tmp_path: Path) 
         assert len(calls_of(simulator)) == 1
         assert (await gateway.ask(body)).headers["x-keyrelay-cache"] == "hit"
         assert sorted(line.get("cached", "") for line in gateway.lines()) == ["", "hit", "shared", "shared", "shared"]
+        assert not [line for line in gateway.lines() if "started_at" in line], "compiled code once wrote a 0 of its own"
 
 
 async def test_when_all_hang_up_the_call_is_cut_off(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from keyrelay.api.visits import Ended, Visit, Visits
 from keyrelay.core.configuration import Client
 from keyrelay.core.errors import CallerError
 from keyrelay.core.ids import request_id
-from keyrelay.core.records import WRITTEN_DOWN, RequestRecord
+from keyrelay.core.records import RequestRecord
 from keyrelay.core.requests import CallRequest
 from keyrelay.engine.gateway import Gateway
 from keyrelay.engine.heads import ESTIMATED, WHOLE_HEAD, whole_head
@@ -177,7 +177,7 @@ class DataPlane:
         body = None if door.local is None else door.local(self._gateway, request, self._clock.epoch_s())
         if body is None:
             return None
-        record.started_at = WRITTEN_DOWN
+        record.mark_written()
         if copies is not None:
             copies.wanted = False
         estimated = ESTIMATED if door.counts else ""

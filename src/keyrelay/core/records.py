@@ -9,8 +9,8 @@ from keyrelay.core.usage import Usage
 MOST_LEFT_OUT = 50
 """Names of what was left out that are written down of one request."""
 
-WRITTEN_DOWN = 0.0
-"""What `started_at` is once a request has been written down; being the default, it is left out of the line."""
+_WRITTEN_DOWN = 0.0
+"""What `started_at` is once a request has been written down; being the default itself, it is left out of the line."""
 
 
 class Attempt(msgspec.Struct, eq=False, gc=False, omit_defaults=True):
@@ -59,7 +59,7 @@ class RequestRecord(
     """
 
     id: str
-    started_at: float = WRITTEN_DOWN
+    started_at: float = _WRITTEN_DOWN
     time: str = ""
     level: str = ""
     client: str = ""
@@ -84,6 +84,10 @@ class RequestRecord(
     left_out: tuple[str, ...] = ()
     charged: tuple[int, int, int, int] | None = None
     attempts: list[Attempt] = []
+
+    def mark_written(self) -> None:
+        """It has been written down. Nobody else says so: another 0 than the default itself would stand in the line."""
+        self.started_at = _WRITTEN_DOWN
 
     def __repr__(self) -> str:
         return f"<RequestRecord {self.id} {self.status} {self.category or 'ok'} attempts={len(self.attempts)}>"

@@ -15,7 +15,7 @@ import msgspec
 
 from keyrelay.core.configuration import Snapshot
 from keyrelay.core.errors import CallerError
-from keyrelay.core.records import WRITTEN_DOWN, RequestRecord, milliseconds
+from keyrelay.core.records import RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.cache_counts import CacheCounts
@@ -238,7 +238,7 @@ class AnswerCache:
         """
         self.counts.misses += 1
         made = msgspec.structs.replace(ride.record)
-        ride.record.started_at = WRITTEN_DOWN
+        ride.record.mark_written()
         flight = self.flights.begin(asked.flight, asked.scope, made, shared=asked.leads)
         passenger = flight.board(ride.sink)
         flight.task = asyncio.create_task(self._fly(flight, asked, ride))

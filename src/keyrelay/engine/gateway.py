@@ -7,7 +7,7 @@ Everything that the answer says of itself (who gave it, after how many attempts,
 from typing import Final
 
 from keyrelay.core.errors import CallerError
-from keyrelay.core.records import MOST_LEFT_OUT, WRITTEN_DOWN, RequestRecord, milliseconds
+from keyrelay.core.records import MOST_LEFT_OUT, RequestRecord, milliseconds
 from keyrelay.core.requests import CallRequest
 from keyrelay.core.usage import Usage
 from keyrelay.engine.amounts import note_cost
@@ -183,7 +183,7 @@ class Gateway:
             if self.client_limits.holds:
                 self.client_limits.settle(record)
             record.ms = milliseconds(self._clock.monotonic_s() - record.started_at)
-            record.started_at = WRITTEN_DOWN
+            record.mark_written()
             self._observer.finished(record)
 
     async def _go_on_from(self, job: Job) -> None:
