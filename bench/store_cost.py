@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from keyrelay.storage.batches import Batch, Form, Rows
+from keyrelay.storage.batches import Batch
 from keyrelay.storage.database import Database, open_database
+from keyrelay.storage.forms import Form, Rows
 from keyrelay.storage.migrating import ensure_schema
 from store_rows import lines
 

@@ -10,7 +10,8 @@ A call that did what calls do has no row of its own in `attempts`: its request's
 
 import datetime as dt
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from keyrelay.core.failures import Failure
 from keyrelay.core.histograms import FIRST_TOKEN_MS, LATENCY_MS
 from keyrelay.core.records import OF_CLIENTS, Attempt, RequestRecord
 from keyrelay.quota.rolling import TRANSIT_SKEW_S
+from keyrelay.storage.forms import Form, Rows
 from keyrelay.storage.rollups import (
     CACHED,
     COST_NANOS,
@@ -43,29 +45,29 @@ from keyrelay.storage.rollups import (
     sums_of,
 )
 
-MAX_TEXT = 256
+MAX_TEXT: Final = 256
 """Characters that are kept of a name that a caller or a provider made up."""
 
-MAX_MESSAGE = 1_000
+MAX_MESSAGE: Final = 1_000
 """Characters that are kept of a provider's error message."""
 
-MAX_COUNT = 10**15
+MAX_COUNT: Final = 10**15
 """No token count or cost is believed to be beyond this: sums of them stay below what a column holds."""
 
-_PREFIX = "req_"
-_PREFIX_LENGTH = len(_PREFIX)
-_ID_DIGITS = 32
-_TIME_DIGITS = 12
-_BACKSLASH = ord("\\")
-_NUL = b"\\u0000"
-_NANOS = 1_000_000_000
-_OK = 200
-_ANSWERED = ("", "", 0, "")
+_PREFIX: Final = "req_"
+_PREFIX_LENGTH: Final = len(_PREFIX)
+_ID_DIGITS: Final = 32
+_TIME_DIGITS: Final = 12
+_BACKSLASH: Final = ord("\\")
+_NUL: Final = b"\\u0000"
+_NANOS: Final = 1_000_000_000
+_OK: Final = 200
+_ANSWERED: Final = ("", "", 0, "")
 
-_UNSEEN_MS = int(TRANSIT_SKEW_S * 1000)
+_UNSEEN_MS: Final = int(TRANSIT_SKEW_S * 1000)
 """How long an attempt whose end nobody saw is taken to have been under way."""
 
-_decode = msgspec.json.Decoder(RequestRecord).decode
+_decode: Final = msgspec.json.Decoder(RequestRecord).decode
 
 
 class LineError(StoreError):
@@ -76,23 +78,6 @@ class LineError(StoreError):
         self.problem = problem
         which = "a line" if place is None else f"line {place}"
         super().__init__(f"{which} of the batch is no record of a request: {problem}", lasting=True)
-
-
-class Form(msgspec.Struct, frozen=True):
-    """How a database's driver takes values: an id's 32 hex digits, truths, and what there is none of."""
-
-    as_id: Callable[[str], object]
-    yes: object
-    no: object
-    nothing: object
-
-
-class Rows(msgspec.Struct, eq=False):
-    """Rows to be inserted; those in `usual` leave out the columns of `statements.USUAL`, with which the others end."""
-
-    usual: list[Row] = msgspec.field(default_factory=list)
-    requests: list[Row] = msgspec.field(default_factory=list)
-    attempts: list[Row] = msgspec.field(default_factory=list)
 
 
 class Batch:

@@ -15,8 +15,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from keyrelay.core.errors import StoreError
-from keyrelay.storage.batches import Batch, Form, LineError, Rows, by_id
+from keyrelay.storage.batches import Batch, LineError, by_id
 from keyrelay.storage.database import READ_TIMEOUT_S, WRITE_TIMEOUT_S, Database
+from keyrelay.storage.forms import Form, Rows
 from keyrelay.storage.rollups import Row
 from keyrelay.storage.schema import ATTEMPTS, REQUESTS, prepare_for_postgres
 from keyrelay.storage.statements import postgres_statement

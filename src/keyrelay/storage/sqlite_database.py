@@ -18,8 +18,9 @@ from typing import TypeVar, cast
 import sqlalchemy as sa
 
 from keyrelay.core.errors import StoreError
-from keyrelay.storage.batches import Batch, Form, LineError, Rows, by_id
+from keyrelay.storage.batches import Batch, LineError, by_id
 from keyrelay.storage.database import READ_TIMEOUT_S, WRITE_TIMEOUT_S, Database
+from keyrelay.storage.forms import Form, Rows
 from keyrelay.storage.rollups import Row
 from keyrelay.storage.schema import ATTEMPTS, REQUESTS
 from keyrelay.storage.statements import NOTHING, chunks, sqlite_statement
