@@ -45,7 +45,7 @@ def test_two_keys_of_one_account_share_what_is_learned() -> None:
 
 
 def test_a_minute_and_a_day_at_once() -> None:
-    trace = every(2.0, 3 * 43_200, deadline_s=20.0)
+    trace = every(4.0, 3 * 21_600, deadline_s=20.0)
     figures = replay(trace, acme(true_limits=[per_minute(10), per_day(2000)], **UNTOLD))
     assert 0 < figures.upstream_429 <= 4, "two for each limit"
     assert figures.answered >= 0.95 * figures.usable
