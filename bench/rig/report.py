@@ -247,8 +247,8 @@ Machine: {machine}.
 
 - **Upstream**: nginx with a file for an answer; for streams a small server that writes one event at a time.
 - **nginx**: one worker, connections to the upstream kept alive, no log; streams with `proxy_buffering off`.
-- **gateway**: `keyrelay up`, compiled (`--interpreted` measures it as it is written), with one process and everything on:
-  client authentication, choice among four keys, a ledger that counts four limits per request, usage read from every
+- **gateway**: `keyrelay up`, compiled (`--interpreted` measures it as it is written), with one process and everything
+  on: client authentication, choice among four keys, a ledger that counts four limits per request, usage read from every
   answer, metrics, a log line and a row in the database per request.
 
 All run on this one machine over loopback: the server under test on one core, load and upstream on the other. Rounds
