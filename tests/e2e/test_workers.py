@@ -102,8 +102,10 @@ class Load:
         self._tasks = [asyncio.create_task(self._work(number)) for number in range(connections)]
 
     async def _work(self, number: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         async with Caller(self._gateway.port) as caller:
-            while not self._stopping:
+            while not self._stopping and not task.cancelling():  # which closing a connection may have swallowed
                 stream = (self.good + number) % self._stream_every == 0
                 try:
                     reply = await caller.post(CHAT, chat_bytes(MODEL, stream=stream))
