@@ -80,8 +80,8 @@ def environment(simulator: Simulator, keys: Mapping[str, Iterable[str]], **more:
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
-    """The lines of a log that are JSON, each of which has to be a whole object."""
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    """The lines of a log that are JSON, each of which has to be a whole object; one being written is none yet."""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line.startswith("{")]
 
 
 class Gateway:
