@@ -79,8 +79,10 @@ install_checkout() {
     pip_install --no-deps --no-build-isolation -e "$root"
 }
 
-# no_stale_code: when .venv holds what was compiled from other sources, have it run those of the checkout.
+# no_stale_code: when .venv holds what was compiled from other sources, have it run those of the checkout. What a wheel
+# that was built here has left beside the sources would be imported in their place.
 no_stale_code() {
+    find "$root/src" -name '*.so' -type f -delete
     if [[ -f $venv/.compiled ]] && ! runs_compiled; then
         say "the sources have changed since they were compiled, so they run as they are; scripts/compile compiles them anew"
         install_checkout
