@@ -284,7 +284,12 @@ class Composition:
         return Keeping(self.configuration, self.clock, self._report, snapshot=self._snapshot, chief=self._chief)
 
     def _open_administering(self, load: Load | None, vault: VaultOpener) -> Administering:
-        return Administering(
+        return self._administering_by(Administering, load, vault, quiet=not self.siblings.alone)
+
+    def _administering_by(
+        self, kind: type[Administering], load: Load | None, vault: VaultOpener, *, quiet: bool
+    ) -> Administering:
+        return kind(
             self.configuration,
             load,
             self.keeping.database,
@@ -292,7 +297,7 @@ class Composition:
             clock=self.clock,
             apply=self.apply,
             report=self._say,
-            quiet=not self.siblings.alone,
+            quiet=quiet,
         )
 
     def _open_files(self) -> Files | None:

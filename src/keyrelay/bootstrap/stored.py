@@ -225,16 +225,7 @@ class _Looking(Composition):
         return self.kept
 
     def _open_administering(self, load: Load | None, vault: VaultOpener) -> Administering:
-        return _AdministeringStill(
-            self.configuration,
-            load,
-            self.keeping.database,
-            vault=vault,
-            clock=self.clock,
-            apply=self.apply,
-            report=self._say,
-            quiet=True,
-        )
+        return self._administering_by(_AdministeringStill, load, vault, quiet=True)
 
     def _open_files(self) -> None:
         return None

@@ -79,15 +79,6 @@ async def office(url: str, prefix: str = "test") -> AsyncIterator[Office]:
         yield made
 
 
-@pytest.fixture(params=["server", "cluster"])
-def url(request: pytest.FixtureRequest) -> str:
-    """One server, and a cluster."""
-    if request.param == "server":
-        return str(request.getfixturevalue("redis_url"))
-    server: RedisServer = request.getfixturevalue("redis_cluster")
-    return server.url.replace("redis://", "redis+cluster://")
-
-
 async def test_what_one_says_all_others_hear_once_and_soon(url: str, redis_prefix: str) -> None:
     async with office(url, redis_prefix) as here:
         first, second, third = [await here.worker() for _ in range(3)]

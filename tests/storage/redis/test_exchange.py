@@ -49,15 +49,6 @@ async def joined(prefix: str, *urls: str) -> AsyncIterator[list[Process]]:
         yield processes
 
 
-@pytest.fixture(params=["server", "cluster"])
-def url(request: pytest.FixtureRequest) -> str:
-    """One server, and a cluster."""
-    if request.param == "server":
-        return str(request.getfixturevalue("redis_url"))
-    server: RedisServer = request.getfixturevalue("redis_cluster")
-    return server.url.replace("redis://", "redis+cluster://")
-
-
 async def test_each_hears_what_is_said_to_all_and_to_it_alone(url: str, redis_prefix: str) -> None:
     async with joined(redis_prefix, url, url, url) as (one, two, three):
         began_at = time.monotonic()

@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from keyrelay.simulator.delivery import close_stream, open_stream, send_event
 from keyrelay.simulator.errors.reasons import HTML, INVALID, JSON, Reason
 from keyrelay.simulator.exchange import Exchange
 from keyrelay.simulator.faults.model import Fault, Group, Strike
-from keyrelay.simulator.faults.stream import begin_half
+from keyrelay.simulator.faults.stream import event_first, event_mid
 
 _NOTHING = "nothing that could be read"
 _MOST_QUOTED = 400
@@ -66,18 +65,6 @@ def _event(exchange: Exchange) -> bytes:
     return exchange.dialect.error_event(error[0] if isinstance(error, list) else error)
 
 
-async def _event_first(exchange: Exchange, _: str) -> None:
-    open_stream(exchange)
-    await send_event(exchange, _event(exchange))
-    close_stream(exchange)
-
-
-async def _event_mid(exchange: Exchange, _: str) -> None:
-    await begin_half(exchange)
-    await send_event(exchange, _event(exchange))
-    close_stream(exchange)
-
-
 def _value(text: str) -> str:
     return f"Invalid value: '{text}'. Supported values are: 'auto' and 'none'."
 
@@ -124,6 +111,6 @@ QUOTING_FAULTS: tuple[Fault, ...] = (
         "quotes_no_json", "500 with JSON that breaks off in the caller's text", _raw(500, JSON, '{{"error": "{}'.format)
     ),
     _fault("quotes_in_200", "an error with the caller's text under status 200", _says(200, _value)),
-    _fault("quotes_event_first", "an error with the caller's text as the first event", _event_first, "stream"),
-    _fault("quotes_event_mid", "half the content, then such an error", _event_mid, "stream", "after"),
+    _fault("quotes_event_first", "an error with the caller's text as the first event", event_first(_event), "stream"),
+    _fault("quotes_event_mid", "half the content, then such an error", event_mid(_event), "stream", "after"),
 )

@@ -74,16 +74,26 @@ def _error_event(exchange: Exchange) -> bytes:
     return exchange.dialect.error_event(error[0] if isinstance(error, list) else error)
 
 
-async def _error_first(exchange: Exchange, _: str) -> None:
-    open_stream(exchange)
-    await send_event(exchange, _error_event(exchange))
-    close_stream(exchange)
+def event_first(event: Callable[[Exchange], bytes]) -> Strike:
+    """A stream whose first event is this one, and its last."""
+
+    async def strike(exchange: Exchange, _: str) -> None:
+        open_stream(exchange)
+        await send_event(exchange, event(exchange))
+        close_stream(exchange)
+
+    return strike
 
 
-async def _error_mid(exchange: Exchange, _: str) -> None:
-    await begin_half(exchange)
-    await send_event(exchange, _error_event(exchange))
-    close_stream(exchange)
+def event_mid(event: Callable[[Exchange], bytes]) -> Strike:
+    """A stream that ends with this event when half of its content has come."""
+
+    async def strike(exchange: Exchange, _: str) -> None:
+        await begin_half(exchange)
+        await send_event(exchange, event(exchange))
+        close_stream(exchange)
+
+    return strike
 
 
 async def _endless_line(exchange: Exchange, argument: str) -> None:
@@ -182,8 +192,8 @@ STREAM_FAULTS: tuple[Fault, ...] = (
     _fault("no_done", "everything but [DONE]", _no_done, "after"),
     _fault("stall_mid_stream", "half the content, then silence", _stall, "after", _SILENCE),
     _fault("only_pings", "nothing but comments for a minute", _pings, "before", "milliseconds between, default 1000"),
-    _fault("error_event_first", "an error as the first event", _error_first, "before"),
-    _fault("error_event_mid", "half the content, then an error event", _error_mid, "after"),
+    _fault("error_event_first", "an error as the first event", event_first(_error_event), "before"),
+    _fault("error_event_mid", "half the content, then an error event", event_mid(_error_event), "after"),
     _fault("endless_line", "a line without end", _endless_line, "before", "megabytes, default 64 and at most"),
     _fault("tiny_events", "very many events of one letter", _tiny_events, "harmless", "how many, default 100000"),
     _fault("crlf", "lines that end with CR LF", _written(lambda e: _plain(e).replace(b"\n", b"\r\n")), "harmless"),
